@@ -1,0 +1,42 @@
+/** What a program is made of: kernel calls on views of storages. */
+import type { Constants, Specialisation } from "./kernel.ts";
+import type { Storage } from "./storage.ts";
+
+/** A storage as a kernel sees it: whole, or a slice that starts `offset` bytes in. */
+export interface View {
+  readonly storage: Storage;
+  readonly offset?: number;
+  readonly bytes?: number;
+}
+
+/** Workgroups along x, y, z. */
+export type Grid = readonly [number, number, number];
+
+/** What a dispatch needs beside the kernel; bindings and params go by their names in the WGSL. */
+export interface Dispatch {
+  readonly bindings: Readonly<Record<string, View>>;
+  readonly params?: Readonly<Record<string, number>>;
+  readonly constants?: Constants;
+  readonly workgroups: Grid;
+  /** Floating-point operations, for reports. */
+  readonly flops?: number;
+}
+
+/** A recorded kernel call. */
+export interface Call {
+  readonly spec: Specialisation;
+  readonly views: readonly { readonly binding: number; readonly writable: boolean; readonly view: View }[];
+  readonly params: ArrayBuffer | undefined;
+  readonly workgroups: Grid;
+  readonly flops: number;
+}
+
+/** The most workgroups along one dimension that every adapter takes. */
+const MAX_GROUPS = 65535;
+
+/** A grid of at least `groups` workgroups, folded to two dimensions where one is too short. */
+export function grid(groups: number): Grid {
+  if (groups <= MAX_GROUPS) return [groups, 1, 1];
+  const rows = Math.ceil(groups / MAX_GROUPS);
+  return [Math.ceil(groups / rows), rows, 1];
+}

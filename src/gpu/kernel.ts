@@ -1,0 +1,130 @@
+/**
+ * Kernels: a WGSL file, its entry points, and what each entry point binds. Bindings and parameters are
+ * given by name; their numbers and offsets are read from the WGSL itself.
+ */
+import { WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
+import { KernelError } from "../errors.ts";
+import { packageUrl, readText } from "../host.ts";
+import { unroll } from "./unroll.ts";
+
+/** A WGSL file of `shaders/`. */
+export interface Kernel {
+  readonly name: string;
+  readonly source: string;
+}
+
+/** Values put before the source as `const NAME = value;`, and types as `alias NAME = type;`. */
+export type Constants = Readonly<Record<string, number | string>>;
+
+/** One entry point with its constants fixed, and what it binds. */
+export interface Specialisation {
+  readonly key: string;
+  readonly label: string;
+  readonly entry: string;
+  readonly code: string;
+  readonly resources: readonly Resource[];
+  readonly params: StructLayout | undefined;
+}
+
+/** A storage buffer that an entry point uses. */
+export interface Resource {
+  readonly name: string;
+  readonly binding: number;
+  readonly writable: boolean;
+}
+
+/** The uniform `params`: its size in bytes and its scalar fields. */
+export interface StructLayout {
+  readonly binding: number;
+  readonly size: number;
+  readonly fields: ReadonlyMap<string, { readonly offset: number; readonly type: string }>;
+}
+
+/**
+ * Reads `shaders/<name>.wgsl`.
+ * @throws FormatError when the file cannot be read
+ */
+export async function loadKernel(name: string): Promise<Kernel> {
+  return { name, source: await readText(packageUrl(`shaders/${name}.wgsl`)) };
+}
+
+const specialisations = new WeakMap<Kernel, Map<string, Specialisation>>();
+
+/**
+ * Fixes a kernel's constants and reads its bindings; remembered by kernel and constants.
+ * @throws KernelError on an unknown entry point
+ */
+export function specialise(kernel: Kernel, entry: string, constants: Constants = {}): Specialisation {
+  const values = Object.entries(constants).map(([name, value]) => `${name}=${value}`);
+  const key = `${kernel.name}.${entry}(${values.join(",")})`;
+  const known = specialisations.get(kernel) ?? new Map<string, Specialisation>();
+  specialisations.set(kernel, known);
+  const found = known.get(key);
+  if (found) return found;
+  const numbers = new Map(Object.entries(constants).filter((pair): pair is [string, number] => typeof pair[1] === "number"));
+  const code = withConstants(unroll(kernel.source, numbers), constants);
+  const made = { key, entry, code, label: `${kernel.name}.${entry}`, ...reflect(kernel, entry, constants, numbers) };
+  known.set(key, made);
+  return made;
+}
+
+/** Directives (`enable`, `requires`, `diagnostic`) must come first in WGSL, then our lines, then the rest. */
+function withConstants(source: string, constants: Constants): string {
+  const lines = Object.entries(constants).map(([name, value]) =>
+    typeof value === "number" ? `const ${name} = ${value};` : `alias ${name} = ${value};`,
+  );
+  const directives: string[] = [];
+  const rest = source.replace(/^(?:enable|requires|diagnostic)\b[^;]*;$/gm, (directive) => {
+    directives.push(directive);
+    return "";
+  });
+  return [...directives, ...lines, rest].join("\n");
+}
+
+function reflect(
+  kernel: Kernel,
+  entry: string,
+  constants: Constants,
+  numbers: ReadonlyMap<string, number>,
+): { resources: Resource[]; params: StructLayout | undefined } {
+  const module = new WgslReflect(withConstants(unroll(kernel.source, numbers, 1), constants));
+  const found = module.entry.compute.find((f) => f.name === entry);
+  if (!found) {
+    const known = module.entry.compute.map((f) => f.name).join(", ");
+    throw new KernelError(`${kernel.name}: no entry point "${entry}"; shaders/${kernel.name}.wgsl has ${known}`);
+  }
+  const used = new Set(found.resources.map((r) => r.name));
+  const resources = module.storage
+    .filter((r) => used.has(r.name))
+    .map((r) => ({ name: r.name, binding: r.binding, writable: r.access !== "read" }));
+  const uniform = module.uniforms.find((u) => used.has(u.name));
+  if (!uniform) return { resources, params: undefined };
+  const fields = new Map((uniform.members ?? []).map((m) => [m.name, { offset: m.offset, type: m.type.name }]));
+  return { resources, params: { binding: uniform.binding, size: uniform.size, fields } };
+}
+
+/**
+ * Lays parameters out as the kernel's `struct Params` wants them.
+ * @throws KernelError when a field is missing, unknown, or not a finite number where one is needed
+ */
+export function packParams(spec: Specialisation, values: Readonly<Record<string, number>>): ArrayBuffer | undefined {
+  const names = Object.keys(values);
+  if (!spec.params) {
+    if (names.length > 0) throw new KernelError(`${spec.label}: takes no params, got ${names.join(", ")}`);
+    return undefined;
+  }
+  const { fields, size } = spec.params;
+  const unknown = names.find((name) => !fields.has(name));
+  if (unknown) throw new KernelError(`${spec.label}: unknown param "${unknown}"; Params has ${[...fields.keys()].join(", ")}`);
+  const packed = new ArrayBuffer(Math.ceil(size / 16) * 16);
+  const view = new DataView(packed);
+  for (const [name, { offset, type }] of fields) {
+    const value = values[name];
+    if (value === undefined) throw new KernelError(`${spec.label}: param "${name}" is missing`);
+    if (type === "f32") view.setFloat32(offset, value, true);
+    else if (type === "i32") view.setInt32(offset, value, true);
+    else if (Number.isInteger(value) && value >= 0 && value < 2 ** 32) view.setUint32(offset, value, true);
+    else throw new KernelError(`${spec.label}: param "${name}" is ${value}; expected a u32`);
+  }
+  return packed;
+}

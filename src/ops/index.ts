@@ -1,0 +1,5 @@
+/** Every op, for the conformance test and the benches. */
+import type { AnyOp } from "../tensor/op.ts";
+import { unary } from "./unary.ts";
+
+export const ops: readonly AnyOp[] = [unary];

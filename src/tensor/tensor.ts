@@ -1,0 +1,163 @@
+/** Tensors: a shape and a dtype over a place in GPU memory, and how they came to be. */
+import { ShapeError } from "../errors.ts";
+import type { View } from "../gpu/call.ts";
+import type { Device } from "../gpu/device.ts";
+import { type Program, recording, recordProgram } from "../gpu/program.ts";
+import { readStorage } from "../gpu/readback.ts";
+import { fixedStorage, type Storage, virtualStorage } from "../gpu/storage.ts";
+
+export type Shape = readonly number[];
+export type Dtype = "f32" | "u32";
+export type Values<D extends Dtype = Dtype> = D extends "f32" ? Float32Array : Uint32Array;
+
+/** The op that made a tensor, for the way back. */
+export interface Node {
+  readonly name: string;
+  readonly inputs: readonly (Tensor | undefined)[];
+  readonly outputs: readonly Tensor[];
+  /** Gradients of the inputs from those of the outputs; undefined where an input needs none. */
+  backward(dy: readonly (Tensor | undefined)[]): readonly (Tensor | undefined)[];
+}
+
+/** Number of elements of a shape. */
+export const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
+
+/** A dense row-major tensor of 4-byte elements. */
+export class Tensor {
+  readonly shape: Shape;
+  readonly dtype: Dtype;
+  readonly device: Device;
+  readonly storage: Storage;
+  /** Bytes from the start of the storage. */
+  readonly offset: number;
+  /** Where the gradient is accumulated: set on parameters that are trained, and on nothing else. */
+  grad: Tensor | undefined;
+  node: Node | undefined;
+
+  constructor(device: Device, shape: Shape, dtype: Dtype, storage: Storage, offset = 0) {
+    this.device = device;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.storage = storage;
+    this.offset = offset;
+    device.counters.tensors++;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** Whether a gradient flows to or through this tensor. */
+  get needsGrad(): boolean {
+    return this.grad !== undefined || this.node !== undefined;
+  }
+
+  /** The bytes of this tensor as a kernel binds them: whole vec4s. */
+  get view(): View {
+    return { storage: this.storage, offset: this.offset, bytes: Math.max(16, Math.ceil(this.size / 4) * 16) };
+  }
+
+  /** A dimension; negative counts from the end. */
+  dim(i: number): number {
+    const n = this.shape.at(i);
+    if (n === undefined) throw new ShapeError(`tensor: has ${this.shape.length} dimensions [${this.shape}], asked for ${i}`);
+    return n;
+  }
+
+  /**
+   * The same elements under another shape; one dimension may be -1.
+   * @throws ShapeError when the number of elements differs
+   */
+  reshape(...shape: number[]): Tensor {
+    const known = shape.reduce((a, b) => (b === -1 ? a : a * b), 1);
+    const full = shape.map((n) => (n === -1 ? this.size / known : n));
+    if (sizeOf(full) !== this.size || full.some((n) => !Number.isInteger(n))) {
+      throw new ShapeError(`reshape: [${this.shape}] has ${this.size} elements, [${shape}] asks for ${sizeOf(full)}`);
+    }
+    const out = new Tensor(this.device, full, this.dtype, this.storage, this.offset);
+    if (this.needsGrad) {
+      out.node = { name: "reshape", inputs: [this], outputs: [out], backward: ([dy]) => [dy?.reshape(...this.shape)] };
+    }
+    return out;
+  }
+
+  /** The same elements, cut off from the gradient. */
+  detach(): Tensor {
+    return new Tensor(this.device, this.shape, this.dtype, this.storage, this.offset);
+  }
+
+  /**
+   * Writes elements from the host; takes effect before the next run.
+   * @throws ShapeError when the count differs
+   */
+  write(values: ArrayLike<number>): void {
+    if (values.length !== this.size) throw new ShapeError(`write: [${this.shape}] has ${this.size} elements, got ${values.length}`);
+    const array = this.dtype === "f32" ? Float32Array.from(values) : Uint32Array.from(values);
+    const { buffer, offset } = this.storage.place!;
+    this.device.gpu.queue.writeBuffer(buffer, offset + this.offset, array);
+  }
+
+  /**
+   * Reads the elements back, after everything submitted so far.
+   * @throws DeviceError when the GPU reported an error since the last read
+   */
+  async read(): Promise<Float32Array> {
+    return new Float32Array(await this.bytes());
+  }
+
+  /** {@link Tensor.read} for u32 tensors. */
+  async readU32(): Promise<Uint32Array> {
+    return new Uint32Array(await this.bytes());
+  }
+
+  async bytes(): Promise<ArrayBuffer> {
+    const [bytes] = await readStorage(this.device, [{ ...this.view, bytes: this.size * 4 }]);
+    return bytes!;
+  }
+}
+
+/** A tensor that the program being recorded will fill. */
+export function empty(shape: Shape, dtype: Dtype = "f32", label = "value"): Tensor {
+  return new Tensor(recording().device, shape, dtype, virtualStorage(sizeOf(shape) * 4, label));
+}
+
+/** An input of the program being recorded: zero until written, kept from run to run. */
+export function input(shape: Shape, dtype: Dtype = "f32", label = "input"): Tensor {
+  return new Tensor(recording().device, shape, dtype, recording().own(sizeOf(shape) * 4, label));
+}
+
+/** A tensor that outlives programs: a parameter, a cache. */
+export function persistent(device: Device, shape: Shape, dtype: Dtype = "f32", label = "persistent"): Tensor {
+  return new Tensor(device, shape, dtype, fixedStorage(device, sizeOf(shape) * 4, label));
+}
+
+/** The tensors in a record or array, at any depth. */
+export function* tensorsIn(value: unknown): Generator<Tensor> {
+  if (value instanceof Tensor) yield value;
+  else if (value !== null && typeof value === "object" && !ArrayBuffer.isView(value)) {
+    for (const inner of Object.values(value)) yield* tensorsIn(inner);
+  }
+}
+
+/**
+ * Records a program. `build` calls ops and returns the tensors that the caller will write and read.
+ * @example
+ * const step = await record(device, "square", () => { const x = input([3]); return { x, y: mul(x, x) }; });
+ * step.result.x.write([1, 2, 3]); step.run(); await step.result.y.read(); // 1, 4, 9
+ * @throws KernelError, ShapeError from the ops; DeviceError when a kernel does not compile
+ */
+export function record<R>(device: Device, label: string, build: () => R): Promise<Program<R>> {
+  return recordProgram(device, label, build, function* (result) {
+    for (const tensor of tensorsIn(result)) yield tensor.storage;
+  });
+}
+
+/**
+ * Reads several tensors with one copy and one wait.
+ * @returns their elements in the same order
+ */
+export async function readAll(device: Device, tensors: readonly Tensor[]): Promise<Float32Array[]> {
+  const all = await readStorage(device, tensors.map((t) => ({ ...t.view, bytes: t.size * 4 })));
+  return all.map((bytes) => new Float32Array(bytes));
+}

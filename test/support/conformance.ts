@@ -1,0 +1,111 @@
+/** One test for every op: forward against its float64 reference, backward against central differences of it. */
+import type { Device } from "../../src/gpu/device.ts";
+import { backwardFrom } from "../../src/optim/gradients.ts";
+import type { AnyOp, Case, CaseInput, NdArray } from "../../src/tensor/op.ts";
+import { input, persistent, record, type Shape, sizeOf, type Tensor } from "../../src/tensor/tensor.ts";
+
+/** A worst disagreement, for a message one can act on. */
+export interface Worst {
+  readonly error: number;
+  readonly at: number;
+  readonly got: number;
+  readonly expected: number;
+  readonly tolerance: number;
+}
+
+const NO_VALUE = new Float32Array([NaN]);
+
+/** Deterministic values of about unit size that f32 holds exactly. */
+export function sample(seed: number, n: number): Float64Array {
+  let state = (seed * 2654435761 + 12345) >>> 0;
+  const next = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  return Float64Array.from({ length: n }, () => Math.fround((next() + next() + next() - 1.5) * 1.6));
+}
+
+function build(spec: CaseInput | Shape | undefined, seed: number): { array: NdArray; dtype: "f32" | "u32" } | undefined {
+  if (!spec) return undefined;
+  const { shape, fill, dtype = "f32" } = "shape" in spec ? spec : { shape: spec };
+  const n = sizeOf(shape);
+  const data = fill ? Float64Array.from({ length: n }, (_, i) => Math.fround(fill(i))) : sample(seed, n);
+  return { array: { shape, data }, dtype };
+}
+
+/** The largest disagreement of two arrays, relative to the largest expected entry. */
+export function worstOf(got: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): Worst {
+  let scale = 1e-3;
+  for (let i = 0; i < expected.length; i++) if (Number.isFinite(expected[i])) scale = Math.max(scale, Math.abs(expected[i]!));
+  let worst: Worst = { error: 0, at: -1, got: 0, expected: 0, tolerance };
+  for (let i = 0; i < expected.length; i++) {
+    const same = got[i] === expected[i];
+    const error = same ? 0 : Math.abs(got[i]! - expected[i]!) / scale;
+    if (!(error <= worst.error)) worst = { error, at: i, got: got[i]!, expected: expected[i]!, tolerance };
+  }
+  return worst;
+}
+
+/** Runs one case on the device. Returns the worst disagreement of every output and every gradient. */
+export async function runCase(device: Device, op: AnyOp, test: Case<object>, variant?: string): Promise<Map<string, Worst>> {
+  const inputs = test.inputs.map((spec, i) => build(spec, i + 1));
+  const attrs = { ...(test.attrs ?? {}), ...(variant ? { variant } : {}) };
+  const references = op.reference(inputs.map((x) => x?.array), test.attrs ?? {});
+  const wantsGrad = op.backward !== undefined && test.backward !== false;
+  const program = await record(device, `${op.name} case`, () => {
+    const tensors = inputs.map((x) => x && input(x.array.shape, x.dtype));
+    if (wantsGrad) tensors.forEach((t) => t?.dtype === "f32" && (t.grad = persistent(device, t.shape)));
+    const made = op(...tensors, attrs) as Tensor | readonly Tensor[];
+    const outputs = made instanceof Array ? made : [made as Tensor];
+    const dys = references.map((r) => input(r.shape));
+    const grads = tensors.map((t) => t?.grad);
+    if (wantsGrad) outputs.forEach((out, i) => references[i] && backwardFrom(out, dys[i]!));
+    return { tensors, outputs, dys, grads };
+  });
+  poison(device);
+  const { tensors, outputs, dys, grads } = program.result;
+  const dyValues = references.map((r, i) => sample(100 + i, r.data.length));
+  tensors.forEach((t, i) => t?.write(inputs[i]!.array.data));
+  dys.forEach((t, i) => t.write(dyValues[i]!));
+  for (const out of outputs) if (out.dtype === "f32") out.write(new Float32Array(out.size).fill(NaN));
+  program.run();
+  const worst = new Map<string, Worst>();
+  const tolerance = test.tolerance ?? 1e-5;
+  for (const [i, expected] of references.entries()) {
+    const got = outputs[i]!.dtype === "f32" ? await outputs[i]!.read() : await outputs[i]!.readU32();
+    worst.set(`output ${i}`, worstOf(got, expected.data, tolerance));
+  }
+  for (const [i, grad] of grads.entries()) {
+    if (!grad) continue;
+    const expected = centralDifference(op, test, inputs.map((x) => x?.array), i, dyValues);
+    worst.set(`gradient of input ${i}`, worstOf(await grad.read(), expected, tolerance));
+  }
+  program.dispose();
+  return worst;
+}
+
+/** Whatever scratch memory held before must not matter. */
+function poison(device: Device): void {
+  for (const buffer of device.scratch) {
+    device.gpu.queue.writeBuffer(buffer, 0, new Float32Array(buffer.size / 4).fill(NO_VALUE[0]!));
+  }
+}
+
+/** d(sum of dy·y)/dx of the float64 reference, by central differences of fourth order. */
+function centralDifference(
+  op: AnyOp,
+  test: Case<object>,
+  inputs: readonly (NdArray | undefined)[],
+  which: number,
+  dy: readonly Float64Array[],
+): Float64Array {
+  const x = inputs[which]!;
+  const at = (i: number, delta: number): number => {
+    const data = Float64Array.from(x.data);
+    data[i]! += delta;
+    const outputs = op.reference(inputs.map((a, j) => (j === which ? { shape: x.shape, data } : a)), test.attrs ?? {});
+    return outputs.reduce((sum, y, k) => sum + y.data.reduce((s, v, j) => s + v * dy[k]![j]!, 0), 0);
+  };
+  const h = 1e-3;
+  return x.data.map((_, i) => (8 * (at(i, h) - at(i, -h)) - (at(i, 2 * h) - at(i, -2 * h))) / (12 * h));
+}
