@@ -1,0 +1,211 @@
+/**
+ * The runtime under us: Node, Deno, Bun or a browser. This is the only file that asks which one it is.
+ * Everything above sees a `GPU`, file contents by URL, a clock, and the environment.
+ */
+import { ConfigError, DeviceError, FormatError, messageOf } from "./errors.ts";
+
+/** Node's `process`, which Deno and Bun have too; a browser has none. */
+const node = (globalThis as { process?: NodeJS.Process }).process?.getBuiltinModule
+  ? (globalThis as unknown as { process: NodeJS.Process }).process
+  : undefined;
+
+/** True where the runtime brings WebGPU itself (browsers, Deno). */
+export function hasBuiltinGpu(): boolean {
+  return builtinGpu() !== undefined;
+}
+
+function builtinGpu(): GPU | undefined {
+  return (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
+}
+
+/**
+ * The GPU objects made by Dawn, by their options. Held for ever: a process whose `create()` object is
+ * collected aborts, and a device dies with the object it came from. Not put on `globalThis.navigator`,
+ * which would keep Node from exiting.
+ */
+const opened = new Map<string, Promise<GPU>>();
+const held: GPU[] = [];
+
+/**
+ * The entry to WebGPU: the runtime's own, else Dawn from the npm package `webgpu`, the same object for the
+ * same options. The environment variable `VBON_BACKEND` (null, vulkan, metal, d3d12, ...) chooses Dawn's backend.
+ * @param toggles options of Dawn's `create()`, such as `enable-dawn-features=allow_unsafe_apis`; a built-in
+ *   WebGPU takes none and ignores them
+ * @throws DeviceError when the package does not load here; ConfigError on an unknown backend
+ */
+export function gpu(toggles: readonly string[] = []): Promise<GPU> {
+  const builtin = builtinGpu();
+  const backend = env("VBON_BACKEND");
+  if (builtin && !backend) return Promise.resolve(builtin);
+  const options = backend ? [...toggles, `backend=${backend}`] : [...toggles];
+  const key = options.join(" ");
+  const known = opened.get(key) ?? openDawn(options, backend);
+  opened.set(key, known);
+  return known;
+}
+
+const BACKENDS = ["null", "vulkan", "metal", "d3d12", "d3d11", "opengl", "opengles"];
+
+async function openDawn(options: string[], backend: string | undefined): Promise<GPU> {
+  if (backend && !BACKENDS.includes(backend)) {
+    throw new ConfigError(`VBON_BACKEND: expected one of ${BACKENDS.join(", ")}; got "${backend}"`);
+  }
+  const dawn = await loadDawn();
+  const create = (): GPU => {
+    const made = dawn.create(options);
+    held.push(made);
+    return made;
+  };
+  const swiftshader = backend && backend !== "vulkan" ? undefined : swiftshaderIcd();
+  if (!swiftshader) return create();
+  if (!env("VBON_SWIFTSHADER") && hasVulkanDriver()) {
+    const system = create();
+    if (await system.requestAdapter()) return system;
+  }
+  useSwiftshader(swiftshader);
+  return create();
+}
+
+async function loadDawn(): Promise<typeof import("webgpu")> {
+  const name = "webgpu"; // a variable, so that bundlers for browsers leave the package out
+  try {
+    const dawn = (await import(name)) as typeof import("webgpu");
+    for (const [key, value] of Object.entries(dawn.globals)) {
+      if (!(key in globalThis))
+        Object.defineProperty(globalThis, key, { value, configurable: true, writable: true });
+    }
+    return dawn;
+  } catch (error) {
+    throw new DeviceError(
+      `gpu: expected the npm package webgpu to load on ${runtime()}; got: ${messageOf(error)}. ` +
+        "Run `npm ci`; on Linux it needs glibc 2.35 or newer. Or use a runtime that has WebGPU itself (a browser, Deno).",
+    );
+  }
+}
+
+const SWIFTSHADER_ICD = "vk_swiftshader_icd.json";
+
+/**
+ * The folder of an unpacked SwiftShader, Google's Vulkan driver in software: `VBON_SWIFTSHADER` (then it is
+ * used whatever else there is), else `vbon/swiftshader` in the user's cache folder (then only where no
+ * other driver gives an adapter). Undefined where none can be used (not Linux).
+ */
+export function swiftshaderFolder(): string | undefined {
+  if (node?.platform !== "linux") return undefined;
+  const cache = env("XDG_CACHE_HOME") || `${env("HOME") ?? "/root"}/.cache`;
+  return env("VBON_SWIFTSHADER") || `${cache}/vbon/swiftshader`;
+}
+
+function swiftshaderIcd(): string | undefined {
+  const folder = swiftshaderFolder();
+  if (!folder || !node) return undefined;
+  if (node.getBuiltinModule("node:fs").existsSync(`${folder}/${SWIFTSHADER_ICD}`))
+    return `${folder}/${SWIFTSHADER_ICD}`;
+  if (!env("VBON_SWIFTSHADER")) return undefined;
+  throw new ConfigError(
+    `VBON_SWIFTSHADER: expected ${SWIFTSHADER_ICD} in the folder; found none in ${folder}`,
+  );
+}
+
+/** Whether the Vulkan loader has any driver to look at; it saves a noisy failed attempt where it has not. */
+function hasVulkanDriver(): boolean {
+  if (env("VK_DRIVER_FILES") || env("VK_ICD_FILENAMES")) return true;
+  const data = env("XDG_DATA_DIRS") || "/usr/local/share:/usr/share";
+  const roots = [...data.split(":"), "/etc", "/usr/local/etc", `${env("HOME") ?? "/root"}/.local/share`];
+  const fs = node?.getBuiltinModule("node:fs");
+  return roots.some((root) => {
+    const folder = `${root}/vulkan/icd.d`;
+    return fs?.existsSync(folder) && fs.readdirSync(folder).some((name) => name.endsWith(".json"));
+  });
+}
+
+/** Points this process's Vulkan loader at SwiftShader; brings SwiftShader's own loader where the system has none. */
+function useSwiftshader(icd: string): void {
+  if (!node) return;
+  node.env["VK_DRIVER_FILES"] = icd;
+  node.env["VK_ICD_FILENAMES"] = icd; // the name that loaders before 1.3.207 know
+  const { RTLD_NOW, RTLD_GLOBAL } = node.getBuiltinModule("node:os").constants.dlopen;
+  const RTLD_NODELETE = 0x1000;
+  const open = (file: string): string => {
+    try {
+      node.dlopen({ exports: {} }, file, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
+      return "";
+    } catch (error) {
+      return messageOf(error); // "did not self-register" is success: no Node addon, but it stays loaded
+    }
+  };
+  if (open("libvulkan.so.1").includes("cannot open shared object"))
+    open(icd.replace(SWIFTSHADER_ICD, "libvulkan.so.1"));
+}
+
+/**
+ * A text file's content (UTF-8), from disk or over HTTP.
+ * @throws FormatError when it cannot be read
+ */
+export async function readText(url: URL): Promise<string> {
+  return new TextDecoder().decode(await readBytes(url));
+}
+
+/**
+ * A file's bytes, from disk or over HTTP.
+ * @throws FormatError when it cannot be read
+ */
+export async function readBytes(url: URL): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    if (url.protocol === "file:" && node) {
+      const file = await node.getBuiltinModule("node:fs/promises").readFile(url);
+      return new Uint8Array(file.buffer as ArrayBuffer, file.byteOffset, file.byteLength);
+    }
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    throw new FormatError(`${url.href}: expected a readable file; got: ${messageOf(error)}. Check the path.`);
+  }
+}
+
+/**
+ * The URL of a file of this package, such as `shaders/gelu.wgsl`. Code runs from `src/` (tests) and from
+ * `dist/src/` (built); shaders and checkpoints lie in the package's root and are not copied.
+ */
+export function packageUrl(path: string): URL {
+  const root = import.meta.url.endsWith("/dist/src/host.js") ? "../../" : "../";
+  return new URL(root + path, import.meta.url);
+}
+
+const nap = node && new Int32Array(new SharedArrayBuffer(4));
+
+/**
+ * Blocks this thread for `ms` milliseconds: Dawn in Node spins while one of its promises is pending and would
+ * take a core from a software adapter. Does nothing in a browser, which forbids blocking and does not spin.
+ */
+export function sleepSlice(ms: number): void {
+  if (nap) Atomics.wait(nap, 0, 0, ms);
+}
+
+/** Lets every event that is due run once: promises of the GPU settle here. */
+export function yieldToEvents(): Promise<void> {
+  return new Promise((resolve) => {
+    if (node) setImmediate(resolve);
+    else setTimeout(resolve, 0);
+  });
+}
+
+/** CPU time that this process has used, user and system, in milliseconds; 0 in a browser. */
+export function cpuTime(): number {
+  if (!node) return 0;
+  const { user, system } = node.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/** An environment variable; undefined where it is unset, or where there are none (browser). */
+export function env(name: string): string | undefined {
+  return node?.env[name];
+}
+
+/** The runtime's name and version: "node 20.20.2", "deno 2.5.0", "bun 1.3.0", "browser". */
+export function runtime(): string {
+  const versions = node?.versions as Record<string, string | undefined> | undefined;
+  const name = ["deno", "bun", "node"].find((candidate) => versions?.[candidate]);
+  return name ? `${name} ${versions?.[name]}` : "browser";
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+/** Files run in processes of their own (one GPU device each), two at a time: a software adapter takes every core. */
+export default defineConfig({
+  test: {
+    root: new URL("..", import.meta.url).pathname,
+    include: ["test/**/*.test.ts"],
+    pool: "forks",
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+  },
+});
