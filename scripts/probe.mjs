@@ -1,0 +1,17 @@
+/**
+ * Asks for a WebGPU adapter and a device, and prints what came as one JSON line: `{ name, software }`, or
+ * `{ error }`. A process of its own, because a driver that does not work may take its process down.
+ */
+import { gpu } from "../dist/src/host.js";
+
+/** @returns {Promise<object>} */
+async function probe() {
+  const adapter = await (await gpu()).requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) return { error: "no adapter" };
+  const { description, vendor, architecture, device, isFallbackAdapter } = adapter.info;
+  (await adapter.requestDevice()).destroy();
+  const name = description || [vendor, architecture, device].filter(Boolean).join(" ");
+  return { name, software: isFallbackAdapter === true };
+}
+
+console.log(JSON.stringify(await probe().catch((error) => ({ error: String(error.message ?? error) }))));
