@@ -6,6 +6,7 @@ import { WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
 import { KernelError } from "../errors.ts";
 import { packageUrl, readText } from "../host.ts";
 import { unroll } from "./unroll.ts";
+import { cut, mentions } from "./wgsl.ts";
 
 /** A WGSL file of `shaders/`. */
 export interface Kernel {
@@ -62,8 +63,13 @@ export function specialise(kernel: Kernel, entry: string, constants: Constants =
   const found = known.get(key);
   if (found) return found;
   const numbers = new Map(Object.entries(constants).filter((pair): pair is [string, number] => typeof pair[1] === "number"));
-  const code = withConstants(unroll(kernel.source, numbers), constants);
-  const made = { key, entry, code, label: `${kernel.name}.${entry}`, ...reflect(kernel, entry, constants, numbers) };
+  const pieces = cut(kernel.source, entry);
+  if (!pieces.entries.includes(entry)) {
+    throw new KernelError(`${kernel.name}: no entry point "${entry}"; shaders/${kernel.name}.wgsl has ${pieces.entries.join(", ")}`);
+  }
+  const code = withConstants(unroll(pieces.code, numbers), constants);
+  const bound = reflect(withConstants(pieces.declarations, constants), pieces.bodies);
+  const made = { key, entry, code, label: `${kernel.name}.${entry}`, ...bound };
   known.set(key, made);
   return made;
 }
@@ -81,23 +87,13 @@ function withConstants(source: string, constants: Constants): string {
   return [...directives, ...lines, rest].join("\n");
 }
 
-function reflect(
-  kernel: Kernel,
-  entry: string,
-  constants: Constants,
-  numbers: ReadonlyMap<string, number>,
-): { resources: Resource[]; params: StructLayout | undefined } {
-  const module = new WgslReflect(withConstants(unroll(kernel.source, numbers, 1), constants));
-  const found = module.entry.compute.find((f) => f.name === entry);
-  if (!found) {
-    const known = module.entry.compute.map((f) => f.name).join(", ");
-    throw new KernelError(`${kernel.name}: no entry point "${entry}"; shaders/${kernel.name}.wgsl has ${known}`);
-  }
-  const used = new Set(found.resources.map((r) => r.name));
+/** Function bodies are left out of what is parsed: the parser need not know all of WGSL, and is quicker. */
+function reflect(declarations: string, bodies: string): { resources: Resource[]; params: StructLayout | undefined } {
+  const module = new WgslReflect(declarations);
   const resources = module.storage
-    .filter((r) => used.has(r.name))
+    .filter((r) => mentions(bodies, r.name))
     .map((r) => ({ name: r.name, binding: r.binding, writable: r.access !== "read" }));
-  const uniform = module.uniforms.find((u) => used.has(u.name));
+  const uniform = module.uniforms.find((u) => mentions(bodies, u.name));
   if (!uniform) return { resources, params: undefined };
   const fields = new Map((uniform.members ?? []).map((m) => [m.name, { offset: m.offset, type: m.type.name }]));
   return { resources, params: { binding: uniform.binding, size: uniform.size, fields } };

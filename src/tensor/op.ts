@@ -50,6 +50,8 @@ export interface Definition<I extends Inputs, A extends object> {
   readonly name: string;
   /** Number of tensor arguments, optional ones included. */
   readonly arity: I["length"];
+  /** The first output is the op's value; the others only serve its backward rule. */
+  readonly saves?: true;
   /** Records the kernel calls. */
   forward(inputs: I, attrs: A): Tensor | readonly Tensor[];
   /** Gradients of the inputs, one entry an input. Absent: the op is not differentiable. */
@@ -82,7 +84,7 @@ export function defineOp<I extends Inputs, A extends object = object, O = Tensor
     const made = definition.forward(inputs, attrs);
     const outputs = made instanceof Tensor ? [made] : made;
     if (inputs.some((t) => t?.needsGrad)) link(definition, inputs, outputs, attrs);
-    return made as O;
+    return (definition.saves ? outputs[0] : made) as O;
   };
   Object.defineProperty(apply, "name", { value: name });
   return Object.assign(apply, { arity, ...rest }) as unknown as Op<I, A, O>;

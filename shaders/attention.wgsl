@@ -1,0 +1,358 @@
+// Attention without a T x T matrix in memory (FlashAttention, Dao et al. 2022, 2023).
+//   q, y, dy, dq: [B, T, H, D]    k, v, dk, dv: [B, T, G, D]    lse: [B, H, T]    stats: [B, H, T] of (lse, delta)    range: [B] of (first, end)
+//   s_ij = scale q_i . k_j where key j is seen by query i: first_b <= j < end_b and, if CAUSAL, j <= i
+//   forward   y_i = sum_j softmax(s_i)_j v_j;  lse_i = log sum_j exp(s_ij)        overwrites y, lse
+//   delta     stats_i = (lse_i, dy_i . y_i)                                       overwrites stats
+//   query     dq_i = scale sum_j p_ij (dy_i . v_j - delta_i) k_j                  overwrites dq
+//   keys      dv_j = sum_i p_ij dy_i,  dk_j = scale sum_i p_ij (dy_i . v_j - delta_i) q_i     overwrites dk, dv
+// A query that sees no key (padding) gets y = 0 and gives no gradient.
+//
+// *_broadcast: a subgroup of L lanes; a lane owns ROWS queries (keys, in keys_broadcast). The rows of the other
+// side come KEYS at a time, loaded once, a vec4 a lane, and broadcast.  D4 = D / 4.
+// *_plain: a thread owns one query (key) and reads everything itself.
+
+enable subgroups;
+
+struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
+
+@group(0) @binding(0) var<storage, read> q: array<vec4f>;
+@group(0) @binding(1) var<storage, read> k: array<vec4f>;
+@group(0) @binding(2) var<storage, read> v: array<vec4f>;
+@group(0) @binding(3) var<storage, read> range: array<vec2u>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(6) var<storage, read> y_in: array<vec4f>;
+@group(0) @binding(7) var<storage, read> lse_in: array<f32>;
+@group(0) @binding(8) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(9) var<storage, read_write> stats: array<vec2f>;
+@group(0) @binding(10) var<storage, read> stats_in: array<vec2f>;
+@group(0) @binding(11) var<storage, read_write> dq: array<vec4f>;
+@group(0) @binding(12) var<storage, read_write> dk: array<vec4f>;
+@group(0) @binding(13) var<storage, read_write> dv: array<vec4f>;
+@group(0) @binding(14) var<uniform> params: Params;
+
+const NOTHING = -3.0e38;   // the score of a key that is not seen
+
+fn seen(i: u32, j: u32, real: vec2u) -> bool {
+  return j >= real.x && j < real.y && (CAUSAL == 0 || j <= i);
+}
+
+@compute @workgroup_size(L)
+fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let h = group.y;
+  let b = group.z;
+  let g = h / params.queries;
+  let T = params.T;
+  let real = range[b];
+  let first = group.x * (L * ROWS);
+  var query: array<vec4f, ROWS * D4>;
+  var sum: array<vec4f, ROWS * D4>;
+  var top: array<f32, ROWS>;
+  var mass: array<f32, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    let i = min(first + r * L + lane, T - 1u);
+    for (var d = 0u; d < D4; d++) { query[r * D4 + d] = params.scale * q[((b * T + i) * params.H + h) * D4 + d]; }
+    for (var d = 0u; d < D4; d++) { sum[r * D4 + d] = vec4f(0.0); }
+    top[r] = NOTHING;
+    mass[r] = 0.0;
+  }
+  var stop = min(real.y, T);
+  if (CAUSAL == 1) { stop = min(stop, first + L * ROWS); }
+  for (var j = real.x; j < stop; j += KEYS) {
+    //: for n in 0..LOADS
+    let at$n = $(n*L)u + lane;
+    let row$n = ((b * T + min(j + at$n / D4, T - 1u)) * params.G + g) * D4 + at$n % D4;
+    let k$n = k[row$n];
+    let v$n = v[row$n];
+    //: end
+    var score: array<f32, ROWS * KEYS>;
+    //: for key in 0..KEYS
+    {
+      //: for d in 0..D4
+      let c$d = subgroupBroadcast(k$((key*D4+d)/L), $((key*D4+d)%L)u);
+      //: end
+      for (var r = 0u; r < ROWS; r++) {
+        var s = 0.0;
+        //: for d in 0..D4
+        s += dot(query[r * D4 + $d], c$d);
+        //: end
+        score[r * KEYS + $key] = select(NOTHING, s, seen(first + r * L + lane, j + $key, real));
+      }
+    }
+    //: end
+    for (var r = 0u; r < ROWS; r++) {
+      var high = top[r];
+      for (var key = 0u; key < KEYS; key++) { high = max(high, score[r * KEYS + key]); }
+      let fade = exp(top[r] - high);
+      var total = mass[r] * fade;
+      for (var key = 0u; key < KEYS; key++) {
+        let s = score[r * KEYS + key];
+        let p = select(0.0, exp(s - high), s > NOTHING);
+        score[r * KEYS + key] = p;
+        total += p;
+      }
+      for (var d = 0u; d < D4; d++) { sum[r * D4 + d] *= fade; }
+      top[r] = high;
+      mass[r] = total;
+    }
+    //: for key in 0..KEYS
+    {
+      //: for d in 0..D4
+      let c$d = subgroupBroadcast(v$((key*D4+d)/L), $((key*D4+d)%L)u);
+      //: end
+      for (var r = 0u; r < ROWS; r++) {
+        let p = score[r * KEYS + $key];
+        //: for d in 0..D4
+        sum[r * D4 + $d] += p * c$d;
+        //: end
+      }
+    }
+    //: end
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    let i = first + r * L + lane;
+    if (i < T) {
+      let empty = mass[r] == 0.0;
+      let share = select(1.0 / mass[r], 0.0, empty);
+      for (var d = 0u; d < D4; d++) { y[((b * T + i) * params.H + h) * D4 + d] = share * sum[r * D4 + d]; }
+      lse[(b * params.H + h) * T + i] = select(top[r] + log(mass[r]), -NOTHING, empty);
+    }
+  }
+}
+
+@compute @workgroup_size(64)
+fn delta(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let n = params.B * params.T * params.H;
+  let stride = groups.x * groups.y * 64u;
+  for (var i = id.x + id.y * groups.x * 64u; i < n; i += stride) {
+    var s = 0.0;
+    for (var d = 0u; d < D4; d++) { s += dot(dy[i * D4 + d], y_in[i * D4 + d]); }
+    let bt = i / params.H;
+    let at = (bt / params.T * params.H + i % params.H) * params.T + bt % params.T;
+    stats[at] = vec2f(lse_in[at], s);
+  }
+}
+
+@compute @workgroup_size(L)
+fn query_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let h = group.y;
+  let b = group.z;
+  let g = h / params.queries;
+  let T = params.T;
+  let real = range[b];
+  let first = group.x * (L * ROWS);
+  var query: array<vec4f, ROWS * D4>;
+  var grad: array<vec4f, ROWS * D4>;
+  var sum: array<vec4f, ROWS * D4>;
+  var stat: array<vec2f, ROWS>;
+  for (var r = 0u; r < ROWS; r++) {
+    let i = min(first + r * L + lane, T - 1u);
+    for (var d = 0u; d < D4; d++) {
+      let at = ((b * T + i) * params.H + h) * D4 + d;
+      query[r * D4 + d] = params.scale * q[at];
+      grad[r * D4 + d] = dy[at];
+      sum[r * D4 + d] = vec4f(0.0);
+    }
+    stat[r] = stats_in[(b * params.H + h) * T + i];
+  }
+  var stop = min(real.y, T);
+  if (CAUSAL == 1) { stop = min(stop, first + L * ROWS); }
+  for (var j = real.x; j < stop; j += KEYS) {
+    //: for n in 0..LOADS
+    let at$n = $(n*L)u + lane;
+    let row$n = ((b * T + min(j + at$n / D4, T - 1u)) * params.G + g) * D4 + at$n % D4;
+    let k$n = k[row$n];
+    let v$n = v[row$n];
+    //: end
+    //: for key in 0..KEYS
+    {
+      //: for d in 0..D4
+      let c$d = subgroupBroadcast(k$((key*D4+d)/L), $((key*D4+d)%L)u);
+      let e$d = subgroupBroadcast(v$((key*D4+d)/L), $((key*D4+d)%L)u);
+      //: end
+      for (var r = 0u; r < ROWS; r++) {
+        var s = 0.0;
+        var dp = 0.0;
+        //: for d in 0..D4
+        s += dot(query[r * D4 + $d], c$d);
+        dp += dot(grad[r * D4 + $d], e$d);
+        //: end
+        let p = select(0.0, exp(s - stat[r].x), seen(first + r * L + lane, j + $key, real));
+        let ds = p * (dp - stat[r].y);
+        //: for d in 0..D4
+        sum[r * D4 + $d] += ds * c$d;
+        //: end
+      }
+    }
+    //: end
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    let i = first + r * L + lane;
+    if (i < T) {
+      for (var d = 0u; d < D4; d++) { dq[((b * T + i) * params.H + h) * D4 + d] = params.scale * sum[r * D4 + d]; }
+    }
+  }
+}
+
+@compute @workgroup_size(L)
+fn keys_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let g = group.y;
+  let b = group.z;
+  let T = params.T;
+  let real = range[b];
+  let first = group.x * (L * ROWS);
+  var key: array<vec4f, ROWS * D4>;
+  var value: array<vec4f, ROWS * D4>;
+  var key_sum: array<vec4f, ROWS * D4>;
+  var value_sum: array<vec4f, ROWS * D4>;
+  for (var r = 0u; r < ROWS; r++) {
+    let j = min(first + r * L + lane, T - 1u);
+    for (var d = 0u; d < D4; d++) {
+      let at = ((b * T + j) * params.G + g) * D4 + d;
+      key[r * D4 + d] = params.scale * k[at];
+      value[r * D4 + d] = v[at];
+      key_sum[r * D4 + d] = vec4f(0.0);
+      value_sum[r * D4 + d] = vec4f(0.0);
+    }
+  }
+  var start = 0u;
+  if (CAUSAL == 1) { start = first; }
+  for (var h = g * params.queries; h < (g + 1u) * params.queries; h++) {
+    for (var i = start; i < T; i += KEYS) {
+      //: for n in 0..LOADS
+      let at$n = $(n*L)u + lane;
+      let row$n = ((b * T + min(i + at$n / D4, T - 1u)) * params.H + h) * D4 + at$n % D4;
+      let q$n = q[row$n];
+      let g$n = dy[row$n];
+      //: end
+      let near = stats_in[(b * params.H + h) * T + min(i + lane % KEYS, T - 1u)];
+      //: for key in 0..KEYS
+      {
+        //: for d in 0..D4
+        let c$d = subgroupBroadcast(q$((key*D4+d)/L), $((key*D4+d)%L)u);
+        let e$d = subgroupBroadcast(g$((key*D4+d)/L), $((key*D4+d)%L)u);
+        //: end
+        let stat = subgroupBroadcast(near, $(key)u);
+        for (var r = 0u; r < ROWS; r++) {
+          var s = 0.0;
+          var dp = 0.0;
+          //: for d in 0..D4
+          s += dot(key[r * D4 + $d], c$d);
+          dp += dot(value[r * D4 + $d], e$d);
+          //: end
+          let see = i + $key < T && seen(i + $key, first + r * L + lane, real);
+          let p = select(0.0, exp(s - stat.x), see);
+          let ds = p * (dp - stat.y);
+          //: for d in 0..D4
+          value_sum[r * D4 + $d] += p * e$d;
+          key_sum[r * D4 + $d] += ds * c$d;
+          //: end
+        }
+      }
+      //: end
+    }
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    let j = first + r * L + lane;
+    if (j < T) {
+      for (var d = 0u; d < D4; d++) {
+        let at = ((b * T + j) * params.G + g) * D4 + d;
+        dk[at] = params.scale * key_sum[r * D4 + d];
+        dv[at] = value_sum[r * D4 + d];
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(64)
+fn forward_plain(@builtin(global_invocation_id) id: vec3u) {
+  let T = params.T;
+  let i = id.x;
+  let h = id.y;
+  let b = id.z;
+  if (i >= T) { return; }
+  let real = range[b];
+  let from_q = ((b * T + i) * params.H + h) * D4;
+  var sum: array<vec4f, D4>;
+  var top = NOTHING;
+  var mass = 0.0;
+  for (var j = real.x; j < min(real.y, T); j++) {
+    if (!seen(i, j, real)) { break; }
+    let from_k = ((b * T + j) * params.G + h / params.queries) * D4;
+    var s = 0.0;
+    for (var d = 0u; d < D4; d++) { s += dot(q[from_q + d], k[from_k + d]); }
+    s *= params.scale;
+    let high = max(top, s);
+    let fade = exp(top - high);
+    let p = exp(s - high);
+    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * fade + p * v[from_k + d]; }
+    mass = mass * fade + p;
+    top = high;
+  }
+  let empty = mass == 0.0;
+  let share = select(1.0 / mass, 0.0, empty);
+  for (var d = 0u; d < D4; d++) { y[from_q + d] = share * sum[d]; }
+  lse[(b * params.H + h) * T + i] = select(top + log(mass), -NOTHING, empty);
+}
+
+@compute @workgroup_size(64)
+fn query_plain(@builtin(global_invocation_id) id: vec3u) {
+  let T = params.T;
+  let i = id.x;
+  let h = id.y;
+  let b = id.z;
+  if (i >= T) { return; }
+  let real = range[b];
+  let from_q = ((b * T + i) * params.H + h) * D4;
+  let stat = stats_in[(b * params.H + h) * T + i];
+  var sum: array<vec4f, D4>;
+  for (var j = real.x; j < min(real.y, T); j++) {
+    if (!seen(i, j, real)) { break; }
+    let from_k = ((b * T + j) * params.G + h / params.queries) * D4;
+    var s = 0.0;
+    var dp = 0.0;
+    for (var d = 0u; d < D4; d++) {
+      s += dot(q[from_q + d], k[from_k + d]);
+      dp += dot(dy[from_q + d], v[from_k + d]);
+    }
+    let ds = exp(params.scale * s - stat.x) * (dp - stat.y);
+    for (var d = 0u; d < D4; d++) { sum[d] += ds * k[from_k + d]; }
+  }
+  for (var d = 0u; d < D4; d++) { dq[from_q + d] = params.scale * sum[d]; }
+}
+
+@compute @workgroup_size(64)
+fn keys_plain(@builtin(global_invocation_id) id: vec3u) {
+  let T = params.T;
+  let j = id.x;
+  let g = id.y;
+  let b = id.z;
+  if (j >= T) { return; }
+  let real = range[b];
+  let from_k = ((b * T + j) * params.G + g) * D4;
+  var key_sum: array<vec4f, D4>;
+  var value_sum: array<vec4f, D4>;
+  for (var h = g * params.queries; h < (g + 1u) * params.queries; h++) {
+    for (var i = select(0u, j, CAUSAL == 1); i < T; i++) {
+      if (!seen(i, j, real)) { break; }
+      let from_q = ((b * T + i) * params.H + h) * D4;
+      var s = 0.0;
+      var dp = 0.0;
+      for (var d = 0u; d < D4; d++) {
+        s += dot(q[from_q + d], k[from_k + d]);
+        dp += dot(dy[from_q + d], v[from_k + d]);
+      }
+      let at = (b * params.H + h) * T + i;
+      let p = exp(params.scale * s - stats_in[at].x);
+      let ds = p * (dp - stats_in[at].y);
+      for (var d = 0u; d < D4; d++) {
+        value_sum[d] += p * dy[from_q + d];
+        key_sum[d] += ds * q[from_q + d];
+      }
+    }
+  }
+  for (var d = 0u; d < D4; d++) {
+    dk[from_k + d] = params.scale * key_sum[d];
+    dv[from_k + d] = value_sum[d];
+  }
+}

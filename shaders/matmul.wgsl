@@ -1,0 +1,180 @@
+// Matrix product  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
+//   nn  A [M, K], B [K, N]      nt  A [M, K], B [N, K]      tn  A [K, M], B [K, N]
+// Overwrites C. bias [N] is added where BIAS is 1 (else any buffer may be bound there).
+//
+//   plain         one thread an output, any transposition by strides, any size
+//   broadcast_*   for software adapters: a workgroup is one subgroup of L lanes, each lane owns four columns.
+//                 A block of B, KC rows by 4L columns, is kept in a function-scope array, which such adapters
+//                 keep in the first-level cache; rows of A are loaded once, a lane a piece, and broadcast.
+//                 Wants N and the row lengths of A and B to be multiples of 4.
+// The sum over k runs in blocks of KC, even and odd k apart: it depends on K alone, so a row's result does
+// not depend on how many rows there are.
+
+enable subgroups;
+
+struct Params {
+  M: u32, N: u32, K: u32,
+  rows: u32,                                 // rows of C that one workgroup computes
+  chunk: u32,                                // KC again: a trip count that the compiler must not unroll
+  a_batch: u32, b_batch: u32, c_batch: u32,  // floats from one product to the next; 0 = shared
+  a_row: u32, a_col: u32, b_row: u32, b_col: u32,  // strides of op(A) and op(B), plain only
+}
+
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(4) var<storage, read> a_flat: array<f32>;
+@group(0) @binding(5) var<storage, read> b_flat: array<f32>;
+@group(0) @binding(6) var<storage, read> bias_flat: array<f32>;
+@group(0) @binding(7) var<storage, read_write> c_flat: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+@compute @workgroup_size(8, 8)
+fn plain(@builtin(global_invocation_id) id: vec3u) {
+  let n = id.x;
+  let m = id.y;
+  if (m >= params.M || n >= params.N) { return; }
+  var even = 0.0;
+  var odd = 0.0;
+  let from_a = id.z * params.a_batch + m * params.a_row;
+  let from_b = id.z * params.b_batch + n * params.b_col;
+  for (var k = 0u; k < params.K; k += 2u) {
+    even = fma(a_flat[from_a + k * params.a_col], b_flat[from_b + k * params.b_row], even);
+    if (k + 1u < params.K) {
+      odd = fma(a_flat[from_a + (k + 1u) * params.a_col], b_flat[from_b + (k + 1u) * params.b_row], odd);
+    }
+  }
+  var sum = even + odd;
+  if (BIAS == 1) { sum += bias_flat[n]; }
+  c_flat[id.z * params.c_batch + m * params.N + n] = sum;
+}
+
+@compute @workgroup_size(L)
+fn broadcast_nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let K4 = params.K / 4u;
+  let N4 = params.N / 4u;
+  let column = group.x * L + lane;
+  let near = min(column, N4 - 1u);
+  let first = group.y * params.rows;
+  let last = min(first + params.rows, params.M);
+  let from_a = group.z * params.a_batch / 4u;
+  let from_b = group.z * params.b_batch / 4u;
+  let from_c = group.z * params.c_batch / 4u;
+  var start = vec4f(0.0);
+  if (BIAS == 1) { start = bias[near]; }
+  var block: array<vec4f, KC>;
+  for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
+    let left = min(params.chunk, params.K - k0);
+    for (var k = 0u; k < params.chunk; k++) {
+      let row = b[from_b + min(k0 + k, params.K - 1u) * N4 + near];
+      block[k] = select(vec4f(0.0), row, k < left);
+    }
+    for (var r = first; r < last; r++) {
+      //: for t in 0..KC/(4*L)
+      let q$t = $(t*L)u + lane;
+      let a$t = select(vec4f(0.0), a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)], q$t * 4u < left);
+      //: end
+      var even = start;
+      if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
+      var odd = vec4f(0.0);
+      //: for j in 0..KC/2
+      even = fma(vec4f(subgroupBroadcast(a$(2*j/(4*L))[$(2*j%4)], $(2*j/4%L)u)), block[$(2*j)], even);
+      odd = fma(vec4f(subgroupBroadcast(a$((2*j+1)/(4*L))[$((2*j+1)%4)], $((2*j+1)/4%L)u)), block[$(2*j+1)], odd);
+      //: end
+      let sum = even + odd;
+      if (column < N4) { c[from_c + r * N4 + column] = sum; }
+    }
+  }
+}
+
+@compute @workgroup_size(L)
+fn broadcast_nt(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let K4 = params.K / 4u;
+  let N4 = params.N / 4u;
+  let column = group.x * L + lane;
+  let near = min(column, N4 - 1u);
+  let first = group.y * params.rows;
+  let last = min(first + params.rows, params.M);
+  let from_a = group.z * params.a_batch / 4u;
+  let from_b = group.z * params.b_batch / 4u;
+  let from_c = group.z * params.c_batch / 4u;
+  var start = vec4f(0.0);
+  if (BIAS == 1) { start = bias[near]; }
+  var block: array<vec4f, KC>;
+  for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
+    let left = min(params.chunk, params.K - k0);
+    for (var k = 0u; k < params.chunk / 4u; k++) {
+      let k4 = min(k0 / 4u + k, K4 - 1u);
+      let at = from_b + near * 4u * K4 + k4;
+      let inside = k * 4u < left;
+      let b0 = select(vec4f(0.0), b[at], inside);
+      let b1 = select(vec4f(0.0), b[at + K4], inside);
+      let b2 = select(vec4f(0.0), b[at + 2u * K4], inside);
+      let b3 = select(vec4f(0.0), b[at + 3u * K4], inside);
+      block[k * 4u] = vec4f(b0.x, b1.x, b2.x, b3.x);
+      block[k * 4u + 1u] = vec4f(b0.y, b1.y, b2.y, b3.y);
+      block[k * 4u + 2u] = vec4f(b0.z, b1.z, b2.z, b3.z);
+      block[k * 4u + 3u] = vec4f(b0.w, b1.w, b2.w, b3.w);
+    }
+    for (var r = first; r < last; r++) {
+      //: for t in 0..KC/(4*L)
+      let q$t = $(t*L)u + lane;
+      let a$t = select(vec4f(0.0), a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)], q$t * 4u < left);
+      //: end
+      var even = start;
+      if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
+      var odd = vec4f(0.0);
+      //: for j in 0..KC/2
+      even = fma(vec4f(subgroupBroadcast(a$(2*j/(4*L))[$(2*j%4)], $(2*j/4%L)u)), block[$(2*j)], even);
+      odd = fma(vec4f(subgroupBroadcast(a$((2*j+1)/(4*L))[$((2*j+1)%4)], $((2*j+1)/4%L)u)), block[$(2*j+1)], odd);
+      //: end
+      let sum = even + odd;
+      if (column < N4) { c[from_c + r * N4 + column] = sum; }
+    }
+  }
+}
+
+@compute @workgroup_size(L)
+fn broadcast_tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let M4 = params.M / 4u;
+  let N4 = params.N / 4u;
+  let column = group.x * L + lane;
+  let near = min(column, N4 - 1u);
+  let first = group.y * params.rows / 4u;
+  let last = min(first + params.rows / 4u, M4);
+  let from_a = group.z * params.a_batch / 4u;
+  let from_b = group.z * params.b_batch / 4u;
+  let from_c = group.z * params.c_batch / 4u;
+  var start = vec4f(0.0);
+  if (BIAS == 1) { start = bias[near]; }
+  var block: array<vec4f, KC>;
+  for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
+    let left = min(params.chunk, params.K - k0);
+    for (var k = 0u; k < params.chunk; k++) {
+      let row = b[from_b + min(k0 + k, params.K - 1u) * N4 + near];
+      block[k] = select(vec4f(0.0), row, k < left);
+    }
+    for (var r4 = first; r4 < last; r4++) {
+      //: for t in 0..KC/L
+      let q$t = $(t*L)u + lane;
+      let four$t = select(vec4f(0.0), a[from_a + min(k0 + q$t, params.K - 1u) * M4 + r4], q$t < left);
+      //: end
+      for (var i = 0u; i < 4u; i++) {
+        let r = r4 * 4u + i;
+        //: for t in 0..KC/L
+        let a$t = four$t[i];
+        //: end
+        var even = start;
+        if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
+        var odd = vec4f(0.0);
+        //: for j in 0..KC/2
+        even = fma(vec4f(subgroupBroadcast(a$(2*j/L), $(2*j%L)u)), block[$(2*j)], even);
+        odd = fma(vec4f(subgroupBroadcast(a$((2*j+1)/L), $((2*j+1)%L)u)), block[$(2*j+1)], odd);
+        //: end
+        let sum = even + odd;
+        if (column < N4) { c[from_c + r * N4 + column] = sum; }
+      }
+    }
+  }
+}
