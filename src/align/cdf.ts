@@ -85,7 +85,9 @@ export interface EmpiricalCdf {
 export function createCdf(scores: ArrayLike<number>, options: CdfOptions = {}): EmpiricalCdf {
   const { smoothing = "code", ties = "strict", estimator = "code", missingEos = "none" } = options;
   sortScores(scores, "createCdf");
-  const placed = Float64Array.from(scores, (score, i) => place(score, finishedAt(options, i, scores.length), missingEos));
+  const placed = Float64Array.from(scores, (score, i) =>
+    place(score, finishedAt(options, i, scores.length), missingEos),
+  );
   const sorted = placed.slice().sort();
   const keysAt = ties === "total-order" ? sortedKeys(placed, options.keys) : undefined;
   const fit = options.fit ? fitExponential(sorted) : undefined;
@@ -157,7 +159,9 @@ function finishedAt(options: CdfOptions, index: number, size: number): boolean {
 
 function sortedKeys(placed: Float64Array, keys: CdfOptions["keys"]): ArrayLike<number>[] {
   if (keys?.length !== placed.length) {
-    throw new ConfigError(`createCdf: ties "total-order" needs ${placed.length} keys, got ${keys?.length ?? "none"}`);
+    throw new ConfigError(
+      `createCdf: ties "total-order" needs ${placed.length} keys, got ${keys?.length ?? "none"}`,
+    );
   }
   const pairs = keys.map((key, i) => ({ key, score: placed[i] ?? 0 }));
   // -Infinity minus -Infinity is NaN, so scores are compared, not subtracted.

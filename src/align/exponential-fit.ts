@@ -75,7 +75,11 @@ export function fitExponentialOffset(sorted: Float64Array): OffsetFit {
   const start = [...doubleLogLine(points), 0];
   const [logA = NaN, logB = NaN, c = NaN] = leastSquares(points, model3, jacobian3, start);
   const rmse = residual(points, model3([logA, logB, c]));
-  const reason = !Number.isFinite(rmse) ? "the fit is not finite" : c < 0 ? `F > 1: log F tends to ${-c}` : "";
+  const reason = !Number.isFinite(rmse)
+    ? "the fit is not finite"
+    : c < 0
+      ? `F > 1: log F tends to ${-c}`
+      : "";
   return { ...unstandardised(logA, logB, points), c, rmse, reason };
 }
 

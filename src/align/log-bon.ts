@@ -115,10 +115,13 @@ function checkArguments(n: number, logF: number, logProbRef: number): void {
   checkN(n);
   if (!(logF <= 0)) throw new ConfigError(`Best-of-N: log F is ${logF}; expected a number in [-Infinity, 0]`);
   if (!(logProbRef <= 0 && logProbRef > -Infinity)) {
-    throw new ConfigError(`Best-of-N: log pi_ref is ${logProbRef}; expected a finite log-probability, at most 0`);
+    throw new ConfigError(
+      `Best-of-N: log pi_ref is ${logProbRef}; expected a finite log-probability, at most 0`,
+    );
   }
 }
 
 function checkN(n: number): void {
-  if (!(n >= 1 && n < Infinity)) throw new ConfigError(`Best-of-N: n is ${n}; expected a real number of at least 1`);
+  if (!(n >= 1 && n < Infinity))
+    throw new ConfigError(`Best-of-N: n is ${n}; expected a real number of at least 1`);
 }

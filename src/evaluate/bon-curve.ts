@@ -77,7 +77,9 @@ export function bonCurve(prompts: readonly ArrayLike<number>[], ns: readonly num
 export function tieGroupKl(levels: readonly number[], n: number): number {
   const total = levels.reduce((sum, p) => sum + p, 0);
   if (Math.abs(total - 1) > 1e-9 || levels.some((p) => !(p >= 0))) {
-    throw new ConfigError(`tieGroupKl: level probabilities sum to ${total}; expected non-negative numbers that sum to 1`);
+    throw new ConfigError(
+      `tieGroupKl: level probabilities sum to ${total}; expected non-negative numbers that sum to 1`,
+    );
   }
   let kl = 0;
   let before = 0;

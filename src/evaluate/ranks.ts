@@ -13,7 +13,10 @@ export function sortScores(scores: ArrayLike<number>, who = "scores"): Float64Ar
   if (scores.length === 0) throw new ConfigError(`${who}: expected at least one score, got none`);
   const sorted = Float64Array.from(scores);
   const bad = sorted.findIndex((score) => !Number.isFinite(score));
-  if (bad >= 0) throw new ConfigError(`${who}: score ${bad} is ${sorted[bad]}; expected finite numbers: check the reward`);
+  if (bad >= 0)
+    throw new ConfigError(
+      `${who}: score ${bad} is ${sorted[bad]}; expected finite numbers: check the reward`,
+    );
   return sorted.sort();
 }
 
@@ -35,7 +38,7 @@ export function fractionBeaten(sorted: Float64Array, score: number): number {
 /** Sizes of the groups of equal values, ascending; they sum to M. */
 export function tieGroups(sorted: Float64Array): number[] {
   const sizes: number[] = [];
-  for (let start = 0; start < sorted.length; ) {
+  for (let start = 0; start < sorted.length;) {
     const end = countAtMost(sorted, sorted[start] ?? 0);
     sizes.push(end - start);
     start = end;

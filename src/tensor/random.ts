@@ -17,7 +17,10 @@ const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 
 /** Philox4x32-10: four random 32-bit words from a 128-bit counter and a 64-bit key (words unsigned, least first). */
-export function philox4x32(counter: Words4, key: readonly [number, number]): [number, number, number, number] {
+export function philox4x32(
+  counter: Words4,
+  key: readonly [number, number],
+): [number, number, number, number] {
   let [c0, c1, c2, c3] = counter;
   let [k0, k1] = key;
   for (let round = 0; round < ROUNDS; round++) {

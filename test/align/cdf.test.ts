@@ -8,12 +8,19 @@ import { expectAllClose, expectClose, golden } from "../support/golden.ts";
 
 const F = (scores: readonly number[], score: number, options?: CdfOptions): number =>
   Math.exp(createCdf(scores, options).at(score).logF);
-const scoresOf = fc.array(fc.integer({ min: -20, max: 20 }).map((x) => x / 4), { minLength: 1, maxLength: 40 });
+const scoresOf = fc.array(
+  fc.integer({ min: -20, max: 20 }).map((x) => x / 4),
+  { minLength: 1, maxLength: 40 },
+);
 
 describe("empirical CDF", () => {
   it("trap 1: counts strictly", () => {
     const cache = [1, 2, 2, 3];
-    expectAllClose([2, 0, 4, 3].map((r) => F(cache, r)), [2 / 5, 1 / 5, 1, 4 / 5], 1e-15);
+    expectAllClose(
+      [2, 0, 4, 3].map((r) => F(cache, r)),
+      [2 / 5, 1 / 5, 1, 4 / 5],
+      1e-15,
+    );
   });
 
   it("meets the golden counts and the authors' estimator", () => {
@@ -27,14 +34,32 @@ describe("empirical CDF", () => {
     }
     for (const c of golden<{ cases: Case[] }>("empirical_cdf.json").cases) {
       const points = c.queries.map((query) => createCdf(c.rewards).at(query));
-      expect(points.map((p) => p.below), c.name).toEqual(c.strict_less_count);
-      expect(points.map((p) => p.atMost), c.name).toEqual(c.less_or_equal_count);
-      expectAllClose(points.map((p) => p.logF), c.authors_log_F, 1e-15, c.name);
+      expect(
+        points.map((p) => p.below),
+        c.name,
+      ).toEqual(c.strict_less_count);
+      expect(
+        points.map((p) => p.atMost),
+        c.name,
+      ).toEqual(c.less_or_equal_count);
+      expectAllClose(
+        points.map((p) => p.logF),
+        c.authors_log_F,
+        1e-15,
+        c.name,
+      );
     }
   });
 
   it("trap 2: E[log F] under the reference is the table's, over all M + 1 ranks", () => {
-    const table = [[5, -0.6952176], [32, -0.9190995], [100, -0.9680463], [200, -0.9822338], [250, -0.9853307], [600, -0.9931475]];
+    const table = [
+      [5, -0.6952176],
+      [32, -0.9190995],
+      [100, -0.9680463],
+      [200, -0.9822338],
+      [250, -0.9853307],
+      [600, -0.9931475],
+    ];
     for (const [size = 0, want = 0] of table) {
       const cdf = createCdf(Array.from({ length: size }, (_, i) => i));
       const logs = Array.from({ length: size + 1 }, (_, k) => cdf.at(k - 0.5).logF);
@@ -71,7 +96,8 @@ describe("empirical CDF", () => {
       fc.property(scoresOf, (scores) => {
         const ranks = distinct(scores);
         for (const transform of [(r: number) => 3 * r + 7, Math.exp, (r: number) => ranks.indexOf(r)]) {
-          for (const r of scores) expect(createCdf(scores.map(transform)).at(transform(r))).toEqual(createCdf(scores).at(r));
+          for (const r of scores)
+            expect(createCdf(scores.map(transform)).at(transform(r))).toEqual(createCdf(scores).at(r));
         }
       }),
     );
@@ -79,9 +105,21 @@ describe("empirical CDF", () => {
 
   it("smooths as asked and stays in (0, 1]", () => {
     const cache = [1, 2, 2, 3];
-    expectAllClose([0, 2, 9].map((r) => F(cache, r, { smoothing: "paper" })), [1 / 5, 1 / 4, 1], 1e-15);
-    expectAllClose([0, 2, 9].map((r) => F(cache, r, { smoothing: "laplace" })), [1 / 6, 2 / 6, 5 / 6], 1e-15);
-    expectAllClose([0, 2, 9].map((r) => F(cache, r, { smoothing: "mid" })), [0.5 / 5, 2.5 / 5, 4.5 / 5], 1e-15);
+    expectAllClose(
+      [0, 2, 9].map((r) => F(cache, r, { smoothing: "paper" })),
+      [1 / 5, 1 / 4, 1],
+      1e-15,
+    );
+    expectAllClose(
+      [0, 2, 9].map((r) => F(cache, r, { smoothing: "laplace" })),
+      [1 / 6, 2 / 6, 5 / 6],
+      1e-15,
+    );
+    expectAllClose(
+      [0, 2, 9].map((r) => F(cache, r, { smoothing: "mid" })),
+      [0.5 / 5, 2.5 / 5, 4.5 / 5],
+      1e-15,
+    );
   });
 
   it("trap 29: each prompt has its own CDF", () => {
@@ -99,7 +137,9 @@ describe("empirical CDF", () => {
     expectClose(truncated.logF, -Math.log(5), 1e-15);
     expect(cdf.at(-50).below).toBe(2);
     expect(cdf.rank(100, { finished: false })).toBe(1 / 4);
-    expect(createCdf([5, 9, 6, -1], { ...options, missingEos: -2 }).at(100, { finished: false }).below).toBe(0);
+    expect(createCdf([5, 9, 6, -1], { ...options, missingEos: -2 }).at(100, { finished: false }).below).toBe(
+      0,
+    );
     expect(() => createCdf([1, 2], { missingEos: "bottom" })).toThrow(/rebuild the cache/);
   });
 
@@ -131,7 +171,11 @@ describe("empirical CDF", () => {
   });
 
   it("trap 44: one cached score, and constant scores", () => {
-    expectAllClose([0, 1, 2].map((r) => F([1], r)), [1 / 2, 1 / 2, 1], 1e-15);
+    expectAllClose(
+      [0, 1, 2].map((r) => F([1], r)),
+      [1 / 2, 1 / 2, 1],
+      1e-15,
+    );
     const constant = createCdf([3, 3, 3, 3], { estimator: "pooled" }).at(3);
     expectClose(Math.exp(constant.logF), 1 / 5, 1e-15);
     expect(pooledLogRatio(7, constant.below, constant.atMost, constant.size)).toBe(0);
@@ -152,7 +196,10 @@ describe("ties", () => {
 
   it("orders by App. C: score, then token ids, a proper prefix first", () => {
     const keys = items.map((item) => item.tokens);
-    const cdf = createCdf(items.map((item) => item.reward), { ties: "total-order", keys });
+    const cdf = createCdf(
+      items.map((item) => item.reward),
+      { ties: "total-order", keys },
+    );
     expect(items.map((item) => cdf.at(item.reward, { key: item.tokens }).below)).toEqual(counts);
     expect(() => cdf.at(1)).toThrow(/needs the sample's key/);
     expect(() => createCdf([1, 2], { ties: "total-order" })).toThrow(/needs 2 keys/);
@@ -160,7 +207,13 @@ describe("ties", () => {
 
   it("breaks ties by a seeded hash that is a total order", () => {
     const keys = items.map((item) => tieKey(item.tokens, 3));
-    const below = items.map((item, i) => createCdf(items.map((x) => x.reward), { ties: "total-order", keys }).at(item.reward, { key: keys[i] ?? [] }).below);
+    const below = items.map(
+      (item, i) =>
+        createCdf(
+          items.map((x) => x.reward),
+          { ties: "total-order", keys },
+        ).at(item.reward, { key: keys[i] ?? [] }).below,
+    );
     expect(new Set(below).size).toBe(items.length);
     expect(compareKeys(tieKey([1, 2], 0), tieKey([1, 2], 1))).not.toBe(0);
   });

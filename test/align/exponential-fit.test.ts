@@ -68,7 +68,9 @@ describe("exponential fit", () => {
     "reaches the three-parameter least squares of $name",
     ({ sorted_rewards: rewards, three_param: want }) => {
       const fit = fitExponentialOffset(Float64Array.from(rewards));
-      expect(fit.rmse ** 2 * rewards.length).toBeLessThanOrEqual(1.001 * (want.global_least_squares?.rss ?? NaN));
+      expect(fit.rmse ** 2 * rewards.length).toBeLessThanOrEqual(
+        1.001 * (want.global_least_squares?.rss ?? NaN),
+      );
       expect(fit.reason === "").toBe((want.params?.[2] ?? NaN) >= 0);
     },
   );

@@ -56,7 +56,9 @@ describe("closed form of the Best-of-N distribution", () => {
       [5000, 0, -200, Math.log(5000)],
     ];
     for (const [n, logF, p, want] of cases) {
-      expect(Math.abs(bonLogRatio(n, logF, p) - want), `n ${n}`).toBeLessThanOrEqual(n === 512 && p === -200 ? 1e-6 : 6e-10);
+      expect(Math.abs(bonLogRatio(n, logF, p) - want), `n ${n}`).toBeLessThanOrEqual(
+        n === 512 && p === -200 ? 1e-6 : 6e-10,
+      );
     }
   });
 
@@ -92,7 +94,9 @@ describe("closed form of the Best-of-N distribution", () => {
         let before = 0;
         let sum = 0;
         for (const mass of masses) {
-          sum += Math.exp(logPiBon(n, Math.min(0, Math.log(before / total)), Math.min(0, Math.log(mass / total))));
+          sum += Math.exp(
+            logPiBon(n, Math.min(0, Math.log(before / total)), Math.min(0, Math.log(mass / total))),
+          );
           before += mass;
         }
         expectClose(sum, 1, 1e-9);
@@ -146,21 +150,26 @@ describe("pooled estimator", () => {
       [3, 4, 0.777488],
       [4, 4, 1.082483],
     ];
-    for (const [below, atMost, want] of cases) expect(pooledLogRatio(4, below, atMost, 4)).toBeCloseTo(want, 6);
+    for (const [below, atMost, want] of cases)
+      expect(pooledLogRatio(4, below, atMost, 4)).toBeCloseTo(want, 6);
   });
 
   it("trap 44: averages e^R to exactly 1 over untied ranks, is 0 for constant rewards, and never exceeds log(M+1)", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 300 }), fc.double({ min: 1, max: 600, noNaN: true }), (size, n) => {
-        let sum = 0;
-        for (let k = 0; k <= size; k++) {
-          const ratio = pooledLogRatio(n, k, k, size);
-          expect(ratio).toBeLessThanOrEqual(Math.log(size + 1) + 1e-12);
-          sum += Math.exp(ratio);
-        }
-        expectClose(sum / (size + 1), 1, 1e-10);
-        expect(pooledLogRatio(n, 0, size, size)).toBe(0);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 300 }),
+        fc.double({ min: 1, max: 600, noNaN: true }),
+        (size, n) => {
+          let sum = 0;
+          for (let k = 0; k <= size; k++) {
+            const ratio = pooledLogRatio(n, k, k, size);
+            expect(ratio).toBeLessThanOrEqual(Math.log(size + 1) + 1e-12);
+            sum += Math.exp(ratio);
+          }
+          expectClose(sum / (size + 1), 1, 1e-10);
+          expect(pooledLogRatio(n, 0, size, size)).toBe(0);
+        },
+      ),
     );
   });
 
@@ -177,5 +186,7 @@ describe("pooled estimator", () => {
 
 function expectRelative(got: number, want: number, relative: number, what: string): void {
   if (!Number.isFinite(want)) return expect(got, what).toBe(want);
-  expect(Math.abs(got - want), `${what}: got ${got}, want ${want}`).toBeLessThanOrEqual(relative * Math.abs(want));
+  expect(Math.abs(got - want), `${what}: got ${got}, want ${want}`).toBeLessThanOrEqual(
+    relative * Math.abs(want),
+  );
 }

@@ -20,7 +20,12 @@ export function expectClose(got: number, want: number, relative: number, what = 
 }
 
 /** {@link expectClose} element by element, lengths included. */
-export function expectAllClose(got: ArrayLike<number>, want: ArrayLike<number>, relative: number, what = "list"): void {
+export function expectAllClose(
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  relative: number,
+  what = "list",
+): void {
   expect(got.length, `${what}: length`).toBe(want.length);
   for (let i = 0; i < want.length; i++) expectClose(got[i] ?? NaN, want[i] ?? NaN, relative, `${what}[${i}]`);
 }

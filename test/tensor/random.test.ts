@@ -7,7 +7,11 @@ import { createRandom, philox4x32 } from "../../src/tensor/random.ts";
 describe("philox4x32", () => {
   // The three vectors of "philox4x32 10" in Random123's kat_vectors.
   it.each([
-    [[0, 0, 0, 0], [0, 0], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
+    [
+      [0, 0, 0, 0],
+      [0, 0],
+      [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+    ],
     [
       [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff],
       [0xffffffff, 0xffffffff],
@@ -52,7 +56,14 @@ describe("createRandom", () => {
 
   it("gives other numbers for another seed, stream name or stream number", () => {
     const first = (seed: number, stream: number | string): number => createRandom(seed, stream).uint32();
-    const draws = [first(1, "a"), first(2, "a"), first(1, "b"), first(1, 0), first(1, 1), first(1 + 2 ** 32, 0)];
+    const draws = [
+      first(1, "a"),
+      first(2, "a"),
+      first(1, "b"),
+      first(1, 0),
+      first(1, 1),
+      first(1 + 2 ** 32, 0),
+    ];
     expect(new Set(draws).size).toBe(draws.length);
   });
 
