@@ -1,0 +1,232 @@
+/** Named tensors of a model: the trained ones side by side in one buffer, their gradients in another. */
+import { ConfigError, FormatError, ShapeError } from "../errors.ts";
+import type { Device } from "../gpu/device.ts";
+import { arena, type Storage } from "../gpu/storage.ts";
+import type { Slot, TrainedArena } from "../optim/arena.ts";
+import { fnv1a64, hexOf } from "../tensor/hash.ts";
+import { readAll, type Shape, sizeOf, Tensor } from "../tensor/tensor.ts";
+import { initialValues, type ParameterSpec } from "./init.ts";
+
+export type { ParameterSpec } from "./init.ts";
+
+/** Where values come from; an opened checkpoint (`data/safetensors.ts`) is one. */
+export interface TensorSource {
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, { readonly shape: Shape }>;
+  read(name: string): Promise<Float32Array>;
+}
+
+/** How the names in a source relate to ours. */
+export interface Naming {
+  /** Our name of the source's tensor; undefined for one to ignore (masks, rotary tables). */
+  readonly rename?: (name: string) => string | undefined;
+  /** Tensors that may be missing: they keep the values they have. */
+  readonly optional?: (name: string) => boolean;
+}
+
+/** Parameters of one model. Frozen ones have no gradient; they lie in a buffer of their own. */
+export class Parameters {
+  readonly device: Device;
+  readonly specs: readonly ParameterSpec[];
+  /** The trained tensors as an optimizer sees them; undefined when all are frozen. */
+  readonly trained: TrainedArena | undefined;
+  readonly #tensors: ReadonlyMap<string, Tensor>;
+  readonly #buffers: readonly Storage[];
+
+  constructor(device: Device, specs: readonly ParameterSpec[], isTrained: (name: string) => boolean) {
+    this.device = device;
+    this.specs = specs;
+    const trained = place(device, specs.filter((s) => isTrained(s.name)), "parameters"); // prettier-ignore
+    const frozen = place(device, specs.filter((s) => !isTrained(s.name)), "frozen parameters"); // prettier-ignore
+    const grads = trained && place(device, trained.specs, "gradients");
+    for (const [name, tensor] of trained?.tensors ?? []) tensor.grad = grads!.tensors.get(name);
+    const both = new Map([...(trained?.tensors ?? []), ...(frozen?.tensors ?? [])]);
+    this.#tensors = new Map(specs.map(({ name }) => [name, both.get(name)!]));
+    if (this.#tensors.size < specs.length)
+      throw new ConfigError(`parameters: ${twice(specs)} is there twice`);
+    this.trained = trained && { values: trained.whole, grads: grads!.whole, slots: trained.slots };
+    this.#buffers = [trained, frozen, grads].flatMap((placed) => (placed ? [placed.whole] : []));
+  }
+
+  /** All names, in the order of the specification. */
+  get names(): string[] {
+    return [...this.#tensors.keys()];
+  }
+
+  /** Number of values in all tensors. */
+  get count(): number {
+    return this.specs.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  }
+
+  /** Whether there is a tensor of this name. */
+  has(name: string): boolean {
+    return this.#tensors.has(name);
+  }
+
+  /**
+   * The tensor of this name.
+   * @throws ConfigError when there is none
+   */
+  get(name: string): Tensor {
+    const tensor = this.#tensors.get(name);
+    if (tensor) return tensor;
+    const known = this.names.slice(0, 6).join(", ");
+    throw new ConfigError(`parameters: no tensor ${name}; there are ${this.names.length}: ${known}, …`);
+  }
+
+  /** Names and tensors, in the order of the specification. */
+  [Symbol.iterator](): IterableIterator<[string, Tensor]> {
+    return this.#tensors.entries();
+  }
+
+  /** Fills every tensor as its specification says; the same values for the same seed. */
+  initialise(seed: number): void {
+    for (const spec of this.specs) this.get(spec.name).write(initialValues(spec, seed));
+  }
+
+  /**
+   * Fills every tensor from `source`, one at a time.
+   * @throws FormatError listing the missing, the unexpected and the wrongly shaped tensors
+   */
+  async writeFrom(source: TensorSource, naming: Naming = {}): Promise<void> {
+    const sourceName = match(this.specs, source, naming);
+    for (const [name, tensor] of this.#tensors) {
+      const theirs = sourceName.get(name);
+      if (theirs !== undefined) tensor.write(await source.read(theirs));
+    }
+  }
+
+  /** All values, row-major, by name. */
+  async readAll(): Promise<Map<string, Float32Array>> {
+    const values = await readAll(this.device, [...this.#tensors.values()]);
+    return new Map(this.names.map((name, i) => [name, values[i]!]));
+  }
+
+  /**
+   * Copies `names` of `other` (all of them by default) over the tensors of the same names, on the GPU: a frozen
+   * reference, the trunk of a value function.
+   * @throws ConfigError when a name is missing here, ShapeError when shapes differ
+   */
+  copyFrom(other: Parameters, names: readonly string[] = other.names): void {
+    const encoder = this.device.gpu.createCommandEncoder({ label: "copy parameters" });
+    for (const name of names) {
+      const [from, to] = [other.get(name), this.get(name)];
+      if (String(from.shape) !== String(to.shape)) {
+        throw new ShapeError(
+          `copyFrom: ${name} is [${from.shape}] there and [${to.shape}] here; expected equal shapes`,
+        );
+      }
+      const [source, target] = [from.storage.place!, to.storage.place!];
+      encoder.copyBufferToBuffer(source.buffer, source.offset, target.buffer, target.offset, from.size * 4);
+    }
+    this.device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  /** Sets every gradient to zero. An optimizer does so itself after each step. */
+  zeroGrads(): void {
+    if (!this.trained) return;
+    const encoder = this.device.gpu.createCommandEncoder({ label: "zero gradients" });
+    encoder.clearBuffer(this.trained.grads.place!.buffer);
+    this.device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  /** A hash of the bits of `names` (all by default): equal hashes, equal weights. Reads everything back. */
+  async hash(names: readonly string[] = this.names): Promise<string> {
+    const values = await readAll(this.device, names.map((name) => this.get(name))); // prettier-ignore
+    let hash = fnv1a64([]);
+    for (const { buffer, byteOffset, byteLength } of values) {
+      hash = fnv1a64(new Uint8Array(buffer, byteOffset, byteLength), hash);
+    }
+    return hexOf(hash);
+  }
+
+  /** Gives the memory back; no program that uses these tensors may run after it. */
+  dispose(): void {
+    for (const { place: at } of this.#buffers) this.device.destroyBuffer(at!.buffer);
+  }
+}
+
+/** How parameters are made. */
+export interface ParameterOptions {
+  /** Which tensors get gradients: all, none, or those that a predicate on their names chooses. */
+  readonly trainable: boolean | ((name: string) => boolean);
+  /** Fills them at once; without it they are zero until written. */
+  readonly seed?: number | undefined;
+}
+
+/**
+ * The tensors of `specs` on the GPU.
+ * @throws ConfigError when a name is there twice, DeviceError when they do not fit one buffer
+ */
+export function createParameters(
+  device: Device,
+  specs: readonly ParameterSpec[],
+  { trainable, seed }: ParameterOptions,
+): Parameters {
+  const isTrained = typeof trainable === "function" ? trainable : () => trainable;
+  const parameters = new Parameters(device, specs, isTrained);
+  if (seed !== undefined) parameters.initialise(seed);
+  return parameters;
+}
+
+interface Placed {
+  readonly specs: readonly ParameterSpec[];
+  readonly whole: Storage;
+  readonly slots: readonly Slot[];
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+
+function place(device: Device, specs: readonly ParameterSpec[], label: string): Placed | undefined {
+  if (specs.length === 0) return undefined;
+  const sizes = specs.map(({ shape }) => sizeOf(shape) * 4);
+  const { whole, slices } = arena(device, sizes, label);
+  const tensors = new Map(
+    specs.map(({ name, shape }, i) => [name, new Tensor(device, shape, "f32", slices[i]!)]),
+  );
+  const slots = specs.map(({ name, shape, decay }, i) => {
+    return { name, shape, decay, offset: slices[i]!.place!.offset };
+  });
+  return { specs, whole, slots, tensors };
+}
+
+function twice(specs: readonly ParameterSpec[]): string {
+  const names = specs.map(({ name }) => name);
+  return names.find((name, i) => names.indexOf(name) !== i) ?? "a name";
+}
+
+/** Our names to the source's, after checking that both lists agree. */
+function match(specs: readonly ParameterSpec[], source: TensorSource, naming: Naming): Map<string, string> {
+  const { rename = (name: string) => name, optional = () => false } = naming;
+  const theirs = new Map<string, string>();
+  for (const name of source.tensors.keys()) {
+    const ours = rename(name);
+    if (ours !== undefined) theirs.set(ours, name);
+  }
+  const wanted = new Map(specs.map((spec) => [spec.name, spec]));
+  const problems = [
+    ...list("missing", specs.filter(({ name }) => !theirs.has(name) && !optional(name)).map((s) => s.name)), // prettier-ignore
+    ...list("unexpected", [...theirs].filter(([ours]) => !wanted.has(ours)).map(([, name]) => name)), // prettier-ignore
+    ...list(
+      "of another shape",
+      specs.flatMap((spec) => differs(spec, source, theirs.get(spec.name))),
+    ),
+  ];
+  if (problems.length > 0) {
+    throw new FormatError(
+      `${source.path}: the tensors do not fit config.json: ${problems.join("; ")}. Are they of the same model?`,
+    );
+  }
+  return theirs;
+}
+
+function list(what: string, names: readonly string[]): string[] {
+  if (names.length === 0) return [];
+  const more = names.length > 12 ? `, … (${names.length} in all)` : "";
+  return [`${what}: ${names.slice(0, 12).join(", ")}${more}`];
+}
+
+function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: string | undefined): string[] {
+  const got = theirs === undefined ? undefined : source.tensors.get(theirs)?.shape;
+  if (!got || String(got) === String(shape)) return [];
+  return [`${name} (expected [${shape}], got [${got}])`];
+}
