@@ -1,0 +1,140 @@
+// One decoding step of attention over a cache of keys and values.
+//   q, y: [R, H, D]   k, v (of the new token): [R, G, D]   cache_k, cache_v: [R, S, G, D]   lengths: [R]
+//   y_r = softmax(scale q_r . [cache keys 0 .. lengths_r, new key]) . values
+//   The new key and value are stored at slot lengths_r.  Overwrites y; the cache in place.
+//
+//   extend_lanes  a subgroup a row and key head; lanes own keys, so that every key is read once; its QUERIES
+//                 query heads share the read. Each lane keeps its own running softmax; a butterfly joins them.
+//   extend_plain  a thread a row and query head
+//   fill          cache rows r take keys and values [P, T, G, D] of prompt source[r]; NONE leaves a row alone
+
+enable subgroups;
+
+struct Params { R: u32, S: u32, H: u32, G: u32, T: u32, scale: f32 }
+
+@group(0) @binding(0) var<storage, read> q: array<vec4f>;
+@group(0) @binding(1) var<storage, read> k: array<vec4f>;
+@group(0) @binding(2) var<storage, read> v: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> cache_k: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> cache_v: array<vec4f>;
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(7) var<storage, read> source: array<u32>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+const NOTHING = -3.0e38;
+const NONE = 0xffffffffu;
+
+@compute @workgroup_size(L)
+fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let g = group.x;
+  let r = group.y;
+  let length = min(lengths[r], params.S - 1u);
+  var query: array<vec4f, QUERIES * D4>;
+  var sum: array<vec4f, QUERIES * D4>;
+  var top: array<f32, QUERIES>;
+  var mass: array<f32, QUERIES>;
+  let from_q = (r * params.H + g * QUERIES) * D4;
+  let from_new = (r * params.G + g) * D4;
+  // The new key is the first that lane 0 sees.
+  for (var i = 0u; i < QUERIES; i++) {
+    var s = 0.0;
+    for (var d = 0u; d < D4; d++) {
+      query[i * D4 + d] = params.scale * q[from_q + i * D4 + d];
+      s += dot(query[i * D4 + d], k[from_new + d]);
+    }
+    let mine = lane == 0u;
+    top[i] = select(NOTHING, s, mine);
+    mass[i] = select(0.0, 1.0, mine);
+    for (var d = 0u; d < D4; d++) { sum[i * D4 + d] = select(vec4f(0.0), v[from_new + d], mine); }
+  }
+  for (var first = 0u; first < length; first += L) {
+    let j = first + lane;
+    let inside = j < length;
+    let at = ((r * params.S + min(j, length)) * params.G + g) * D4;
+    var key: array<vec4f, D4>;
+    var value: array<vec4f, D4>;
+    for (var d = 0u; d < D4; d++) { key[d] = cache_k[at + d]; }
+    for (var d = 0u; d < D4; d++) { value[d] = cache_v[at + d]; }
+    for (var i = 0u; i < QUERIES; i++) {
+      var s = 0.0;
+      for (var d = 0u; d < D4; d++) { s += dot(query[i * D4 + d], key[d]); }
+      let high = max(top[i], select(NOTHING, s, inside));
+      let fade = exp(top[i] - high);
+      let p = select(0.0, exp(s - high), inside);
+      for (var d = 0u; d < D4; d++) { sum[i * D4 + d] = sum[i * D4 + d] * fade + p * value[d]; }
+      mass[i] = mass[i] * fade + p;
+      top[i] = high;
+    }
+  }
+  for (var i = 0u; i < QUERIES; i++) {
+    var high = top[i];
+    for (var step = 1u; step < L; step *= 2u) { high = max(high, subgroupShuffleXor(high, step)); }
+    let fade = exp(top[i] - high);
+    var total = mass[i] * fade;
+    for (var step = 1u; step < L; step *= 2u) { total += subgroupShuffleXor(total, step); }
+    for (var d = 0u; d < D4; d++) {
+      var part = sum[i * D4 + d] * fade;
+      for (var step = 1u; step < L; step *= 2u) { part += subgroupShuffleXor(part, step); }
+      if (lane == d % L) { y[from_q + i * D4 + d] = part / total; }
+    }
+  }
+  let slot = ((r * params.S + length) * params.G + g) * D4;
+  for (var d = lane; d < D4; d += L) {
+    cache_k[slot + d] = k[from_new + d];
+    cache_v[slot + d] = v[from_new + d];
+  }
+}
+
+@compute @workgroup_size(64)
+fn extend_plain(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= params.R * params.H) { return; }
+  let r = id.x / params.H;
+  let h = id.x % params.H;
+  let queries = params.H / params.G;
+  let g = h / queries;
+  let length = min(lengths[r], params.S - 1u);
+  let from_q = id.x * D4;
+  let from_new = (r * params.G + g) * D4;
+  var sum: array<vec4f, D4>;
+  var top = 0.0;
+  for (var d = 0u; d < D4; d++) {
+    top += params.scale * dot(q[from_q + d], k[from_new + d]);
+    sum[d] = v[from_new + d];
+  }
+  var mass = 1.0;
+  for (var j = 0u; j < length; j++) {
+    let at = ((r * params.S + j) * params.G + g) * D4;
+    var s = 0.0;
+    for (var d = 0u; d < D4; d++) { s += params.scale * dot(q[from_q + d], cache_k[at + d]); }
+    let high = max(top, s);
+    let fade = exp(top - high);
+    let p = exp(s - high);
+    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * fade + p * cache_v[at + d]; }
+    mass = mass * fade + p;
+    top = high;
+  }
+  for (var d = 0u; d < D4; d++) { y[from_q + d] = sum[d] / mass; }
+  if (h % queries == 0u) {
+    let slot = ((r * params.S + length) * params.G + g) * D4;
+    for (var d = 0u; d < D4; d++) {
+      cache_k[slot + d] = k[from_new + d];
+      cache_v[slot + d] = v[from_new + d];
+    }
+  }
+}
+
+@compute @workgroup_size(64)
+fn fill(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let row = params.G * D4;                    // vec4s a token
+  let stride = groups.x * groups.y * 64u;
+  for (var i = id.x + id.y * groups.x * 64u; i < params.R * params.T * row; i += stride) {
+    let r = i / (params.T * row);
+    let rest = i % (params.T * row);
+    let p = source[r];
+    if (p != NONE) {
+      cache_k[r * params.S * row + rest] = k[p * params.T * row + rest];
+      cache_v[r * params.S * row + rest] = v[p * params.T * row + rest];
+    }
+  }
+}

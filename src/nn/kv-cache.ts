@@ -1,0 +1,60 @@
+/** The keys and values of every layer for R sequences of up to S tokens. */
+import { type Device } from "../gpu/device.ts";
+import { attention } from "../ops/attention.ts";
+import { cachedAttention, fillCache } from "../ops/kv-cache.ts";
+import { persistent, type Tensor } from "../tensor/tensor.ts";
+import type { KvCache, ModelConfig } from "./lm.ts";
+
+/** GPU memory of a cache, and the two ways in which a model uses it. */
+export interface KvMemory {
+  readonly rows: number;
+  readonly slots: number;
+  /** u32 [R]: tokens that each row has cached. The engine's kernels advance it. */
+  readonly lengths: Tensor;
+  /**
+   * For a batch of prompts [P, T]: attends within the batch and stores keys and values in the rows whose
+   * `source` (u32 [R]) names the prompt, so that samples of one prompt share its prefill.
+   */
+  prefill(source: Tensor): KvCache;
+  /** For one new token a row, [R, 1]: attends over the row's cache and appends to it. */
+  readonly extend: KvCache;
+  /** Bytes of GPU memory. */
+  readonly bytes: number;
+  dispose(): void;
+}
+
+/**
+ * Makes an empty cache.
+ * @param rows sequences, R
+ * @param slots tokens a sequence, S
+ * @throws DeviceError when it does not fit the adapter
+ */
+export function createKvMemory(device: Device, config: ModelConfig, rows: number, slots: number): KvMemory {
+  const shape = [rows, slots, config.nKvHead, config.headDim];
+  const layers = Array.from({ length: config.nLayer }, (_, i) => ({
+    k: persistent(device, shape, "f32", `keys of layer ${i}`),
+    v: persistent(device, shape, "f32", `values of layer ${i}`),
+  }));
+  const lengths = persistent(device, [rows], "u32", "cache lengths");
+  const tensors = [lengths, ...layers.flatMap(({ k, v }) => [k, v])];
+  return {
+    rows,
+    slots,
+    lengths,
+    prefill: (source) => ({
+      attend(layer, q, k, v, batch, scale) {
+        fillCache(k, v, layers[layer]!.k, layers[layer]!.v, source);
+        return attention(q, k, v, batch.range, { causal: true, scale });
+      },
+    }),
+    extend: {
+      attend(layer, q, k, v, _batch, scale) {
+        const token = (x: Tensor): Tensor => x.reshape(rows, x.dim(2), x.dim(3));
+        const y = cachedAttention(token(q), token(k), token(v), layers[layer]!.k, layers[layer]!.v, lengths, { scale });
+        return y.reshape(...q.shape);
+      },
+    },
+    bytes: tensors.reduce((sum, t) => sum + t.storage.bytes, 0),
+    dispose: () => tensors.forEach((t) => device.destroyBuffer(t.storage.place!.buffer)),
+  };
+}
