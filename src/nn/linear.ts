@@ -1,0 +1,20 @@
+/** Affine maps of the last dimension. */
+import { matmul } from "../ops/matmul.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** How a weight is stored: [K, N] as GPT-2's Conv1D, or [N, K] as torch's Linear. */
+export type WeightLayout = "in_out" | "out_in";
+
+/**
+ * y = x W + bias over the last dimension.
+ * @param x [..., K]
+ * @param weight [K, N] ("in_out") or [N, K] ("out_in")
+ * @param bias [N]
+ * @returns [..., N]
+ * @throws ShapeError when the inner dimensions differ
+ */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | undefined, layout: WeightLayout): Tensor {
+  const rows = x.reshape(-1, x.dim(-1));
+  const y = matmul(rows, weight, bias, { transposeB: layout === "out_in" });
+  return y.reshape(...x.shape.slice(0, -1), y.dim(-1));
+}

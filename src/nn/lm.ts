@@ -1,0 +1,74 @@
+/** What the floors above see of a model: hidden states and what is read from them. Families live in `models/`. */
+import type { Tensor } from "../tensor/tensor.ts";
+import type { ParameterSpec } from "./init.ts";
+import type { Parameters } from "./parameters.ts";
+
+/** The sizes of a transformer. */
+export interface ModelConfig {
+  /** The family's name: "gpt2", "llama". */
+  readonly family: string;
+  readonly vocabSize: number;
+  /** Longest sequence. */
+  readonly blockSize: number;
+  readonly nLayer: number;
+  readonly nHead: number;
+  /** Key/value heads; divides `nHead`. */
+  readonly nKvHead: number;
+  readonly nEmbd: number;
+  readonly headDim: number;
+  readonly bosId?: number | undefined;
+  readonly eosId?: number | undefined;
+}
+
+/** B rows of T tokens, padded on either side. `data/batch.ts` makes the arrays. */
+export interface Batch {
+  /** u32 [B, T] */
+  readonly ids: Tensor;
+  /** u32 [B, T]: 0 at each row's first real token. */
+  readonly positions: Tensor;
+  /** u32 [B, 2]: each row's first real token and one past its last. */
+  readonly range: Tensor;
+}
+
+/** Keys and values of earlier tokens; it decides what the queries of this batch see. */
+export interface KvCache {
+  /**
+   * Stores the batch's keys and values of one layer and attends over all that is stored.
+   * @param q [B, T, H, D]
+   * @param k [B, T, G, D]
+   * @param v [B, T, G, D]
+   * @returns [B, T, H, D]
+   */
+  attend(layer: number, q: Tensor, k: Tensor, v: Tensor, batch: Batch, scale: number): Tensor;
+}
+
+/** A transformer without its last projection. */
+export interface Trunk {
+  readonly config: ModelConfig;
+  /** The tensors that belong to the model, its head included; `parameters` may hold more (a value head). */
+  readonly specs: readonly ParameterSpec[];
+  readonly parameters: Parameters;
+  /**
+   * Records the forward pass; with a `cache`, of the tokens that follow the cached ones.
+   * @returns [B, T, C], after the final norm; meaningless at padding
+   */
+  hidden(batch: Batch, cache?: KvCache): Tensor;
+  /** The `config.json` of this model, as Hugging Face writes it. */
+  toHf(): Readonly<Record<string, unknown>>;
+}
+
+/** A model of the next token. */
+export interface LanguageModel extends Trunk {
+  /** Logits [R, V] of hidden states [R, C]. */
+  logits(hidden: Tensor): Tensor;
+  /** The same model over other parameters: a frozen reference, a copy to train. */
+  with(parameters: Parameters): LanguageModel;
+}
+
+/** A model of one number a sequence, read at a token of the caller's choice (a reward: the last real one). */
+export interface ScalarModel extends Trunk {
+  /** Scores [R] of hidden states [R, C]. */
+  scores(hidden: Tensor): Tensor;
+  /** The same model over other parameters. */
+  with(parameters: Parameters): ScalarModel;
+}
