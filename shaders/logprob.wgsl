@@ -1,0 +1,213 @@
+// Log-probabilities of given tokens from logits, over rows.  logits, dlogits: [R, V]; targets, logprobs, entropy: [R]
+// With z = logits / T, p = softmax(z), H the entropy of p, all in nats:
+//   forward       logprobs = log p[target], entropy = H; stats: [R] of (max z, log sum exp(z - max), H, 0)
+//   backward      dlogits = (dlogprob (onehot - p) - dentropy p (log p + H)) / T, from the stats
+//   divergence    kl = sum p (log p - log q) of two arrays of logits
+//   weigh         loss = - sum over rows of weights logprobs; one workgroup
+//   weigh_backward  dlogprobs = - dloss weights, dweights = - dloss logprobs
+// All overwrite. Each array of logits is read once: maximum and sums are rescaled when the maximum rises.
+// Targets beyond V count as V - 1. A row has L lanes; E is vec4f, or f32 where V is not a multiple of 4.
+
+//: for s in 0..SUBGROUPS
+enable subgroups;
+//: end
+
+struct Params {
+  rows: u32,
+  width: u32,     // elements E in a row
+  trips: u32,     // ceil(width / L)
+  columns: u32,   // V
+  inverse_temperature: f32,
+}
+
+@group(0) @binding(0) var<storage, read> logits: array<E>;
+@group(0) @binding(1) var<storage, read> logits_q: array<E>;
+@group(0) @binding(2) var<storage, read> flat: array<f32>;
+@group(0) @binding(3) var<storage, read> targets: array<u32>;
+@group(0) @binding(4) var<storage, read> stats: array<vec4f>;
+@group(0) @binding(5) var<storage, read> dlogprobs: array<f32>;
+@group(0) @binding(6) var<storage, read> dentropy: array<f32>;
+@group(0) @binding(7) var<storage, read_write> logprobs: array<f32>;
+@group(0) @binding(8) var<storage, read_write> entropy: array<f32>;
+@group(0) @binding(9) var<storage, read_write> stats_out: array<vec4f>;
+@group(0) @binding(10) var<storage, read_write> dlogits: array<E>;
+@group(0) @binding(11) var<storage, read_write> kl: array<f32>;
+@group(0) @binding(12) var<storage, read> values: array<f32>;
+@group(0) @binding(13) var<storage, read> weights: array<f32>;
+@group(0) @binding(14) var<storage, read> dloss: array<f32>;
+@group(0) @binding(15) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(16) var<storage, read_write> dvalues: array<f32>;
+@group(0) @binding(17) var<storage, read_write> dweights: array<f32>;
+@group(0) @binding(18) var<uniform> params: Params;
+
+// Below every logit, and finite: the difference of two of them is 0, not NaN.
+const LOWEST = -3.0e38;
+
+// Sum of an element's floats. vec4f() of an f32 repeats it, hence the first alone where W is 1.
+fn across(v: E) -> f32 {
+  let t = vec4f(v);
+  if (W == 4) { return (t.x + t.y) + (t.z + t.w); }
+  return t.x;
+}
+
+fn row_sum(v: f32) -> f32 {
+  var sum = v;
+  //: for m in 0..LOG
+  sum += subgroupShuffleXor(sum, 1u << $(m)u);
+  //: end
+  return sum;
+}
+
+// Largest of an element's floats.
+fn highest(v: E) -> f32 {
+  let t = vec4f(v);
+  return max(max(t.x, t.y), max(t.z, t.w));
+}
+
+fn row_max(v: f32) -> f32 {
+  var high = v;
+  //: for m in 0..LOG
+  high = max(high, subgroupShuffleXor(high, 1u << $(m)u));
+  //: end
+  return high;
+}
+
+fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
+  return (group.x + group.y * groups.x) * (64u / L) + thread / L;
+}
+
+// z of an element; LOWEST beyond the row.
+fn scaled(logit: E, inside: bool) -> E {
+  return select(E(LOWEST), max(logit * params.inverse_temperature, E(LOWEST)), inside);
+}
+
+// 1 where the element's column is the target.
+//: for v in 0..VEC
+fn one_hot(i: u32, target_id: u32) -> vec4f {
+  return vec4f(vec4u(4u * i) + vec4u(0u, 1u, 2u, 3u) == vec4u(target_id));
+}
+//: end
+//: for v in VEC..1
+fn one_hot(i: u32, target_id: u32) -> f32 { return f32(i == target_id); }
+//: end
+
+@compute @workgroup_size(64)
+fn forward(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
+) {
+  let row = row_of(group, groups, thread);
+  let lane = thread % L;
+  let near = min(row, params.rows - 1u);
+  let base = near * params.width;
+  var top = LOWEST;
+  var sum = 0.0;
+  var moment = 0.0;  // sum of exp(z - top) (z - top)
+  for (var k = 0u; k < params.trips; k++) {
+    let i = k * L + lane;
+    let z = scaled(logits[base + min(i, params.width - 1u)], i < params.width);
+    let high = max(top, highest(z));
+    let fade = exp(top - high);
+    let d = z - E(high);
+    let e = select(E(0.0), exp(d), i < params.width);
+    // An impossible token has p log p = 0, and its d may be infinite.
+    moment = (moment + sum * select(0.0, top - high, sum > 0.0)) * fade + across(e * max(d, E(-200.0)));
+    sum = sum * fade + across(e);
+    top = high;
+  }
+  let high = row_max(top);
+  let fade = exp(top - high);
+  moment = row_sum((moment + sum * select(0.0, top - high, sum > 0.0)) * fade);
+  sum = row_sum(sum * fade);
+  if (row < params.rows && lane == 0u) {
+    let log_sum = log(sum);
+    let z = max(flat[row * params.columns + min(targets[row], params.columns - 1u)] * params.inverse_temperature, LOWEST);
+    logprobs[row] = (z - high) - log_sum;
+    let h = log_sum - moment / sum;
+    entropy[row] = h;
+    stats_out[row] = vec4f(high, log_sum, h, 0.0);
+  }
+}
+
+@compute @workgroup_size(64)
+fn backward(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
+) {
+  let row = row_of(group, groups, thread);
+  let lane = thread % L;
+  let near = min(row, params.rows - 1u);
+  let base = near * params.width;
+  let stat = stats[near];
+  let target_id = min(targets[near], params.columns - 1u);
+  var d_logprob = 0.0;
+  if (LOGPROB == 1) { d_logprob = dlogprobs[near] * params.inverse_temperature; }
+  var d_entropy = 0.0;
+  if (ENTROPY == 1) { d_entropy = dentropy[near] * params.inverse_temperature; }
+  for (var k = 0u; k < params.trips; k++) {
+    let i = k * L + lane;
+    if (row < params.rows && i < params.width) {
+      let log_p = (scaled(logits[base + i], true) - E(stat.x)) - E(stat.y);
+      let p = exp(log_p);
+      var d = E(0.0);
+      if (LOGPROB == 1) { d = d_logprob * (one_hot(i, target_id) - p); }
+      if (ENTROPY == 1) { d -= d_entropy * p * (max(log_p, E(-200.0)) + E(stat.z)); }
+      dlogits[base + i] = d;
+    }
+  }
+}
+
+@compute @workgroup_size(64)
+fn divergence(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
+) {
+  let row = row_of(group, groups, thread);
+  let lane = thread % L;
+  let near = min(row, params.rows - 1u);
+  let base = near * params.width;
+  var top = vec2f(LOWEST);  // of p and of q
+  var sum = vec2f(0.0);
+  var moment = 0.0;         // sum of exp(z_p - top_p) (z_p - z_q)
+  for (var k = 0u; k < params.trips; k++) {
+    let i = k * L + lane;
+    let c = base + min(i, params.width - 1u);
+    let inside = i < params.width;
+    let z = scaled(logits[c], inside);
+    let w = scaled(logits_q[c], inside);
+    let high = max(top, vec2f(highest(z), highest(w)));
+    let fade = exp(top - high);
+    let e = select(E(0.0), exp(z - E(high.x)), inside);
+    let f = select(E(0.0), exp(w - E(high.y)), inside);
+    moment = moment * fade.x + across(e * (z - w));
+    sum = sum * fade + vec2f(across(e), across(f));
+    top = high;
+  }
+  let high = vec2f(row_max(top.x), row_max(top.y));
+  let fade = exp(top - high);
+  moment = row_sum(moment * fade.x);
+  sum = vec2f(row_sum(sum.x * fade.x), row_sum(sum.y * fade.y));
+  if (row < params.rows && lane == 0u) {
+    kl[row] = (moment / sum.x - (high.x - high.y)) - (log(sum.x) - log(sum.y));
+  }
+}
+
+const SUMMERS = 256u;
+var<workgroup> parts: array<f32, SUMMERS>;
+
+@compute @workgroup_size(SUMMERS)
+fn weigh(@builtin(local_invocation_index) thread: u32) {
+  var sum = 0.0;
+  for (var r = thread; r < params.rows; r += SUMMERS) { sum += weights[r] * values[r]; }
+  parts[thread] = sum;
+  workgroupBarrier();
+  if (thread > 0u) { return; }
+  for (var i = 1u; i < SUMMERS; i++) { sum += parts[i]; }
+  loss[0] = -sum;
+}
+
+@compute @workgroup_size(64)
+fn weigh_backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let stride = groups.x * groups.y * 64u;
+  for (var r = id.x + id.y * groups.x * 64u; r < params.rows; r += stride) {
+    dvalues[r] = -dloss[0] * weights[r];
+    dweights[r] = -dloss[0] * values[r];
+  }
+}
