@@ -1,0 +1,57 @@
+/**
+ * What an objective is: two numbers for the loop. A response's per-token rewards are `terminal` on its last token minus
+ * `klWeight` (logprob - refLogprob) on every token, so that every optimiser (PPO, RLOO, GRPO) serves every objective.
+ */
+
+import { ConfigError } from "../../errors.ts";
+import type { CdfPoint } from "../cdf.ts";
+
+/** A scored response. */
+export interface ScoredSample {
+  /** The reward model's scalar. */
+  score: number;
+  /** log pi_ref of the response, nats: response tokens only, EOS included, at the training temperature. */
+  logProbRef: number;
+  /** Where the score stands in the prompt's cache; only for objectives with `needsCache`. */
+  cdf?: CdfPoint;
+}
+
+/** The settings that objectives share; make them with `resolveSettings`. */
+export interface ObjectiveSettings {
+  /** Best of how many; real, at least 1. */
+  n: number;
+  /** The KL-RL coefficient, and what `compat` weighs KL with. */
+  klCoef: number;
+  /** Divide rewards and KL weight by this instead of the objective's own scale. */
+  scale?: number;
+  /** `vbon-release`: the released code's R/n with KL weight 1/(n-1), whose optimum is not pi_bon. */
+  compat?: "vbon-release";
+}
+
+/** One objective. */
+export interface Objective {
+  readonly name: string;
+  /** The formula, one line. */
+  readonly doc: string;
+  /** Does `terminal` read `sample.cdf`? */
+  readonly needsCache: boolean;
+  /** Reward on the last token. */
+  terminal(sample: ScoredSample, settings: ObjectiveSettings): number;
+  /** Weight of the per-token KL penalty. */
+  klWeight(settings: ObjectiveSettings): number;
+}
+
+/** The sample's place in its cache. @throws ConfigError when the sample carries none. */
+export function cdfOf(sample: ScoredSample, objective: string): CdfPoint {
+  if (!sample.cdf) {
+    throw new ConfigError(
+      `${objective}: the sample has no CDF point; look its score up in the prompt's reward cache`,
+    );
+  }
+  return sample.cdf;
+}
+
+/** Scale of the bounds: (n - 1), which leaves log F as the reward and beta = 1/(n - 1) as KL weight; 1 at n = 1. */
+export function boundScale({ n, scale }: ObjectiveSettings): number {
+  return scale ?? (n === 1 ? 1 : n - 1);
+}
