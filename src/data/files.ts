@@ -1,0 +1,240 @@
+/**
+ * Files for the floors above: read, replace by rename, append, repair. The only file of `data/` that imports `node:fs`.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { FormatError, messageOf } from "../errors.ts";
+import { parseJson } from "./json.ts";
+
+let temporaryFiles = 0;
+
+/** True when `path` exists, whatever it is. */
+export async function exists(path: string): Promise<boolean> {
+  return (await kindOf(path)) !== "nothing";
+}
+
+/** What stands at `path`. */
+export async function kindOf(path: string): Promise<"file" | "folder" | "nothing"> {
+  try {
+    return (await stat(path)).isDirectory() ? "folder" : "file";
+  } catch {
+    return "nothing";
+  }
+}
+
+/** Creates `folder` and its parents where they are missing. Throws FormatError when a file stands in the way. */
+export async function ensureFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    throw new FormatError(`${folder}: cannot make the folder (${messageOf(error)})`);
+  }
+}
+
+/** The whole text of a UTF-8 file. Throws FormatError when it cannot be read. */
+export async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+/** The value in a JSON file. Throws FormatError: missing file, or malformed JSON with its line and column. */
+export async function readJson(path: string): Promise<unknown> {
+  return parseJson(await readText(path), path);
+}
+
+/** A file open for reading at any offset. */
+export interface FileReader {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Fills `into` from byte `position`. Throws FormatError when the file ends before. */
+  read(into: Uint8Array, position: number): Promise<void>;
+}
+
+/** Opens `path`, hands it to `use`, and closes it whatever happens. Throws FormatError when it is not a readable file. */
+export async function withFile<T>(path: string, use: (file: FileReader) => Promise<T>): Promise<T> {
+  const handle = await openToRead(path);
+  try {
+    const info = await handle.stat();
+    if (!info.isFile()) throw new FormatError(`${path}: expected a file, got a folder or a device`);
+    return await use({
+      path,
+      size: info.size,
+      read: (into, position) => readFully(handle, path, into, position),
+    });
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The bytes of `path` in order, in pieces of at most `pieceBytes`. Throws FormatError when it cannot be read. */
+export async function* readPieces(path: string, pieceBytes: number = 1 << 20): AsyncGenerator<Uint8Array> {
+  const handle = await openToRead(path);
+  try {
+    for (;;) {
+      const { bytesRead, buffer } = await handle.read(new Uint8Array(pieceBytes), 0, pieceBytes);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } catch (error) {
+    throw error instanceof FormatError ? error : unreadable(path, error);
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Writes `path` so that a reader, or a crash, sees the old content or the new one and never a half: `write` fills a
+ * temporary file in the same folder, which is synced and renamed. When `write` throws, the old file stays.
+ */
+export async function replaceFile(
+  path: string,
+  write: (append: (data: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const folder = dirname(resolve(path));
+  await ensureFolder(folder);
+  const temporary = join(folder, `.${basename(path)}.${process.pid}.${temporaryFiles++}.tmp`);
+  try {
+    await fillAndSync(temporary, write);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Replaces the content of `path` by `data` (see {@link replaceFile}). */
+export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
+  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  await replaceFile(path, (append) => append(bytes));
+}
+
+/** Appends `line` and a newline to `path`, after {@link repairTornLine}. `line` itself holds no newline. */
+export async function appendLine(path: string, line: string): Promise<void> {
+  const appender = await openAppender(path);
+  try {
+    await appender.append(line);
+  } finally {
+    await appender.close();
+  }
+}
+
+/** A file that grows by lines: for metrics and caches that must survive a kill at any moment. */
+export interface Appender {
+  /** Writes one line. Throws FormatError when `line` holds a newline: it would be read back as two. */
+  append(line: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Opens `path` for appending, made where missing, its torn last line repaired (see {@link repairTornLine}). */
+export async function openAppender(path: string): Promise<Appender> {
+  await ensureFolder(dirname(resolve(path)));
+  await repairTornLine(path);
+  const handle = await open(path, "a");
+  return {
+    async append(line) {
+      if (line.includes("\n")) throw new FormatError(`${path}: a line to append holds a newline`);
+      await handle.appendFile(`${line}\n`);
+    },
+    close: () => handle.close(),
+  };
+}
+
+/**
+ * Makes a file of lines end in a newline again after a kill in the middle of a write. A last line without its newline is
+ * kept and closed when it is a complete JSON object (only the newline was lost), otherwise cut off.
+ * Answers the number of bytes cut.
+ */
+export async function repairTornLine(path: string): Promise<number> {
+  if ((await kindOf(path)) !== "file") return 0;
+  const handle = await open(path, "r+");
+  try {
+    const { size } = await handle.stat();
+    const torn = await readTail(handle, path, size);
+    if (torn.length === 0) return 0;
+    if (isJsonObject(new TextDecoder().decode(torn))) {
+      await handle.write("\n", size);
+      return 0;
+    }
+    await handle.truncate(size - torn.length);
+    return torn.length;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The bytes after the last newline. */
+async function readTail(handle: FileHandle, path: string, size: number): Promise<Uint8Array> {
+  for (let length = Math.min(size, 4096); ; length = Math.min(size, length * 4)) {
+    const tail = new Uint8Array(length);
+    await readFully(handle, path, tail, size - length);
+    const newline = tail.lastIndexOf(0x0a);
+    if (newline >= 0 || length === size) return tail.subarray(newline + 1);
+  }
+}
+
+function isJsonObject(text: string): boolean {
+  if (!text.startsWith("{")) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function fillAndSync(
+  path: string,
+  write: (append: (data: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const handle = await open(path, "w");
+  try {
+    await write((data) => writeFully(handle, data));
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeFully(handle: FileHandle, data: Uint8Array): Promise<void> {
+  for (let done = 0; done < data.length;) {
+    const { bytesWritten } = await handle.write(data, done, data.length - done);
+    done += bytesWritten;
+  }
+}
+
+async function readFully(
+  handle: FileHandle,
+  path: string,
+  into: Uint8Array,
+  position: number,
+): Promise<void> {
+  for (let done = 0; done < into.length;) {
+    const { bytesRead } = await handle.read(into, done, into.length - done, position + done);
+    if (bytesRead === 0) {
+      throw new FormatError(
+        `${path}: expected ${into.length} bytes at ${position}, the file ends after ${done}; it is truncated: copy or download it again`,
+      );
+    }
+    done += bytesRead;
+  }
+}
+
+async function openToRead(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "r");
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+function unreadable(path: string, error: unknown): FormatError {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === "ENOENT") return new FormatError(`${path}: no such file; check the path`);
+  if (code === "EISDIR") return new FormatError(`${path}: expected a file, got a folder`);
+  return new FormatError(`${path}: cannot be read (${messageOf(error)})`);
+}
