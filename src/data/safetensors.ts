@@ -1,0 +1,196 @@
+/**
+ * Checkpoints in safetensors: a file, or a Hugging Face folder with one file or with shards and their index.
+ * Tensors are read from disk one at a time, straight into the array that is returned. Hosts are taken to be
+ * little-endian, as every host of WebGPU is.
+ */
+import { basename, dirname, join } from "node:path";
+import { FormatError } from "../errors.ts";
+import { exists, kindOf, readJson, replaceFile, withFile } from "./files.ts";
+import type { FileReader } from "./files.ts";
+import { widen } from "./half.ts";
+import { isRecord } from "./json.ts";
+import type { Dtype, Header, TensorInfo } from "./safetensors-header.ts";
+import { readHeader } from "./safetensors-header.ts";
+import type { TensorToWrite } from "./safetensors-layout.ts";
+import { layOut, pieces } from "./safetensors-layout.ts";
+
+export type { Dtype, TensorInfo } from "./safetensors-header.ts";
+export type { TensorToWrite } from "./safetensors-layout.ts";
+
+/** An opened checkpoint: headers checked, no tensor read yet, nothing to close. */
+export interface Checkpoint {
+  /** The path that was opened. */
+  readonly path: string;
+  /** By name, in the order of the files. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** The `__metadata__` of the files, later shards winning. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /**
+   * The tensor's values, row-major: F32 as they are, F16 and BF16 widened exactly, F64 rounded to the nearest float32.
+   * Integers, BOOL and F8 are refused with FormatError: no rule turns them into weights.
+   */
+  read(name: string): Promise<Float32Array>;
+  /** The values of a U32 tensor. Throws FormatError for another dtype. */
+  readU32(name: string): Promise<Uint32Array>;
+  /** The values of an I64 tensor. Throws FormatError for another dtype. */
+  readI64(name: string): Promise<BigInt64Array>;
+}
+
+/** Bytes converted at a time: small beside a tensor, large beside a disk read. */
+const pieceBytes = 1 << 22;
+
+/**
+ * Opens a `.safetensors` file, a `.safetensors.index.json`, or a folder that holds `model.safetensors` or
+ * `model.safetensors.index.json`. Throws FormatError, saying file, tensor, expected and got, when anything is amiss.
+ */
+export async function openSafetensors(path: string): Promise<Checkpoint> {
+  const file = await locate(path);
+  const { tensors, metadata } = file.endsWith(".json")
+    ? await readShards(file)
+    : await withFile(file, readHeader);
+  const byName = new Map(tensors.map((info) => [info.name, info]));
+  return {
+    path,
+    tensors: byName,
+    metadata,
+    read: async (name) => readFloats(find(path, byName, name)),
+    readU32: async (name) => new Uint32Array(await readRaw(find(path, byName, name), "U32")),
+    readI64: async (name) => new BigInt64Array(await readRaw(find(path, byName, name), "I64")),
+  };
+}
+
+/**
+ * Writes `tensors` to `path` by rename, one after another, with `metadata` (string to string) in the header. The bytes
+ * depend only on the tensors and the metadata: widest dtype first, then by name; the data begin at a multiple of 8.
+ * F16 and BF16 round to nearest even. Throws ShapeError when data and shape differ, FormatError for a name given twice or
+ * a finite value beyond the range of its 16 bits.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<TensorToWrite>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const { header, inOrder } = layOut(path, tensors, metadata);
+  await replaceFile(path, async (append) => {
+    await append(header);
+    for (const tensor of inOrder) {
+      const data = typeof tensor.data === "function" ? await tensor.data() : tensor.data;
+      for (const piece of pieces(path, tensor, data, pieceBytes)) await append(piece);
+    }
+  });
+}
+
+async function locate(path: string): Promise<string> {
+  const kind = await kindOf(path);
+  if (kind === "nothing") throw new FormatError(`${path}: no such file or folder; check the path`);
+  if (kind === "file") return path;
+  for (const name of ["model.safetensors", "model.safetensors.index.json"]) {
+    if (await exists(join(path, name))) return join(path, name);
+  }
+  throw new FormatError(
+    `${path}: expected model.safetensors or model.safetensors.index.json in the folder, got neither; convert other weights to safetensors first`,
+  );
+}
+
+async function readShards(indexPath: string): Promise<Header> {
+  const shardOf = readWeightMap(indexPath, await readJson(indexPath));
+  const tensors: TensorInfo[] = [];
+  let metadata: Record<string, string> = {};
+  for (const shard of [...new Set(shardOf.values())].sort()) {
+    const header = await withFile(join(dirname(indexPath), shard), readHeader);
+    tensors.push(...header.tensors);
+    metadata = { ...metadata, ...header.metadata };
+  }
+  checkShards(indexPath, shardOf, tensors);
+  return { tensors, metadata };
+}
+
+function readWeightMap(indexPath: string, index: unknown): Map<string, string> {
+  const map = isRecord(index) ? index["weight_map"] : undefined;
+  if (!isRecord(map)) throw new FormatError(`${indexPath}: expected {"weight_map": {tensor: file}}`);
+  const shardOf = new Map<string, string>();
+  for (const [name, file] of Object.entries(map)) {
+    // A shard is a file beside its index: a path would let a checkpoint read outside its own folder.
+    if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file)) {
+      throw new FormatError(
+        `${indexPath}: tensor ${name}: expected the name of a .safetensors file beside the index, got ${JSON.stringify(file)}`,
+      );
+    }
+    shardOf.set(name, file);
+  }
+  return shardOf;
+}
+
+/** Index and shards must agree exactly: a mixture of two downloads does not. */
+function checkShards(
+  indexPath: string,
+  shardOf: ReadonlyMap<string, string>,
+  tensors: readonly TensorInfo[],
+): void {
+  const remedy = "index and shards are not of one checkpoint: download all of them again";
+  for (const { name, path } of tensors) {
+    const expected = shardOf.get(name);
+    if (expected === basename(path)) continue;
+    throw new FormatError(
+      `${indexPath}: tensor ${name} is in ${basename(path)}, the index says ${expected ?? "nothing of it"}; ${remedy}`,
+    );
+  }
+  const found = new Set(tensors.map(({ name }) => name));
+  for (const [name, file] of shardOf) {
+    if (!found.has(name)) {
+      throw new FormatError(`${indexPath}: tensor ${name} is missing from ${file}; ${remedy}`);
+    }
+  }
+}
+
+function find(path: string, tensors: ReadonlyMap<string, TensorInfo>, name: string): TensorInfo {
+  const info = tensors.get(name);
+  if (info !== undefined) return info;
+  const names = [...tensors.keys()].slice(0, 8).join(", ") + (tensors.size > 8 ? ", …" : "");
+  throw new FormatError(`${path}: no tensor ${name}; it has ${tensors.size}: ${names}`);
+}
+
+async function readFloats(info: TensorInfo): Promise<Float32Array> {
+  const { name, dtype, path, count } = info;
+  if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16" && dtype !== "F64") {
+    throw new FormatError(
+      `${path}: tensor ${name}: expected F32, F16, BF16 or F64 values, got ${dtype}; convert the checkpoint to floats first`,
+    );
+  }
+  const values = new Float32Array(count);
+  await withFile(path, async (file) => {
+    if (dtype === "F32") await file.read(new Uint8Array(values.buffer), info.offset);
+    else await readConverted(file, info, dtype, values);
+  });
+  return values;
+}
+
+/** Piece by piece, so that no second copy of the tensor stands in memory. */
+async function readConverted(
+  file: FileReader,
+  info: TensorInfo,
+  dtype: "F16" | "BF16" | "F64",
+  values: Float32Array,
+): Promise<void> {
+  const raw = new Uint8Array(Math.min(info.bytes, pieceBytes));
+  for (let done = 0; done < info.bytes; done += pieceBytes) {
+    const piece = raw.subarray(0, Math.min(pieceBytes, info.bytes - done));
+    await file.read(piece, info.offset + done);
+    if (dtype === "F64") {
+      values.set(new Float64Array(raw.buffer, 0, piece.length / 8), done / 8);
+    } else {
+      const half = new Uint16Array(raw.buffer, 0, piece.length / 2);
+      widen(dtype, half, values.subarray(done / 2, done / 2 + half.length));
+    }
+  }
+}
+
+async function readRaw(info: TensorInfo, dtype: Dtype): Promise<ArrayBuffer> {
+  const { name, path } = info;
+  if (info.dtype !== dtype) {
+    throw new FormatError(`${path}: tensor ${name}: expected ${dtype}, got ${info.dtype}`);
+  }
+  const bytes = new Uint8Array(info.bytes);
+  await withFile(path, (file) => file.read(bytes, info.offset));
+  return bytes.buffer;
+}
