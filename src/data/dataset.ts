@@ -1,0 +1,210 @@
+/**
+ * Text to train on: plain files of documents or lines, and JSONL. Everything streams; every complaint names file and line.
+ */
+import { ConfigError, FormatError } from "../errors.ts";
+import { createRandom } from "../tensor/random.ts";
+import { readPieces } from "./files.ts";
+import { isRecord, parseJson } from "./json.ts";
+
+/** One line of JSONL: a text, a prompt with its response, or token ids. `line` counts from 1. */
+export type Example =
+  | { readonly text: string; readonly line: number }
+  | { readonly prompt: string; readonly response: string; readonly line: number }
+  | { readonly ids: readonly number[]; readonly line: number };
+
+/** A text and what a reward model should make of it. */
+export interface LabelledText {
+  readonly text: string;
+  /** 0 (bad) or 1 (good). */
+  readonly label: 0 | 1;
+}
+
+/** How to cut a text file: at every `separator` (default `<|endoftext|>`), or at every line. */
+export interface DocumentOptions {
+  readonly format?: "documents" | "lines";
+  readonly separator?: string;
+}
+
+/**
+ * The lines of a UTF-8 file, without `\n` or `\r\n`, numbered from 1; a byte order mark is left out.
+ * Only these end a line: U+2028 may stand inside a JSON string. Throws FormatError for a missing file or broken UTF-8.
+ */
+export async function* readLines(path: string): AsyncGenerator<{ line: number; text: string }> {
+  const decode = strictDecoder(path);
+  let line = 0;
+  let rest: Uint8Array[] = []; // pieces of the line that has not ended yet
+  for await (const piece of readPieces(path)) {
+    let start = 0;
+    for (let end = piece.indexOf(10); end >= 0; end = piece.indexOf(10, start)) {
+      yield { line: ++line, text: decode([...rest, piece.subarray(start, end)], line) };
+      rest = [];
+      start = end + 1;
+    }
+    if (start < piece.length) rest.push(piece.subarray(start));
+  }
+  if (rest.length > 0) yield { line: ++line, text: decode(rest, line) };
+}
+
+/** The values of a JSONL file; blank lines are skipped. Throws FormatError with the line of the first malformed one. */
+export async function* readJsonl(path: string): AsyncGenerator<{ line: number; value: unknown }> {
+  for await (const { line, text } of readLines(path)) {
+    if (text.trim() !== "") yield { line, value: parseJson(text, `${path}:${line}`) };
+  }
+}
+
+/**
+ * The documents of a text file, trimmed, empty ones left out. In memory stands one document, and what was read with it.
+ * Throws FormatError for a missing file or broken UTF-8, ConfigError for an empty separator.
+ */
+export async function* readDocuments(path: string, options: DocumentOptions = {}): AsyncGenerator<string> {
+  const { format = "documents", separator = "<|endoftext|>" } = options;
+  if (separator === "") throw new ConfigError("dataset: expected a separator, got an empty one");
+  if (format === "lines") {
+    for await (const { text } of readLines(path)) yield* nonEmpty([text]);
+    return;
+  }
+  let rest = "";
+  for await (const lines of readLineGroups(path)) {
+    const parts = (rest + lines).split(separator);
+    rest = parts.pop() ?? "";
+    yield* nonEmpty(parts);
+  }
+  yield* nonEmpty([rest]);
+}
+
+/** The examples of a JSONL file. Throws FormatError, naming the line, for one that is none of the three kinds. */
+export async function* readExamples(path: string): AsyncGenerator<Example> {
+  for await (const { line, value } of readJsonl(path)) {
+    const example = toExample(value, line);
+    if (example === undefined) {
+      throw new FormatError(
+        `${path}:${line}: expected {"text"}, {"prompt", "response"} or {"ids"}, got ${brief(value)}`,
+      );
+    }
+    yield example;
+  }
+}
+
+/** Where labelled text comes from: JSONL of `{text, label}`, or one file of good lines and one of bad ones. */
+export type LabelledSource =
+  | { readonly file: string }
+  | { readonly positive: string; readonly negative: string };
+
+/**
+ * All labelled texts, in the order of the file (positive before negative). Labels are 0 and 1, or false and true.
+ * Throws FormatError, naming the line, for anything else.
+ */
+export async function readLabelled(source: LabelledSource): Promise<LabelledText[]> {
+  if ("file" in source) return readLabelledJsonl(source.file);
+  const labelled: LabelledText[] = [];
+  for (const [path, label] of [
+    [source.positive, 1],
+    [source.negative, 0],
+  ] as const) {
+    for await (const text of readDocuments(path, { format: "lines" })) labelled.push({ text, label });
+  }
+  return labelled;
+}
+
+/**
+ * Splits `items` into training and held-out ones by a seeded permutation; both keep the order of `items`.
+ * `fraction` of them (rounded) are held out. Throws ConfigError when one side would be empty.
+ */
+export function splitHeldOut<T>(
+  items: readonly T[],
+  { fraction, seed }: { readonly fraction: number; readonly seed: number },
+): { train: T[]; heldOut: T[] } {
+  const count = Math.round(items.length * fraction);
+  if (!(count > 0 && count < items.length)) {
+    throw new ConfigError(
+      `dataset: holding out ${fraction} of ${items.length} items leaves one side empty; expected a fraction between 0 and 1 and more items`,
+    );
+  }
+  const order = createRandom(seed, "held-out").permutation(items.length);
+  const chosen = new Set(order.slice(0, count));
+  return {
+    train: items.filter((_, i) => !chosen.has(i)),
+    heldOut: items.filter((_, i) => chosen.has(i)),
+  };
+}
+
+async function readLabelledJsonl(path: string): Promise<LabelledText[]> {
+  const labelled: LabelledText[] = [];
+  for await (const { line, value } of readJsonl(path)) {
+    const text = isRecord(value) ? value["text"] : undefined;
+    const label = isRecord(value) ? toLabel(value["label"]) : undefined;
+    if (typeof text !== "string" || label === undefined) {
+      throw new FormatError(
+        `${path}:${line}: expected {"text": string, "label": 0 or 1}, got ${brief(value)}`,
+      );
+    }
+    labelled.push({ text, label });
+  }
+  return labelled;
+}
+
+function toLabel(value: unknown): 0 | 1 | undefined {
+  if (value === 0 || value === false) return 0;
+  return value === 1 || value === true ? 1 : undefined;
+}
+
+function toExample(value: unknown, line: number): Example | undefined {
+  if (!isRecord(value)) return undefined;
+  const { text, prompt, response, ids } = value;
+  if (typeof text === "string") return { text, line };
+  if (typeof prompt === "string" && typeof response === "string") return { prompt, response, line };
+  const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0;
+  return Array.isArray(ids) && ids.every(isId) ? { ids: ids as number[], line } : undefined;
+}
+
+/** Decodes a line given in pieces, refusing bytes that are not UTF-8 instead of replacing them. */
+function strictDecoder(path: string): (pieces: readonly Uint8Array[], line: number) => string {
+  const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  return (pieces, line) => {
+    const bytes = pieces.length === 1 ? (pieces[0] as Uint8Array) : joinBytes(pieces);
+    const end = bytes.at(-1) === 0x0d ? bytes.length - 1 : bytes.length;
+    try {
+      const text = utf8.decode(bytes.subarray(0, end));
+      return line === 1 && text.startsWith("\uFEFF") ? text.slice(1) : text;
+    } catch {
+      throw new FormatError(`${path}:${line}: not UTF-8; convert the file to UTF-8 first`);
+    }
+  };
+}
+
+function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
+  const joined = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    joined.set(piece, at);
+    at += piece.length;
+  }
+  return joined;
+}
+
+function* nonEmpty(documents: readonly string[]): Generator<string> {
+  for (const document of documents) {
+    const trimmed = document.trim();
+    if (trimmed !== "") yield trimmed;
+  }
+}
+
+/** The text of a file in groups of whole lines of about a megabyte, newlines included: a separator may hold some. */
+async function* readLineGroups(path: string): AsyncGenerator<string> {
+  let lines: string[] = [];
+  let length = 0;
+  for await (const { text } of readLines(path)) {
+    lines.push(text, "\n");
+    length += text.length + 1;
+    if (length < 1 << 20) continue;
+    yield lines.join("");
+    lines = [];
+    length = 0;
+  }
+  yield lines.join("");
+}
+
+function brief(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
