@@ -1,0 +1,71 @@
+/** The numbers of a report as files inside the page: links that hold the data themselves. */
+import { fixed } from "./format.ts";
+import type { Comparison, MethodResult } from "./types.ts";
+
+/** The whole comparison as indented JSON; numbers that JSON has no word for become `"Infinity"`, `"-Infinity"`, `"NaN"`. */
+export function toJson(comparison: Comparison): string {
+  const readable = (_key: string, value: unknown): unknown =>
+    typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+  return JSON.stringify(comparison, readable, 2);
+}
+
+type Cell = string | number | undefined;
+
+const COLUMNS: readonly (readonly [string, (method: MethodResult) => Cell])[] = [
+  ["method", (m) => m.name],
+  ["setting", (m) => m.setting],
+  ["reward", (m) => m.reward],
+  ["reward_se", (m) => m.rewardSe],
+  ["win", (m) => m.win],
+  ["win_low", (m) => m.winInterval?.[0]],
+  ["win_high", (m) => m.winInterval?.[1]],
+  ["kl_nats", (m) => m.kl],
+  ["kl_k1_nats", (m) => m.klK1],
+  ["kl_k3_nats", (m) => m.klK3],
+  ["j_nats", (m) => m.J],
+  ["length_tokens", (m) => m.length],
+  ["eos_rate", (m) => m.eosRate],
+  ["distinct_2", (m) => m.distinct2],
+];
+
+/** The results table as CSV (RFC 4180), in full precision: the methods, then Best-of-N with its KL bound. */
+export function toCsv(comparison: Comparison): string {
+  const lines = [
+    COLUMNS.map(([name]) => name),
+    ...comparison.methods.map((method) => COLUMNS.map(([, read]) => csvCell(read(method)))),
+    ...comparison.bonCurve.map(({ n, reward, win, kl }) => {
+      const known: Readonly<Record<string, Cell>> = {
+        method: "best-of-n",
+        setting: `N=${n}`,
+        reward,
+        win,
+        kl_nats: kl,
+      };
+      return COLUMNS.map(([name]) => csvCell(known[name]));
+    }),
+  ];
+  return `${lines.map((line) => line.join(",")).join("\r\n")}\r\n`;
+}
+
+function csvCell(cell: Cell): string {
+  if (cell === undefined) return "";
+  if (typeof cell === "number") return String(cell);
+  // A spreadsheet would run a name that starts like a formula.
+  const safe = /^[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+/** A `data:` address that holds `text` as UTF-8. */
+export function dataUri(mediaType: string, text: string): string {
+  // Unpaired surrogates become U+FFFD here, as UTF-8 has no form for them.
+  const bytes = new TextEncoder().encode(text);
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return `data:${mediaType};charset=utf-8;base64,${btoa(binary)}`;
+}
+
+/** Size of `text` in UTF-8 as `12.3 kB`. */
+export function sizeOf(text: string): string {
+  const bytes = new TextEncoder().encode(text).length;
+  return bytes < 1e6 ? `${fixed(bytes / 1e3, 1)} kB` : `${fixed(bytes / 1e6, 1)} MB`;
+}
