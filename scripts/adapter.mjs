@@ -15,6 +15,10 @@ export async function ensureAdapter(wanted) {
   if (wanted === "swiftshader") process.env["VBON_SWIFTSHADER"] = await fetchSwiftshader();
   const first = await probe();
   if (report(first)) return;
+  const asked = ["VBON_BACKEND", "VBON_SWIFTSHADER"].find(
+    (name) => (process.env[name] ?? "vulkan") !== "vulkan",
+  );
+  if (asked) throw new Error(`${asked}=${process.env[asked]} gives no WebGPU adapter (${first.error})`);
   if (process.platform !== "linux") throw new Error(`no WebGPU adapter here (${first.error}). ${REMEDY}`);
   say(`no WebGPU adapter here (${first.error}); a software one will do`);
   if ((await attempt(installMesa)) && report(await probe())) return;
@@ -22,10 +26,10 @@ export async function ensureAdapter(wanted) {
   throw new Error(`no WebGPU adapter could be installed. ${REMEDY}`);
 }
 
-/** @param {{ name?: string, software?: boolean }} found @returns {boolean} whether there is one */
+/** @param {{ name?: string, kind?: string }} found @returns {boolean} whether there is one */
 function report(found) {
   if (found.name === undefined) return false;
-  say(`WebGPU adapter: ${found.name} (${found.software ? "software" : "hardware"})`);
+  say(`WebGPU adapter: ${found.name} (${found.kind})`);
   return true;
 }
 
@@ -43,7 +47,7 @@ async function attempt(install) {
   }
 }
 
-/** @returns {Promise<{ name?: string, software?: boolean, error?: string }>} */
+/** @returns {Promise<{ name?: string, kind?: string, error?: string }>} */
 async function probe() {
   const { code, stdout, stderr } = await capture(process.execPath, ["scripts/probe.mjs"]);
   const line = stdout.trim().split("\n").at(-1);

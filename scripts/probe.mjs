@@ -1,5 +1,5 @@
 /**
- * Asks for a WebGPU adapter and a device, and prints what came as one JSON line: `{ name, software }`, or
+ * Asks for a WebGPU adapter and a device, and prints what came as one JSON line: `{ name, kind }`, or
  * `{ error }`. A process of its own, because a driver that does not work may take its process down.
  */
 import { gpu } from "../dist/src/host.js";
@@ -11,7 +11,8 @@ async function probe() {
   const { description, vendor, architecture, device, isFallbackAdapter } = adapter.info;
   (await adapter.requestDevice()).destroy();
   const name = description || [vendor, architecture, device].filter(Boolean).join(" ");
-  return { name, software: isFallbackAdapter === true };
+  if (device === "null-backend") return { name, kind: "validates only, computes nothing" };
+  return { name, kind: isFallbackAdapter ? "software" : "hardware" };
 }
 
 console.log(JSON.stringify(await probe().catch((error) => ({ error: String(error.message ?? error) }))));
