@@ -6,6 +6,8 @@ const main = new URL("../dist/src/cli/main.js", import.meta.url);
 if (existsSync(main)) {
   await import(main.href);
 } else {
-  console.error("vbon: not built yet: dist/ is missing. Run `npm ci && npm run build` (or `npm run demo`).");
+  console.error(
+    "vbon: not built yet: dist/src/cli/main.js is missing. Run `npm ci` and `npm run build` (or `npm run demo`, which does both).",
+  );
   process.exitCode = 2;
 }

@@ -1,7 +1,7 @@
-import { defineConfig } from "vitest/config";
+import type { ViteUserConfig } from "vitest/config";
 
 /** Files run in processes of their own (one GPU device each), two at a time: a software adapter takes every core. */
-export default defineConfig({
+const config: ViteUserConfig = {
   test: {
     root: new URL("..", import.meta.url).pathname,
     include: ["test/**/*.test.ts"],
@@ -10,4 +10,6 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
   },
-});
+};
+
+export default config;
