@@ -57,6 +57,7 @@ export const CacheEntry: z.ZodType<CacheEntry> = z.object({
   rewards: z.array(z.number()).min(1),
   lengths: z.array(z.number().int().nonnegative()).optional(),
   finished: z.array(z.boolean()).optional(),
+  logprobs: z.array(z.number()).optional(),
   responses: z.array(z.string()).optional(),
   responseIds: z.array(z.array(z.number().int().nonnegative())).optional(),
 });
@@ -72,6 +73,8 @@ export interface CacheEntry {
   lengths?: number[] | undefined;
   /** Did the sample end with EOS? */
   finished?: boolean[] | undefined;
+  /** log p of each whole response under the reference, at the temperature, nats. */
+  logprobs?: number[] | undefined;
   responses?: string[] | undefined;
   responseIds?: number[][] | undefined;
 }
@@ -162,8 +165,8 @@ export function cacheWarnings(cache: RewardCache, n: number): string[] {
 
 /** Checks that the parallel lists of an entry are as long as its rewards and that its id is its ids' hash. @throws FormatError. */
 export function checkEntry(entry: CacheEntry, where: string): CacheEntry {
-  const { lengths, finished, responses, responseIds } = entry;
-  for (const [name, list] of Object.entries({ lengths, finished, responses, responseIds })) {
+  const { lengths, finished, logprobs, responses, responseIds } = entry;
+  for (const [name, list] of Object.entries({ lengths, finished, logprobs, responses, responseIds })) {
     if (list && list.length !== entry.rewards.length) {
       throw new FormatError(
         `${where}: ${name} has ${list.length} entries for ${entry.rewards.length} rewards`,
@@ -189,6 +192,7 @@ function firstSamples(entry: CacheEntry, count: number): CacheEntry {
     rewards: entry.rewards.slice(0, count),
     lengths: entry.lengths?.slice(0, count),
     finished: entry.finished?.slice(0, count),
+    logprobs: entry.logprobs?.slice(0, count),
     responses: entry.responses?.slice(0, count),
     responseIds: entry.responseIds?.slice(0, count),
   };

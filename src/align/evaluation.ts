@@ -1,0 +1,69 @@
+/** A policy on held-out prompts: win rate, reward, KL, J, lengths, diversity. */
+import { distinctN, eosRate, lengthSummary } from "../evaluate/text-metrics.ts";
+import { bootstrapMean, type Interval, promptWinRates } from "../evaluate/win-rate.ts";
+import { createRandom } from "../tensor/random.ts";
+import { type Answered, type AnswerStats, respond, type RespondOptions, statsOf } from "./rollout.ts";
+
+/** The result of an evaluation. */
+export interface Evaluation extends AnswerStats {
+  readonly prompts: number;
+  readonly samplesPerPrompt: number;
+  /** Mean rank among the reference's cached scores, ties half, with a 95 % bootstrap interval over prompts. */
+  readonly win: Interval;
+  /** Standard error of the mean reward, over prompts. */
+  readonly rewardSe: number;
+  readonly klSe: number;
+  readonly lengths: ReturnType<typeof lengthSummary>;
+  readonly distinct1: number;
+  readonly distinct2: number;
+}
+
+/** What to evaluate, and on how many samples. */
+export interface EvaluateOptions extends RespondOptions {
+  /** The reference's scores of every prompt, in their order. */
+  readonly cdfs: NonNullable<RespondOptions["cdfs"]>;
+  readonly samplesPerPrompt: number;
+  readonly seed: number;
+}
+
+/** Evaluations draw from random numbers that neither caches nor rollouts use. */
+const EVALUATION = 2 ** 33;
+
+/**
+ * Draws `samplesPerPrompt` responses to every prompt and measures them. The same seed draws the same random
+ * numbers for every policy, so that policies are compared on equal terms.
+ */
+export async function evaluatePolicy(options: EvaluateOptions): Promise<{ evaluation: Evaluation; answered: Answered }> {
+  const { prompts, cdfs, samplesPerPrompt: S, seed } = options;
+  const picks = prompts.flatMap((_, p) => Array.from({ length: S }, () => p));
+  const answered = await respond(picks, (e) => e % S, seed + EVALUATION, options);
+  const { episodes, scores } = answered;
+  const perPrompt = prompts.map((_, p) => episodes.slice(p * S, (p + 1) * S));
+  const wins = promptWinRates(
+    perPrompt.map((some, p) => ({ policy: some.map((e) => e.score), reference: cdfs[p]!.sorted })),
+  );
+  const ids = episodes.map((e) => e.sample.ids);
+  const kls = scores.kl.map((row) => row.reduce((a, b) => a + b, 0));
+  const evaluation = {
+    ...statsOf(answered, options),
+    prompts: prompts.length,
+    samplesPerPrompt: S,
+    win: bootstrapMean(wins, createRandom(seed, "bootstrap")),
+    rewardSe: standardError(perPrompt.map((some) => mean(some.map((e) => e.score)))),
+    klSe: standardError(perPrompt.map((_, p) => mean(kls.slice(p * S, (p + 1) * S)))),
+    eosRate: eosRate(episodes.map((e) => e.sample.finish === "eos")),
+    lengths: lengthSummary(ids.map((r) => r.length)),
+    distinct1: distinctN(ids, 1),
+    distinct2: distinctN(ids, 2),
+  };
+  return { evaluation, answered };
+}
+
+const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
+
+/** Of a mean over prompts, which are independent where samples of one prompt are not. */
+function standardError(perPrompt: readonly number[]): number {
+  const m = mean(perPrompt);
+  const variance = perPrompt.reduce((sum, x) => sum + (x - m) ** 2, 0) / Math.max(1, perPrompt.length - 1);
+  return Math.sqrt(variance / perPrompt.length);
+}

@@ -1,0 +1,204 @@
+/**
+ * The alignment loop: roll out, learn, repeat. What it carries from one iteration to the next is weights,
+ * moments and a counter; prompts, random numbers and learning rates follow from the counter, so that a run
+ * that resumes from a checkpoint continues bit for bit.
+ */
+import type { Tokenizer } from "../data/tokenizer.ts";
+import { ConfigError } from "../errors.ts";
+import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
+import type { LanguageModel } from "../nn/lm.ts";
+import { createAdamW, type Optimizer } from "../optim/adamw.ts";
+import { createRandom } from "../tensor/random.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type Prompt } from "./build-cache.ts";
+import { cacheEntry, entryCdf, type RewardCache } from "./cache.ts";
+import type { CdfOptions, EmpiricalCdf } from "./cdf.ts";
+import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
+import type { Reward } from "./rewards.ts";
+import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
+import { createScorer, type Scorer } from "./scorer.ts";
+import { createUpdater, type Experience, type Updater, type UpdateStats } from "./update.ts";
+import { separateValue, sharedValue, trainableCopy, type ValueFunction } from "./value-function.ts";
+
+/** Settings of PPO. */
+export interface PpoSettings {
+  /** Responses in all. */
+  readonly episodes: number;
+  /** Responses an iteration. */
+  readonly rolloutSize: number;
+  /** Responses an optimizer step. */
+  readonly minibatch: number;
+  /** Responses a forward and backward pass; smaller needs less memory and gives the same gradient. */
+  readonly microBatch: number;
+  /** Passes over each rollout. */
+  readonly ppoEpochs: number;
+  readonly lr: number;
+  readonly valueLr: number;
+  /** "linear": to 0 at the last step. */
+  readonly lrSchedule: "linear" | "constant";
+  readonly betas: readonly [number, number];
+  readonly weightDecay: number;
+  readonly gradClip: number;
+  readonly clipRange: number;
+  readonly clipRangeValue: number;
+  readonly vfCoef: number;
+  readonly gamma: number;
+  readonly lam: number;
+  readonly value: "separate" | "shared";
+  readonly seed: number;
+}
+
+/** What to align, toward what. */
+export interface AlignOptions {
+  /** The reference; it is never changed. */
+  readonly refPolicy: LanguageModel;
+  readonly tokenizer: Tokenizer;
+  readonly reward: Reward;
+  readonly prompts: readonly Prompt[];
+  /** The reference's scores; objectives that need none use it for ranks, if there. */
+  readonly cache: RewardCache | undefined;
+  readonly cdf: CdfOptions;
+  readonly objective: Objective;
+  readonly settings: ObjectiveSettings;
+  readonly generate: GenerateSettings;
+  /** Sequences decoded side by side. */
+  readonly rows: number;
+  readonly ppo: PpoSettings;
+}
+
+/** One line of metrics. */
+export interface AlignMetrics extends RolloutStats, UpdateStats {
+  readonly iteration: number;
+  readonly episodes: number;
+  readonly lr: number;
+  /** Response tokens drawn a second, the whole iteration counted. */
+  readonly tokensPerSecond: number;
+  readonly seconds: { readonly rollout: number; readonly update: number };
+}
+
+/** A run in memory. */
+export interface AlignRun {
+  readonly policy: LanguageModel;
+  readonly value: ValueFunction;
+  readonly iterations: number;
+  /** Weights and moments by name, for checkpoints, and the optimizers' step counts. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly optimizers: readonly Optimizer[];
+  /** The parts, for value pre-training and for evaluation. */
+  readonly engine: Engine;
+  readonly scorer: Scorer;
+  readonly updater: Updater;
+  readonly cdfs: readonly EmpiricalCdf[] | undefined;
+  /** Runs iteration number `i`, counted from 0. */
+  iterate(i: number, onProgress?: (tokens: number) => void): Promise<{ metrics: AlignMetrics; episodes: readonly Episode[] }>;
+  dispose(): void;
+}
+
+/**
+ * Copies the reference, records the programs, and gets ready for iteration 0.
+ * @throws ConfigError when the objective needs a cache and none is given, or a prompt is not in it
+ */
+export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
+  const { refPolicy, prompts, generate, rows, ppo, objective, cache } = options;
+  if (objective.needsCache && !cache) {
+    throw new ConfigError(`${objective.name}: needs the reference's scores; build them with "vbon cache"`);
+  }
+  const cdfs = cache && prompts.map((p) => entryCdf(cacheEntry(cache, p), options.cdf));
+  const { device } = refPolicy.parameters;
+  const policy = refPolicy.with(trainableCopy(refPolicy, { seed: ppo.seed, withHead: ppo.value === "shared" }));
+  const value = ppo.value === "shared" ? sharedValue(policy) : separateValue(refPolicy, ppo.seed);
+  const { betas, weightDecay, gradClip } = ppo;
+  const optimizer = await createAdamW(device, policy.parameters, { betas, weightDecay, gradClip });
+  const valueOptimizer =
+    value.kind === "separate" ? await createAdamW(device, value.parameters, { betas, weightDecay, gradClip }) : undefined;
+  const longest = Math.max(...prompts.map((p) => p.ids.length));
+  const positions = longest + generate.maxNewTokens - 1;
+  const { temperature } = generate;
+  const engine = await createEngine(policy, rows, longest, generate);
+  const scorer = createScorer({ policy, refPolicy, value, temperature, batch: ppo.microBatch });
+  const updater = await createUpdater({ ...ppo, policy, optimizer, value, valueOptimizer, temperature, positions });
+  const total = iterationsOf(ppo);
+
+  const parts = { ...options, engine, scorer, cdfs, ...ppo, episodes: ppo.rolloutSize };
+  return {
+    policy,
+    value,
+    iterations: total,
+    tensors: named(policy, value, optimizer, valueOptimizer),
+    optimizers: valueOptimizer ? [optimizer, valueOptimizer] : [optimizer],
+    engine,
+    scorer,
+    updater,
+    cdfs,
+    async iterate(i, onProgress) {
+      const start = performance.now();
+      const rolled = await rollout(i, { ...parts, ...(onProgress && { onProgress }) });
+      const middle = performance.now();
+      const factor = ppo.lrSchedule === "linear" ? 1 - i / total : 1;
+      const rates = { lr: ppo.lr * factor, valueLr: ppo.valueLr * factor };
+      const update = await learn(i, rolled.experience, updater, rates, ppo);
+      const end = performance.now();
+      const tokens = rolled.episodes.reduce((n, e) => n + e.sample.ids.length, 0);
+      const metrics = {
+        iteration: i,
+        episodes: (i + 1) * ppo.rolloutSize,
+        ...rolled.stats,
+        ...update,
+        lr: rates.lr,
+        tokensPerSecond: (1000 * tokens) / (end - start),
+        seconds: { rollout: (middle - start) / 1000, update: (end - middle) / 1000 },
+      };
+      return { metrics, episodes: rolled.episodes };
+    },
+    dispose() {
+      engine.dispose();
+      scorer.dispose();
+      updater.dispose();
+      optimizer.dispose();
+      valueOptimizer?.dispose();
+      policy.parameters.dispose();
+      if (value.kind === "separate") value.parameters.dispose();
+    },
+  };
+}
+
+/** Iterations that `episodes` make, at least one. */
+export function iterationsOf({ episodes, rolloutSize }: Pick<PpoSettings, "episodes" | "rolloutSize">): number {
+  return Math.max(1, Math.round(episodes / rolloutSize));
+}
+
+/** `ppoEpochs` passes over the experience in minibatches, each pass in its own order. */
+async function learn(
+  iteration: number,
+  experience: readonly Experience[],
+  updater: Updater,
+  rates: { readonly lr: number; readonly valueLr: number },
+  { ppoEpochs, minibatch, seed }: PpoSettings,
+): Promise<UpdateStats> {
+  const all: UpdateStats[] = [];
+  for (let epoch = 0; epoch < ppoEpochs; epoch++) {
+    const order = createRandom(seed, `minibatches ${iteration}.${epoch}`).permutation(experience.length);
+    for (let i = 0; i < order.length; i += minibatch) {
+      all.push(await updater.step(order.slice(i, i + minibatch).map((e) => experience[e]!), rates));
+    }
+  }
+  const mean = (key: keyof UpdateStats): number => all.reduce((sum, s) => sum + s[key], 0) / all.length;
+  return {
+    policyLoss: mean("policyLoss"),
+    valueLoss: mean("valueLoss"),
+    approxKl: mean("approxKl"),
+    clipFrac: mean("clipFrac"),
+    gradNorm: mean("gradNorm"),
+  };
+}
+
+function named(policy: LanguageModel, value: ValueFunction, optimizer: Optimizer, valueOptimizer: Optimizer | undefined): Map<string, Tensor> {
+  const prefixed = (prefix: string, entries: Iterable<readonly [string, Tensor]>): [string, Tensor][] =>
+    [...entries].map(([name, tensor]) => [`${prefix}.${name}`, tensor]);
+  return new Map([
+    ...prefixed("policy", policy.parameters),
+    ...prefixed("policy.adamw", optimizer.tensors),
+    ...(valueOptimizer ? prefixed("value", value.parameters) : []),
+    ...(valueOptimizer ? prefixed("value.adamw", valueOptimizer.tensors) : []),
+  ]);
+}

@@ -1,0 +1,199 @@
+/** One rollout: prompts, responses of the policy, their scores, and from these the experience PPO learns from. */
+import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Engine, Sample } from "../generate/engine.ts";
+import { createRandom } from "../tensor/random.ts";
+import { gae, whiten } from "./advantage.ts";
+import { type Prompt, responseText, streamOf } from "./build-cache.ts";
+import type { EmpiricalCdf } from "./cdf.ts";
+import { sequenceKl } from "./kl.ts";
+import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
+import { tokenRewards } from "./reward-shaping.ts";
+import type { Reward } from "./rewards.ts";
+import type { Scorer, Scores } from "./scorer.ts";
+import type { Sequence } from "./sequences.ts";
+import type { Experience } from "./update.ts";
+
+/** What a rollout needs; the models are inside `engine` and `scorer`. */
+export interface RolloutOptions {
+  readonly engine: Engine;
+  readonly scorer: Scorer;
+  readonly tokenizer: Tokenizer;
+  readonly reward: Reward;
+  readonly prompts: readonly Prompt[];
+  /** The reference's scores of each prompt, in the order of `prompts`; undefined where no cache is used. */
+  readonly cdfs: readonly EmpiricalCdf[] | undefined;
+  readonly objective: Objective;
+  readonly settings: ObjectiveSettings;
+  readonly episodes: number;
+  readonly seed: number;
+  readonly gamma: number;
+  readonly lam: number;
+  readonly onProgress?: (tokens: number) => void;
+}
+
+/** A response with all that was learned about it. */
+export interface Episode {
+  readonly prompt: number;
+  readonly sample: Sample;
+  readonly text: string;
+  readonly score: number;
+  /** Share of the prompt's cached scores that it beats, ties half; NaN without a cache. */
+  readonly rank: number;
+  /** The objective's terminal reward. */
+  readonly terminal: number;
+}
+
+/** Means over responses; sums over a response's tokens where it says "a response". */
+export interface AnswerStats {
+  readonly reward: number;
+  readonly rank: number;
+  readonly terminal: number;
+  /** Full-vocabulary KL(policy || reference), nats a response. */
+  readonly kl: number;
+  readonly klK1: number;
+  readonly klK3: number;
+  /** Entropy, nats a response. */
+  readonly entropy: number;
+  readonly length: number;
+  readonly eosRate: number;
+  /** E[terminal] / klWeight - KL: for the exact objective an estimate of -KL(policy || Best-of-N). */
+  readonly J: number;
+}
+
+/** Means over a rollout. */
+export interface RolloutStats extends AnswerStats {
+  /** 1 - var(return - value) / var(return) over tokens. */
+  readonly explainedVariance: number;
+}
+
+export interface Rollout {
+  readonly episodes: readonly Episode[];
+  readonly experience: readonly Experience[];
+  readonly stats: RolloutStats;
+}
+
+/** Prompt number `i` of an endless walk over `count` prompts, each pass in its own order. */
+export function promptAt(i: number, count: number, seed: number): number {
+  const pass = Math.floor(i / count);
+  return createRandom(seed, `prompts of pass ${pass}`).permutation(count)[i % count]!;
+}
+
+/**
+ * Draws and scores `episodes` responses. A pure function of the weights, the seed and `iteration`.
+ * @param iteration counts rollouts from 0; decides prompts and random numbers
+ * @throws ConfigError when the reward gives something else than finite numbers
+ */
+export async function rollout(iteration: number, options: RolloutOptions): Promise<Rollout> {
+  const { prompts, episodes: count, seed } = options;
+  const first = iteration * count;
+  const picks = Array.from({ length: count }, (_, e) => promptAt(first + e, prompts.length, seed));
+  // The cache was drawn from the same seed: high words of their own keep the rollouts' random numbers apart.
+  const answered = await respond(picks, (e) => first + e, seed + ROLLOUTS, options);
+  const experience = experienceOf(answered, options);
+  const stats = { ...statsOf(answered, options), explainedVariance: explained(experience) };
+  return { episodes: answered.episodes, experience, stats };
+}
+
+const ROLLOUTS = 2 ** 32;
+
+/** Responses, what the models say of them, and what the reward does. */
+export interface Answered {
+  readonly episodes: readonly Episode[];
+  readonly sequences: readonly Sequence[];
+  readonly scores: Scores;
+}
+
+/** What {@link respond} needs. */
+export type RespondOptions = Omit<RolloutOptions, "episodes" | "seed" | "gamma" | "lam">;
+
+/**
+ * One response to each of the prompts numbered `picks`, scored by models and reward.
+ * @param index number of the e-th response among its prompt's: its random stream
+ */
+export async function respond(
+  picks: readonly number[],
+  index: (e: number) => number,
+  seed: number,
+  options: RespondOptions,
+): Promise<Answered> {
+  const { engine, scorer, prompts, onProgress } = options;
+  const requests = picks.map((p, e) => ({ ids: prompts[p]!.ids, stream: streamOf(prompts[p]!.ids, index(e)) }));
+  const samples = await engine.generate(requests, { seed, ...(onProgress && { onProgress }) });
+  const sequences = samples.map((s, e) => ({ query: prompts[picks[e]!]!.ids, response: s.ids }));
+  const scores = await scorer.score(sequences);
+  return { episodes: await judge(picks, samples, scores, options), sequences, scores };
+}
+
+async function judge(picks: readonly number[], samples: readonly Sample[], scores: Scores, options: RespondOptions): Promise<Episode[]> {
+  const { prompts, tokenizer, reward, cdfs, objective, settings } = options;
+  const texts = samples.map((s, e) => responseText(tokenizer, prompts[picks[e]!]!, s.ids));
+  const inputs = samples.map((s, e) => {
+    const { text: prompt, ids } = prompts[picks[e]!]!;
+    return { prompt, response: texts[e]!, promptIds: ids, responseIds: s.ids };
+  });
+  const judged = await reward.score(inputs);
+  return samples.map((sample, e) => {
+    const score = judged[e]!;
+    const cdf = cdfs?.[picks[e]!];
+    const finished = sample.finish === "eos";
+    const logProbRef = scores.refLogprobs[e]!.reduce((a, b) => a + b, 0);
+    const point = cdf?.at(score, { finished });
+    const terminal = objective.terminal({ score, logProbRef, ...(point && { cdf: point }) }, settings);
+    return { prompt: picks[e]!, sample, text: texts[e]!, score, rank: cdf?.rank(score, { finished }) ?? NaN, terminal };
+  });
+}
+
+function experienceOf(
+  { episodes, sequences, scores: { logprobs, refLogprobs, values } }: Answered,
+  { objective, settings, gamma, lam }: RolloutOptions,
+): Experience[] {
+  const klWeight = objective.klWeight(settings);
+  const rewards = episodes.map(({ terminal }, e) =>
+    tokenRewards({ logprobs: logprobs[e]!, refLogprobs: refLogprobs[e]!, terminal, klWeight }),
+  );
+  const { advantages, returns } = gae({ rewards, values, gamma, lam });
+  const white = whiten(advantages);
+  return sequences.map((s, e) => ({
+    ...s,
+    oldLogprobs: logprobs[e]!,
+    oldValues: values[e]!,
+    advantages: white[e]!,
+    returns: returns[e]!,
+  }));
+}
+
+const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
+const total = (xs: ArrayLike<number>): number => Array.from(xs).reduce((a, b) => a + b, 0);
+
+/** The means of answered prompts. */
+export function statsOf(
+  { episodes, scores }: Answered,
+  { objective, settings }: Pick<RespondOptions, "objective" | "settings">,
+): AnswerStats {
+  const kl = mean(scores.kl.map(total));
+  const terminal = mean(episodes.map((e) => e.terminal));
+  const estimate = (estimator: "k1" | "k3"): number =>
+    mean(scores.logprobs.map((row, e) => sequenceKl(row, scores.refLogprobs[e]!, estimator)));
+  return {
+    reward: mean(episodes.map((e) => e.score)),
+    rank: mean(episodes.map((e) => e.rank)),
+    terminal,
+    kl,
+    klK1: estimate("k1"),
+    klK3: estimate("k3"),
+    entropy: mean(scores.entropy.map(total)),
+    length: mean(episodes.map((e) => e.sample.ids.length)),
+    eosRate: mean(episodes.map((e) => (e.sample.finish === "eos" ? 1 : 0))),
+    J: terminal / objective.klWeight(settings) - kl,
+  };
+}
+
+function explained(experience: readonly Experience[]): number {
+  const returns = experience.flatMap((e) => Array.from(e.returns));
+  const errors = experience.flatMap((e) => Array.from(e.returns, (r, t) => r - e.oldValues[t]!));
+  const variance = (xs: readonly number[]): number => {
+    const m = mean(xs);
+    return mean(xs.map((x) => (x - m) ** 2));
+  };
+  return 1 - variance(errors) / variance(returns);
+}
