@@ -1,0 +1,373 @@
+// One token a row from logits.  logits: [B, V]; uniforms, logprobs, truncated: [B]; tokens: u32 [B]
+// With z = logits / T and p = softmax(z), in nats:
+//   draw      the first token, in vocabulary order, whose cumulative weight among the kept ones exceeds u times their
+//             total; logprobs = log p[token] over the whole vocabulary, truncated = over the kept tokens alone
+//   greedy    the largest logit, the lowest id where several are; truncated = 0
+//   uniforms  u in [0, 1) with 24 bits: word 0 of Philox4x32-10, counter (position, 0, stream), key = seed
+//   words     the four words of Philox4x32-10 for given counters (for tests)
+// Kept where TOP_K is 1: all z at or above the k-th largest (ties with it stay). Where TOP_P is 1, of those: the
+// smallest set, largest z first and the lowest id first among equals, whose share of their weight is >= p.
+// No sort: the threshold is the largest key, an order-preserving image of z's bits, for which enough tokens (weight)
+// lie at or above; two bits of it are settled by each read of the row.
+// All overwrite. A row has L lanes, E is vec4f, or f32 where V is not a multiple of 4 (src/tensor/rows.ts): sums run
+// in an order that depends on V and the device alone, so a token does not depend on the other rows.
+
+//: for s in 0..SUBGROUPS
+enable subgroups;
+//: end
+
+struct Params {
+  rows: u32,
+  width: u32,    // elements E in a row
+  trips: u32,    // ceil(width / L)
+  columns: u32,  // V
+  passes: u32,   // 16, two bits each: a trip count that the compiler must not unroll
+  top_k: u32,
+  top_p: f32,
+  inverse_temperature: f32,
+}
+
+@group(0) @binding(0) var<storage, read> logits: array<E>;
+@group(0) @binding(1) var<storage, read> flat: array<f32>;
+@group(0) @binding(2) var<storage, read> uniform_draws: array<f32>;
+@group(0) @binding(3) var<storage, read_write> tokens: array<u32>;
+@group(0) @binding(4) var<storage, read_write> logprobs: array<f32>;
+@group(0) @binding(5) var<storage, read_write> truncated: array<f32>;
+@group(0) @binding(6) var<storage, read> seed: array<u32>;
+@group(0) @binding(7) var<storage, read> streams: array<vec2u>;
+@group(0) @binding(8) var<storage, read> positions: array<u32>;
+@group(0) @binding(9) var<storage, read_write> draws: array<f32>;
+@group(0) @binding(10) var<storage, read> counters: array<vec4u>;
+@group(0) @binding(11) var<storage, read_write> random_words: array<vec4u>;
+@group(0) @binding(12) var<uniform> params: Params;
+
+// Below every logit, and finite: the difference of two of them is 0, not NaN.
+const LOWEST = -3.0e38;
+const NONE = 0xffffffffu;
+
+// Sum of an element's floats. vec4f() of an f32 repeats it, hence the first alone where W is 1.
+fn across(v: E) -> f32 {
+  let t = vec4f(v);
+  if (W == 4) { return (t.x + t.y) + (t.z + t.w); }
+  return t.x;
+}
+
+fn row_sum(v: f32) -> f32 {
+  var sum = v;
+  //: for m in 0..LOG
+  sum += subgroupShuffleXor(sum, 1u << $(m)u);
+  //: end
+  return sum;
+}
+
+// Largest of an element's floats.
+fn highest(v: E) -> f32 {
+  let t = vec4f(v);
+  return max(max(t.x, t.y), max(t.z, t.w));
+}
+
+fn row_max(v: f32) -> f32 {
+  var high = v;
+  //: for m in 0..LOG
+  high = max(high, subgroupShuffleXor(high, 1u << $(m)u));
+  //: end
+  return high;
+}
+
+fn row_sum3(v: vec3f) -> vec3f {
+  var sum = v;
+  //: for m in 0..LOG
+  sum += subgroupShuffleXor(sum, 1u << $(m)u);
+  //: end
+  return sum;
+}
+
+fn row_count3(v: vec3u) -> vec3u {
+  var sum = v;
+  //: for m in 0..LOG
+  sum += subgroupShuffleXor(sum, 1u << $(m)u);
+  //: end
+  return sum;
+}
+
+fn row_least(v: u32) -> u32 {
+  var least = v;
+  //: for m in 0..LOG
+  least = min(least, subgroupShuffleXor(least, 1u << $(m)u));
+  //: end
+  return least;
+}
+
+// Sums over the lanes before this one, and over all lanes.
+fn row_scan(v: f32, lane: u32) -> vec2f {
+  var sum = v;
+  var before = 0.0;
+  //: for m in 0..LOG
+  sum += select(0.0, subgroupShuffleUp(sum, 1u << $(m)u), lane >= (1u << $(m)u));
+  //: end
+  //: for s in 0..SUBGROUPS
+  before = select(0.0, subgroupShuffleUp(sum, 1u), lane > 0u);
+  sum = subgroupBroadcast(sum, $(L-1)u);
+  //: end
+  return vec2f(before, sum);
+}
+
+fn row_scan_count(v: u32, lane: u32) -> vec2u {
+  var sum = v;
+  var before = 0u;
+  //: for m in 0..LOG
+  sum += select(0u, subgroupShuffleUp(sum, 1u << $(m)u), lane >= (1u << $(m)u));
+  //: end
+  //: for s in 0..SUBGROUPS
+  before = select(0u, subgroupShuffleUp(sum, 1u), lane > 0u);
+  sum = subgroupBroadcast(sum, $(L-1)u);
+  //: end
+  return vec2u(before, sum);
+}
+
+fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
+  return (group.x + group.y * groups.x) * (64u / L) + thread / L;
+}
+
+// z of an element; LOWEST beyond the row.
+fn scaled(i: u32, base: u32) -> E {
+  let z = max(logits[base + min(i, params.width - 1u)] * params.inverse_temperature, E(LOWEST));
+  return select(E(LOWEST), z, i < params.width);
+}
+
+// Orders floats as unsigned integers do; never 0.
+fn key_of(z: f32) -> u32 {
+  let bits = bitcast<u32>(select(z, 0.0, z == 0.0));  // -0 is 0
+  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+
+fn value_of(key: u32) -> f32 { return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u)); }
+
+// Largest z of the row, and the sum of exp(z - largest).
+fn softmax_of(base: u32, lane: u32) -> vec2f {
+  var top = LOWEST;
+  var sum = 0.0;
+  for (var k = 0u; k < params.trips; k++) {
+    let i = k * L + lane;
+    let z = scaled(i, base);
+    let high = max(top, highest(z));
+    sum = sum * exp(top - high) + select(0.0, across(exp(z - E(high))), i < params.width);
+    top = high;
+  }
+  let high = row_max(top);
+  return vec2f(high, row_sum(sum * exp(top - high)));
+}
+
+// The key of the k-th largest z.
+fn kth_largest(base: u32, lane: u32) -> u32 {
+  var found = 0u;
+  var shift = 32u;
+  for (var round = 0u; round < params.passes; round++) {
+    shift -= 2u;
+    let thresholds = vec3u(found) + vec3u(1u, 2u, 3u) * (1u << shift);
+    var count = vec3u(0u);
+    for (var k = 0u; k < params.trips; k++) {
+      let i = k * L + lane;
+      let z = vec4f(scaled(i, base));
+      //: for c in 0..W
+      count += select(vec3u(0u), vec3u(1u), vec3u(select(0u, key_of(z[$c]), i < params.width)) >= thresholds);
+      //: end
+    }
+    let enough = vec3u(row_count3(count) >= vec3u(params.top_k));
+    found += (enough.x + enough.y + enough.z) * (1u << shift);
+  }
+  return found;
+}
+
+// The largest key at or above which the weights of keys >= least sum to `goal`. Adding a weight never lowers a sum,
+// whatever the rounding, so the search meets no contradiction.
+fn nucleus(base: u32, lane: u32, top: f32, least: u32, goal: f32) -> u32 {
+  var found = 0u;
+  var shift = 32u;
+  for (var round = 0u; round < params.passes; round++) {
+    shift -= 2u;
+    let thresholds = vec3u(found) + vec3u(1u, 2u, 3u) * (1u << shift);
+    var mass = vec3f(0.0);
+    for (var k = 0u; k < params.trips; k++) {
+      let i = k * L + lane;
+      let z = vec4f(scaled(i, base));
+      let weight = exp(z - vec4f(top));
+      //: for c in 0..W
+      let key$c = select(0u, key_of(z[$c]), i < params.width);
+      mass += select(vec3f(0.0), vec3f(weight[$c]), (vec3u(key$c) >= thresholds) & vec3<bool>(key$c >= least));
+      //: end
+    }
+    let enough = vec3u(row_sum3(mass) >= vec3f(goal));
+    found += (enough.x + enough.y + enough.z) * (1u << shift);
+  }
+  return max(found, least);
+}
+
+// Weight of the keys above `edge`, and how many equal it.
+fn weigh(base: u32, lane: u32, top: f32, edge: u32) -> vec2f {
+  var above = 0.0;
+  var equal = 0u;
+  for (var k = 0u; k < params.trips; k++) {
+    let i = k * L + lane;
+    let z = vec4f(scaled(i, base));
+    let weight = exp(z - vec4f(top));
+    //: for c in 0..W
+    let key$c = select(0u, key_of(z[$c]), i < params.width);
+    above += select(0.0, weight[$c], key$c > edge);
+    equal += select(0u, 1u, key$c == edge);
+    //: end
+  }
+  return vec2f(row_sum(above), f32(row_count3(vec3u(equal)).x));
+}
+
+@compute @workgroup_size(64)
+fn draw(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
+) {
+  let row = row_of(group, groups, thread);
+  let lane = thread % L;
+  let near = min(row, params.rows - 1u);
+  let base = near * params.width;
+  let whole = softmax_of(base, lane);
+  let top = whole.x;
+  // Kept: keys above `edge`, and the first `quota` of those that equal it.
+  var edge = 0u;
+  var quota = NONE;
+  var total = whole.y;
+  if (TOP_K == 1) {
+    edge = kth_largest(base, lane);
+    let weights = weigh(base, lane, top, edge);
+    total = weights.x + weights.y * exp(value_of(edge) - top);
+  }
+  if (TOP_P == 1) {
+    let goal = params.top_p * total;
+    edge = nucleus(base, lane, top, edge, goal);
+    let weights = weigh(base, lane, top, edge);
+    let each = exp(value_of(max(edge, 1u)) - top);
+    quota = u32(clamp(ceil((goal - weights.x) / each), 1.0, max(weights.y, 1.0)));
+    total = weights.x + min(f32(quota), weights.y) * each;
+  }
+  let goal = uniform_draws[near] * total;
+  var before = 0.0;
+  var equal_before = 0u;
+  var chosen = NONE;
+  var last = 0u;
+  for (var k = 0u; k < params.trips; k++) {
+    let i = k * L + lane;
+    let z = vec4f(scaled(i, base));
+    var weight = exp(z - vec4f(top));
+    if (TOP_K + TOP_P > 0) {
+      //: for c in 0..W
+      let key$c = key_of(z[$c]);
+      //: end
+      if (TOP_P == 1) {
+        var equal = 0u;
+        //: for c in 0..W
+        equal += select(0u, 1u, key$c == edge && i < params.width);
+        //: end
+        let scanned = row_scan_count(equal, lane);
+        var rank = equal_before + scanned.x;
+        //: for c in 0..W
+        weight[$c] = select(0.0, weight[$c], key$c > edge || (key$c == edge && rank < quota));
+        rank += select(0u, 1u, key$c == edge);
+        //: end
+        equal_before += scanned.y;
+      } else {
+        //: for c in 0..W
+        weight[$c] = select(0.0, weight[$c], key$c >= edge);
+        //: end
+      }
+    }
+    weight = select(vec4f(0.0), weight, i < params.width);
+    let scanned = row_scan(across_four(weight), lane);
+    var running = before + scanned.x;
+    //: for c in 0..W
+    running += weight[$c];
+    chosen = select(chosen, i * W + $(c)u, weight[$c] > 0.0 && running > goal && chosen == NONE);
+    last = select(last, i * W + $(c)u, weight[$c] > 0.0);
+    //: end
+    before += scanned.y;
+  }
+  chosen = row_least(chosen);
+  // Rounding may leave the running sum short of u times the total: then the last kept token is meant.
+  last = ~row_least(~last);
+  if (row < params.rows && lane == 0u) {
+    let token = min(select(chosen, last, chosen == NONE), params.columns - 1u);
+    let z = max(flat[row * params.columns + token] * params.inverse_temperature, LOWEST);
+    tokens[row] = token;
+    logprobs[row] = (z - top) - log(whole.y);
+    truncated[row] = (z - top) - log(total);
+  }
+}
+
+fn across_four(v: vec4f) -> f32 {
+  if (W == 4) { return (v.x + v.y) + (v.z + v.w); }
+  return v.x;
+}
+
+@compute @workgroup_size(64)
+fn greedy(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
+) {
+  let row = row_of(group, groups, thread);
+  let lane = thread % L;
+  let near = min(row, params.rows - 1u);
+  let base = near * params.width;
+  let whole = softmax_of(base, lane);
+  // By the logits themselves: division by T may make two of them equal.
+  var best = LOWEST;
+  var token = NONE;
+  for (var k = 0u; k < params.trips; k++) {
+    let i = k * L + lane;
+    let v = vec4f(logits[base + min(i, params.width - 1u)]);
+    //: for c in 0..W
+    let better$c = i < params.width && (v[$c] > best || token == NONE);
+    token = select(token, i * W + $(c)u, better$c);
+    best = select(best, v[$c], better$c);
+    //: end
+  }
+  let high = row_max(best);
+  token = row_least(select(NONE, token, best == high));
+  if (row < params.rows && lane == 0u) {
+    token = min(token, params.columns - 1u);
+    let z = max(flat[row * params.columns + token] * params.inverse_temperature, LOWEST);
+    tokens[row] = token;
+    logprobs[row] = (z - whole.x) - log(whole.y);
+    truncated[row] = 0.0;
+  }
+}
+
+// High and low word of a product, from 16-bit halves.
+fn product(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffffu) * (b & 0xffffu);
+  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+  let carry = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
+  return vec2u((a >> 16u) * (b >> 16u) + (middle >> 16u) + (carry >> 16u), a * b);
+}
+
+// Salmon, Moraes, Dror, Shaw, SC 2011; the same as src/tensor/random.ts.
+fn philox(start: vec4u, start_key: vec2u) -> vec4u {
+  var counter = start;
+  var key = start_key;
+  for (var round = 0u; round < 10u; round++) {
+    let p = product(0xd2511f53u, counter.x);
+    let q = product(0xcd9e8d57u, counter.z);
+    counter = vec4u(q.x ^ counter.y ^ key.x, q.y, p.x ^ counter.w ^ key.y, p.y);
+    key += vec2u(0x9e3779b9u, 0xbb67ae85u);
+  }
+  return counter;
+}
+
+@compute @workgroup_size(64)
+fn uniforms(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= params.rows) { return; }
+  let stream = streams[id.x];
+  let word = philox(vec4u(positions[id.x], 0u, stream.x, stream.y), vec2u(seed[0], seed[1])).x;
+  draws[id.x] = f32(word >> 8u) * 0x1p-24;
+}
+
+@compute @workgroup_size(64)
+fn words(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= params.rows) { return; }
+  random_words[id.x] = philox(counters[id.x], vec2u(seed[0], seed[1]));
+}

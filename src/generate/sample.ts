@@ -1,0 +1,159 @@
+/** Sampling on the GPU: one token a row, by random numbers that belong to the sample and not to its batch. */
+import { ConfigError } from "../errors.ts";
+import { grid } from "../gpu/call.ts";
+import { loadKernel } from "../gpu/kernel.ts";
+import { call, need } from "../tensor/op.ts";
+import { rowCall } from "../tensor/rows.ts";
+import { empty, type Tensor } from "../tensor/tensor.ts";
+
+const kernel = await loadKernel("sample");
+
+/** How a token is chosen: the logits are divided by the temperature first, then topK applies, then topP. */
+export interface SamplingSettings {
+  /** Positive. */
+  readonly temperature: number;
+  /** Keep the tokens at or above the k-th largest logit, ties with it included; 0 or absent = all. */
+  readonly topK?: number;
+  /** Of those, keep the smallest set, likeliest first, that has this share of their probability; 1 or absent = all. */
+  readonly topP?: number;
+  /** Take the largest logit, the lowest id among equals; draws nothing at random, topK and topP do not matter. */
+  readonly greedy?: boolean;
+}
+
+/** What the random number of each row is a function of; all u32. */
+export interface SamplingState {
+  /** [2], low word first. */
+  readonly seed: Tensor;
+  /** [B, 2]: the random stream of each row's sample, low word first. */
+  readonly streams: Tensor;
+  /** [B]: how many tokens each row's sample has drawn before. */
+  readonly positions: Tensor;
+}
+
+/** The tokens of one step. */
+export interface Drawn {
+  /** u32 [B] */
+  readonly tokens: Tensor;
+  /** [B]: log p(token) at the temperature over the full vocabulary, in nats. */
+  readonly logprobs: Tensor;
+  /** [B]: log p(token) among the kept tokens alone; 0 when greedy. */
+  readonly truncatedLogprobs: Tensor;
+}
+
+/**
+ * Records the choice of one token a row. A row's token depends on its logits, the settings and (seed, stream,
+ * position): neither on the row it stands in nor on the other rows.
+ * @param logits [..., V], B rows
+ * @param variant "plain" or "subgroup", for tests
+ * @throws ConfigError on settings out of range; ShapeError when the state does not count the rows
+ */
+export function sampleTokens(
+  logits: Tensor,
+  state: SamplingState,
+  settings: SamplingSettings,
+  variant?: string,
+): Drawn {
+  const uniforms = settings.greedy ? undefined : drawUniforms(state);
+  return chooseTokens(logits, uniforms, settings, variant);
+}
+
+/**
+ * {@link sampleTokens} with given random numbers: inverse CDF in vocabulary order.
+ * @param uniforms [B], each in [0, 1); may be absent when greedy
+ * @throws ConfigError, ShapeError as there
+ */
+export function chooseTokens(
+  logits: Tensor,
+  uniforms: Tensor | undefined,
+  settings: SamplingSettings,
+  variant?: string,
+): Drawn {
+  const { temperature, topK = 0, topP = 1, greedy = false } = check(settings);
+  const columns = logits.dim(-1);
+  const rows = logits.size / columns;
+  need(
+    greedy || uniforms?.size === rows,
+    `sample: logits [${logits.shape}] have ${rows} rows, got ${uniforms?.size ?? 0} random numbers`,
+  );
+  const drawn = {
+    tokens: empty([rows], "u32", "tokens"),
+    logprobs: empty([rows], "f32", "logprobs"),
+    truncatedLogprobs: empty([rows], "f32", "truncated logprobs"),
+  };
+  const shared = rowCall(logits.device, rows, columns, variant);
+  const outputs = { tokens: drawn.tokens, logprobs: drawn.logprobs, truncated: drawn.truncatedLogprobs };
+  const bindings = {
+    logits,
+    flat: logits,
+    ...outputs,
+    ...(greedy || !uniforms ? {} : { uniform_draws: uniforms }),
+  };
+  call(kernel, greedy ? "greedy" : "draw", {
+    bindings,
+    params: {
+      ...shared.params,
+      columns,
+      passes: 16,
+      top_k: Math.min(topK, columns),
+      top_p: topP,
+      inverse_temperature: 1 / temperature,
+    },
+    constants: {
+      ...shared.constants,
+      ...(greedy ? {} : { TOP_K: topK > 0 && topK < columns ? 1 : 0, TOP_P: topP < 1 ? 1 : 0 }),
+    },
+    workgroups: shared.workgroups,
+    flops: 6 * logits.size,
+  });
+  return drawn;
+}
+
+/**
+ * The uniform random number in [0, 1) of each row, with 24 bits: word 0 of Philox4x32-10 with counter (position, 0,
+ * stream) and key = seed, that is `createRandom(seed, stream, 4 · position).uint32() >>> 8` / 2^24. Returns [B].
+ * @throws ShapeError when streams are not [B, 2] or the seed not [2]
+ */
+export function drawUniforms({ seed, streams, positions }: SamplingState): Tensor {
+  const rows = positions.size;
+  need(
+    streams.size === 2 * rows && seed.size === 2,
+    `sample: positions [${positions.shape}], streams [${streams.shape}], seed [${seed.shape}]; expected [B], [B, 2], [2]`,
+  );
+  const draws = empty([rows], "f32", "uniforms");
+  call(kernel, "uniforms", { bindings: { seed, streams, positions, draws }, ...perRow(rows) });
+  return draws;
+}
+
+/**
+ * Philox4x32-10 itself, to be checked against its published vectors.
+ * @param counters u32 [N, 4]
+ * @param seed u32 [2], the key
+ * @returns u32 [N, 4]
+ */
+export function philoxWords(counters: Tensor, seed: Tensor): Tensor {
+  const rows = counters.size / 4;
+  const words = empty([rows, 4], "u32", "random words");
+  call(kernel, "words", { bindings: { counters, seed, random_words: words }, ...perRow(rows) });
+  return words;
+}
+
+function perRow(rows: number): Pick<Parameters<typeof call>[2], "params" | "constants" | "workgroups"> {
+  return {
+    params: { rows, width: 1, trips: 1, columns: 1, passes: 16, top_k: 0, top_p: 1, inverse_temperature: 1 },
+    constants: { L: 1, SUBGROUPS: 0, LOG: 0, W: 1, E: "f32" },
+    workgroups: grid(Math.ceil(rows / 64)),
+  };
+}
+
+function check(settings: SamplingSettings): SamplingSettings {
+  const { temperature, topK = 0, topP = 1 } = settings;
+  if (!(temperature > 0 && temperature < Infinity)) {
+    throw new ConfigError(
+      `sample: temperature is ${temperature}; expected a positive number (for temperature 0 set greedy)`,
+    );
+  }
+  if (!Number.isInteger(topK) || topK < 0)
+    throw new ConfigError(`sample: topK is ${topK}; expected a whole number, 0 for no limit`);
+  if (!(topP > 0 && topP <= 1)) throw new ConfigError(`sample: topP is ${topP}; expected 0 < topP <= 1`);
+  return settings;
+}
