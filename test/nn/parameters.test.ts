@@ -96,7 +96,9 @@ describe("parameters", () => {
   });
 
   it("refuses a name given twice, and one that is not there", () => {
-    expect(() => createParameters(device, [two[0]!, two[0]!], { trainable: true })).toThrow("norm is there twice");
+    expect(() => createParameters(device, [two[0]!, two[0]!], { trainable: true })).toThrow(
+      "norm is there twice",
+    );
     const parameters = createParameters(device, two, { trainable: true });
     expect(() => parameters.get("nrom")).toThrow("no tensor nrom; there are 2: norm, shift");
   });

@@ -1,0 +1,37 @@
+/** What a model family is: how to read its config, which tensors it has, and its forward pass. */
+import type { ParameterSpec } from "../src/nn/init.ts";
+import type { Batch, KvCache, ModelConfig } from "../src/nn/lm.ts";
+import type { Parameters } from "../src/nn/parameters.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import type { HfConfig } from "./hf-config.ts";
+
+/** One model's shape: everything but its weights. */
+export interface Architecture {
+  readonly config: ModelConfig;
+  /** The trunk's tensors, by their Hugging Face names. */
+  readonly specs: readonly ParameterSpec[];
+  /** Name of the matrix [V, C] that makes logits: the embedding where it is tied. */
+  readonly lmHead: string;
+  /** The specification of an LM head of its own; undefined where it is tied. */
+  readonly lmHeadSpec: ParameterSpec | undefined;
+  /** Standard deviation of initial weights. */
+  readonly initStd: number;
+  /** Our name of a checkpoint's tensor; undefined for one that is no parameter (masks, rotary tables). */
+  rename(name: string): string | undefined;
+  /** Records the forward pass: [B, T, C] after the final norm. */
+  hidden(parameters: Parameters, batch: Batch, cache: KvCache | undefined): Tensor;
+  /** The family's own fields of `config.json`. */
+  toHf(): Readonly<Record<string, unknown>>;
+}
+
+/** A model family. */
+export interface ModelFamily {
+  readonly name: string;
+  /** Class names of Hugging Face: of the language model, and of the classifier with one label. */
+  readonly architectures: { readonly lm: string; readonly scalar: string };
+  /**
+   * Reads a `config.json`.
+   * @throws FormatError when a field is missing, malformed, or asks for what is not supported
+   */
+  fromHf(hf: HfConfig): Architecture;
+}

@@ -1,0 +1,102 @@
+/** Models from and to Hugging Face folders: `config.json` beside safetensors. */
+import { join } from "node:path";
+import { readJson, writeFileAtomic } from "../src/data/files.ts";
+import { isRecord } from "../src/data/json.ts";
+import { openSafetensors, type TensorToWrite, writeSafetensors } from "../src/data/safetensors.ts";
+import { FormatError } from "../src/errors.ts";
+import type { Device } from "../src/gpu/device.ts";
+import { initialValues } from "../src/nn/init.ts";
+import type { LanguageModel, ScalarModel, Trunk } from "../src/nn/lm.ts";
+import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
+import { modelKind, type ModelKind } from "./index.ts";
+import { type Blueprint, blueprint, languageModel, scalarModel } from "./model.ts";
+
+/** How weights are stored: as they are, or rounded to 16 bits. */
+export type SaveDtype = "F32" | "F16" | "BF16";
+
+const TORCH_NAMES: Readonly<Record<SaveDtype, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+
+interface Config {
+  readonly json: Readonly<Record<string, unknown>>;
+  readonly where: string;
+  /** What the folder holds. */
+  readonly kind: ModelKind;
+}
+
+/**
+ * Loads the language model of `folder`; f16 and bf16 weights become f32.
+ * @throws FormatError when files are missing or corrupt, when tensors are missing, unexpected or of another
+ *   shape, or when the folder holds a classifier
+ */
+export async function loadModel(
+  device: Device,
+  folder: string,
+  options: ParameterOptions,
+): Promise<LanguageModel> {
+  const config = await readConfig(folder);
+  if (config.kind === "scalar") {
+    const got = String(config.json["architectures"]);
+    throw new FormatError(`${config.where}: expected a language model, got ${got}, which has no LM head`);
+  }
+  const plan = blueprint(config.json, "lm", config.where);
+  return languageModel(plan, await load(device, folder, config, plan, options));
+}
+
+/**
+ * Loads the classifier of `folder`, or the trunk of a language model under a new head from `options.seed`.
+ * @throws FormatError as {@link loadModel}
+ */
+export async function loadScalarModel(
+  device: Device,
+  folder: string,
+  options: ParameterOptions,
+): Promise<ScalarModel> {
+  const config = await readConfig(folder);
+  const plan = blueprint(config.json, "scalar", config.where);
+  return scalarModel(plan, await load(device, folder, config, plan, options));
+}
+
+/** Writes `model.safetensors` and `config.json` into `folder`, each by rename. */
+export async function saveModel(
+  folder: string,
+  model: Trunk,
+  { dtype = "F32" }: { readonly dtype?: SaveDtype } = {},
+): Promise<void> {
+  const tensors = model.specs.map(({ name, shape }): TensorToWrite => {
+    return { name, dtype, shape, data: () => model.parameters.get(name).read() };
+  });
+  await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
+  // Newer configs say `dtype`, older readers want `torch_dtype`.
+  const config = { ...model.toHf(), torch_dtype: TORCH_NAMES[dtype], dtype: TORCH_NAMES[dtype] };
+  await writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+async function readConfig(folder: string): Promise<Config> {
+  const where = join(folder, "config.json");
+  const json = await readJson(where);
+  if (!isRecord(json)) throw new FormatError(`${where}: expected a JSON object`);
+  return { json, where, kind: modelKind(json, where) };
+}
+
+async function load(
+  device: Device,
+  folder: string,
+  { kind }: Config,
+  { specs, architecture, kind: wanted }: Blueprint,
+  { trainable, seed = 0 }: ParameterOptions,
+): Promise<Parameters> {
+  const checkpoint = await openSafetensors(folder);
+  const parameters = createParameters(device, specs, { trainable });
+  const needsHead = wanted === "lm" && architecture.lmHeadSpec !== undefined;
+  const isNew = (name: string): boolean =>
+    wanted !== kind && !architecture.specs.some((spec) => spec.name === name);
+  await parameters.writeFrom(checkpoint, {
+    // A tied LM head is often stored as well, and a classifier needs none.
+    rename: (name) => (name === "lm_head.weight" && !needsHead ? undefined : architecture.rename(name)),
+    optional: isNew,
+  });
+  for (const spec of specs.filter(({ name }) => isNew(name))) {
+    parameters.get(spec.name).write(initialValues(spec, seed));
+  }
+  return parameters;
+}
