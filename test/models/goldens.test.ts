@@ -39,7 +39,9 @@ afterAll(() => device.close());
 const fixture = (name: string): string => new URL(`../fixtures/models/${name}`, import.meta.url).pathname;
 
 it("covers every model family", () => {
-  const covered = NAMES.map((name) => golden<{ model_type: string }>(`models/${name}/config.json`).model_type);
+  const covered = NAMES.map(
+    (name) => golden<{ model_type: string }>(`models/${name}/config.json`).model_type,
+  );
   expect([...new Set(covered)].sort()).toEqual(families.map(({ name }) => name).sort());
 });
 
