@@ -1,7 +1,14 @@
 /** Elementwise functions of two arguments, broadcasting as NumPy does: `add(a, b)`, `mul(x, row)`, `scale(x, 2)`, … */
 import { loadKernel } from "../gpu/kernel.ts";
 import { call, type CaseInput, defineOp, type NdArray, type Op, strided } from "../tensor/op.ts";
-import { broadcastShapes, broadcastStrides, collapse, forEachPlace, paramsOf, type Walk } from "../tensor/shape.ts";
+import {
+  broadcastShapes,
+  broadcastStrides,
+  collapse,
+  forEachPlace,
+  paramsOf,
+  type Walk,
+} from "../tensor/shape.ts";
 import { empty, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { sumTo } from "./reduce.ts";
 
@@ -66,10 +73,21 @@ function run(a: Tensor, b: Tensor, { kind, variant }: BinaryAttrs, dy?: Tensor, 
   const constants = { KIND: NAMES.indexOf(kind), SIDE: side, A: form?.modes[0] ?? 0, B: form?.modes[1] ?? 0 };
   if (form) {
     const bindings = { a, b, result, ...(dy && { dy }) };
-    call(kernel, entry, { bindings, params: { ...NO_DIMS, ...numbers }, constants, workgroups: strided(n4), flops: n });
+    call(kernel, entry, {
+      bindings,
+      params: { ...NO_DIMS, ...numbers },
+      constants,
+      workgroups: strided(n4),
+      flops: n,
+    });
   } else {
     const [sa, sb] = short.strides as [number[], number[]];
-    const params = { ...numbers, ...paramsOf("d", short.dims, 1), ...paramsOf("a", sa, 0), ...paramsOf("b", sb, 0) };
+    const params = {
+      ...numbers,
+      ...paramsOf("d", short.dims, 1),
+      ...paramsOf("a", sa, 0),
+      ...paramsOf("b", sb, 0),
+    };
     const bindings = { a_flat: a, b_flat: b, result_flat: result, ...(dy && { dy_flat: dy }) };
     call(kernel, `${entry}_any`, { bindings, params, constants, workgroups: strided(n), flops: n });
   }
@@ -81,7 +99,13 @@ function runAffine(x: Tensor, scale: number, shift: number): Tensor {
   const n4 = Math.ceil(x.size / 4);
   const params = { ...NO_DIMS, n: x.size, n4, c4: 1, scale, shift };
   const constants = { KIND: 0, SIDE: 0, A: 0, B: 0 };
-  call(kernel, "affine", { bindings: { a: x, result }, params, constants, workgroups: strided(n4), flops: x.size });
+  call(kernel, "affine", {
+    bindings: { a: x, result },
+    params,
+    constants,
+    workgroups: strided(n4),
+    flops: x.size,
+  });
   return result;
 }
 
@@ -105,16 +129,20 @@ function reference(a: NdArray, b: NdArray, kind: BinaryKind): NdArray {
 }
 
 /** Every way of repeating: not at all, rows, columns, one number, the middle, both operands, ragged and not. */
+// prettier-ignore
 const SHAPES: readonly (readonly [Shape, Shape])[] = [
   [[1], [1]], [[7], [7]], [[3, 5], [3, 5]], [[2, 3, 8], [2, 3, 8]],
   [[3, 8], [8]], [[8], [3, 8]], [[3, 5], [5]], [[5], [3, 5]], [[2, 3, 4], [4]],
   [[3, 8], [1]], [[1], [3, 5]], [[3, 8], [3, 1]], [[2, 3, 1], [2, 3, 4]], [[5, 1], [1, 8]], [[1, 3], [5, 1]],
   [[2, 3, 4], [2, 1, 4]], [[2, 1, 3], [1, 4, 1]], [[2, 1, 2, 1, 2], [1, 2, 1, 2, 1]], [[6, 1], [1]],
-]; // prettier-ignore
+];
 
 /** Away from the pole of a quotient, and no two numbers near each other, for the kinks of minimum and maximum. */
 const first = (shape: Shape): CaseInput => ({ shape, fill: (i) => (((i * 13 + 5) % 31) - 15) / 8 });
-const second = (shape: Shape): CaseInput => ({ shape, fill: (i) => (i % 2 === 0 ? 1 : -1) * (0.56 + ((i * 7) % 11) / 8) });
+const second = (shape: Shape): CaseInput => ({
+  shape,
+  fill: (i) => (i % 2 === 0 ? 1 : -1) * (0.56 + ((i * 7) % 11) / 8),
+});
 
 /**
  * f(a, b), elementwise; `kind` names f. Shapes broadcast as in NumPy; gradients are summed back.
@@ -130,7 +158,11 @@ export const binary: Op<[a: Tensor, b: Tensor], BinaryAttrs> = defineOp<[a: Tens
   reference: ([a, b], { kind }) => [reference(a!, b!, kind)],
   variants: () => ["any", "best"],
   cases: NAMES.flatMap((kind) =>
-    SHAPES.map(([a, b]) => ({ name: `${kind} [${a}] [${b}]`, inputs: [first(a), second(b)], attrs: { kind } })),
+    SHAPES.map(([a, b]) => ({
+      name: `${kind} [${a}] [${b}]`,
+      inputs: [first(a), second(b)],
+      attrs: { kind },
+    })),
   ),
 });
 

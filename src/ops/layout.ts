@@ -1,55 +1,12 @@
-/** Moving elements: `transpose(x, [1, 0])`, `slice(x, axis, start, end)`, `concat([a, b], axis)`, `broadcastTo(x, shape)`. */
-import { loadKernel } from "../gpu/kernel.ts";
-import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
-import { axisOf, broadcastShapes, broadcastStrides, collapse, forEachPlace, paramsOf, stridesOf } from "../tensor/shape.ts";
-import { type Dtype, empty, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
+/**
+ * Moving elements: `transpose(x, [1, 0])`, `slice(x, axis, start, end)`, `concat([a, b], axis)`, `broadcastTo(x, shape)`;
+ * all by the strided copy of copy.ts.
+ */
+import { defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
+import { axisOf, broadcastShapes, broadcastStrides, stridesOf } from "../tensor/shape.ts";
+import { empty, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
+import { copy, copyArray, type Move, reversed, zeros } from "./copy.ts";
 import { sumTo } from "./reduce.ts";
-
-const kernel = await loadKernel("layout");
-
-/** Which elements go where: a box of sizes `dims`, and its strides and first place on either side. */
-interface Move {
-  readonly dims: Shape;
-  readonly from?: number;
-  readonly fromStrides: readonly number[];
-  readonly to?: number;
-  readonly toStrides: readonly number[];
-}
-
-/** Copies a box of elements; by fours where the last dimension and every stride allow it. */
-function copy(source: Tensor, result: Tensor, { dims, from = 0, fromStrides, to = 0, toStrides }: Move): void {
-  const short = collapse({ dims, strides: [fromStrides, toStrides] });
-  const sizes = short.dims.length > 0 ? [...short.dims] : [1];
-  const [s, t] = short.dims.length > 0 ? short.strides.map((x) => [...x]) : [[1], [1]];
-  const last = sizes.length - 1;
-  const outer = [from, to, ...s!.slice(0, last), ...t!.slice(0, last)];
-  const wide = s![last] === 1 && t![last] === 1 && [sizes[last]!, ...outer].every((n) => n % 4 === 0);
-  const width = wide ? 4 : 1;
-  const quarter = (n: number, i: number): number => (i === last ? n : n / width);
-  sizes[last]! /= width;
-  const count = sizeOf(sizes);
-  const params = {
-    count, s_start: from / width, t_start: to / width,
-    ...paramsOf("d", sizes, 1), ...paramsOf("s", s!.map(quarter), 0), ...paramsOf("t", t!.map(quarter), 0),
-  }; // prettier-ignore
-  call(kernel, "copy", { bindings: { source, result }, params, constants: { T: wide ? "vec4u" : "u32" }, workgroups: strided(count) });
-}
-
-const NO_MOVE = { s_start: 0, t_start: 0, ...paramsOf("d", [], 1), ...paramsOf("s", [], 0), ...paramsOf("t", [], 0) };
-
-/** A tensor of zeros that this program fills anew at every run. */
-export function zeros(shape: Shape, dtype: Dtype = "f32"): Tensor {
-  const result = empty(shape, dtype, "zeros");
-  const count = Math.ceil(result.size / 4);
-  call(kernel, "zeros", { bindings: { result }, params: { ...NO_MOVE, count }, constants: { T: "vec4u" }, workgroups: strided(count) });
-  return result;
-}
-
-/** The float64 counterpart of {@link copy}. */
-function copyArray(source: Float64Array, result: Float64Array, { dims, from = 0, fromStrides, to = 0, toStrides }: Move): void {
-  const walk = { dims, strides: [fromStrides, toStrides] };
-  forEachPlace(walk, (_, [p, q]) => (result[to + q!] = source[from + p!]!));
-}
 
 /** New order of the dimensions: dimension i of the result is dimension perm[i] of x. */
 export interface TransposeAttrs {
@@ -76,7 +33,9 @@ export const permute: Op<[x: Tensor], TransposeAttrs> = defineOp<[x: Tensor], Tr
   name: "transpose",
   arity: 1,
   forward: ([x], attrs) => runTranspose(x, attrs),
-  backward: ({ attrs: { perm }, dy: [dy] }) => [runTranspose(dy!, { perm: perm.map((_, i) => perm.indexOf(i)) })],
+  backward: ({ attrs: { perm }, dy: [dy] }) => [
+    runTranspose(dy!, { perm: perm.map((_, i) => perm.indexOf(i)) }),
+  ],
   reference([x], attrs): NdArray[] {
     const { shape, move } = transposition(x!.shape, attrs);
     const data = new Float64Array(x!.data.length);
@@ -90,7 +49,11 @@ export const permute: Op<[x: Tensor], TransposeAttrs> = defineOp<[x: Tensor], Tr
     { inputs: [[2, 3, 4, 8]], attrs: { perm: [0, 2, 1, 3] }, name: "heads forward" },
     { inputs: [[2, 3, 4, 5]], attrs: { perm: [3, 1, 0, 2] } },
     { inputs: [[2, 1, 3, 2, 3]], attrs: { perm: [4, 3, 2, 1, 0] } },
-    { inputs: [{ shape: [3, 4], dtype: "u32", fill: (i) => i + 2 ** 30 }], attrs: { perm: [1, 0] }, name: "indices" },
+    {
+      inputs: [{ shape: [3, 4], dtype: "u32", fill: (i) => i + 2 ** 30 }],
+      attrs: { perm: [1, 0] },
+      name: "indices",
+    },
   ],
 });
 
@@ -105,11 +68,11 @@ export interface SliceAttrs {
 function partOf(whole: Shape, { axis, start, end }: SliceAttrs): { shape: Shape; move: Move } {
   const shape = whole.with(axis, end - start);
   const own = stridesOf(whole);
-  return { shape, move: { dims: shape, from: start * own[axis]!, fromStrides: own, toStrides: stridesOf(shape) } };
+  return {
+    shape,
+    move: { dims: shape, from: start * own[axis]!, fromStrides: own, toStrides: stridesOf(shape) },
+  };
 }
-
-/** The way back: the part becomes the source, the whole the result. */
-const reversed = ({ dims, from = 0, fromStrides, toStrides }: Move): Move => ({ dims, to: from, toStrides: fromStrides, fromStrides: toStrides });
 
 function runSlice(x: Tensor, attrs: SliceAttrs): Tensor {
   const { shape, move } = partOf(x.shape, attrs);
@@ -141,7 +104,11 @@ export const part: Op<[x: Tensor], SliceAttrs> = defineOp<[x: Tensor], SliceAttr
     { inputs: [[3, 12]], attrs: { axis: 1, start: 4, end: 8 }, name: "aligned columns" },
     { inputs: [[3, 12]], attrs: { axis: 1, start: 3, end: 7 }, name: "unaligned columns" },
     { inputs: [[2, 5, 3]], attrs: { axis: 1, start: 4, end: 5 } },
-    { inputs: [{ shape: [3, 4], dtype: "u32", fill: (i) => i }], attrs: { axis: 1, start: 1, end: 3 }, name: "indices" },
+    {
+      inputs: [{ shape: [3, 4], dtype: "u32", fill: (i) => i }],
+      attrs: { axis: 1, start: 1, end: 3 },
+      name: "indices",
+    },
   ],
 });
 
@@ -152,9 +119,14 @@ export interface ConcatAttrs {
 
 function concatShape(shapes: readonly Shape[], axis: number): Shape {
   const [head] = shapes as [Shape];
-  const fits = shapes.every((s) => s.length === head.length && s.every((n, i) => i === axis || n === head[i]));
+  const fits = shapes.every(
+    (s) => s.length === head.length && s.every((n, i) => i === axis || n === head[i]),
+  );
   need(fits, `concat: ${shapes.map((s) => `[${s}]`).join(" ")} differ in another dimension than ${axis}`);
-  return head.with(axis, shapes.reduce((total, s) => total + s[axis]!, 0));
+  return head.with(
+    axis,
+    shapes.reduce((total, s) => total + s[axis]!, 0),
+  );
 }
 
 /** Where each of `shapes` lies in the result. */
@@ -183,20 +155,27 @@ const makeConcat = (arity: number): Op<Tensor[], ConcatAttrs> =>
       return y;
     },
     backward({ inputs, attrs: { axis }, dy: [dy], needs }) {
-      const places = parts(inputs.map((x) => x.shape), axis); // prettier-ignore
+      const places = parts(
+        inputs.map((x) => x.shape),
+        axis,
+      );
       return places.map((attrs, i) => (needs[i] ? runSlice(dy!, attrs) : undefined));
     },
     reference(inputs, { axis }): NdArray[] {
       const shapes = inputs.map((x) => x!.shape);
       const shape = concatShape(shapes, axis);
       const data = new Float64Array(sizeOf(shape));
-      parts(shapes, axis).forEach((attrs, i) => copyArray(inputs[i]!.data, data, reversed(partOf(shape, attrs).move)));
+      parts(shapes, axis).forEach((attrs, i) =>
+        copyArray(inputs[i]!.data, data, reversed(partOf(shape, attrs).move)),
+      );
       return [{ shape, data }];
     },
     cases: [1, 3, 4].flatMap((inner) =>
       [0, 1, 2].map((axis) => ({
         name: `${arity} along ${axis}, inner ${inner}`,
-        inputs: Array.from({ length: arity }, (_, i): Shape => [2, 3, inner].with(axis, (i + 1) * (axis === 2 ? inner : 1))),
+        inputs: Array.from({ length: arity }, (_, i): Shape =>
+          [2, 3, inner].with(axis, (i + 1) * (axis === 2 ? inner : 1)),
+        ),
         attrs: { axis },
       })),
     ),
@@ -207,7 +186,11 @@ export interface BroadcastAttrs {
   readonly shape: Shape;
 }
 
-const repetition = (x: Shape, shape: Shape): Move => ({ dims: shape, fromStrides: broadcastStrides(x, shape), toStrides: stridesOf(shape) });
+const repetition = (x: Shape, shape: Shape): Move => ({
+  dims: shape,
+  fromStrides: broadcastStrides(x, shape),
+  toStrides: stridesOf(shape),
+});
 
 /** x repeated to a shape that it broadcasts to; see {@link broadcastTo}. */
 export const repeat: Op<[x: Tensor], BroadcastAttrs> = defineOp<[x: Tensor], BroadcastAttrs>({
@@ -247,8 +230,12 @@ export const transpose = (x: Tensor, perm: readonly number[]): Tensor => permute
  */
 export function slice(x: Tensor, axis: number, start: number, end: number): Tensor {
   const at = axisOf("slice", x.shape, axis);
-  const inside = Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start < end && end <= x.shape[at]!;
-  need(inside, `slice: ${start} to ${end} along axis ${axis} of [${x.shape}]; expected 0 <= start < end <= ${x.shape[at]}`);
+  const inside =
+    Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start < end && end <= x.shape[at]!;
+  need(
+    inside,
+    `slice: ${start} to ${end} along axis ${axis} of [${x.shape}]; expected 0 <= start < end <= ${x.shape[at]}`,
+  );
   return part(x, { axis: at, start, end });
 }
 
@@ -259,7 +246,10 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
 export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   const [head] = tensors;
   need(head !== undefined, "concat: needs at least one tensor");
-  need(tensors.every((t) => t.dtype === head.dtype), `concat: mixes ${tensors.map((t) => t.dtype).join(", ")}`); // prettier-ignore
+  need(
+    tensors.every((t) => t.dtype === head.dtype),
+    `concat: mixes ${tensors.map((t) => t.dtype).join(", ")}`,
+  );
   return concatOf(tensors.length)(...tensors, { axis: axisOf("concat", head.shape, axis) });
 }
 

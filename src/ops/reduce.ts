@@ -76,7 +76,7 @@ function runStage(x: Tensor, stage: Stage, KIND: number, scale: number): Tensor 
 }
 
 function reduceBox(x: Tensor, box: Box, { kind, variant }: ReduceAttrs): Tensor {
-  for (let [now, n] = [x, box.n]; ; ) {
+  for (let [now, n] = [x, box.n]; ;) {
     const stage = stageOf(x.device, { ...box, n }, variant);
     now = runStage(now, stage, KINDS[kind], kind === "mean" && stage.slabs === 1 ? 1 / box.n : 1);
     if (stage.slabs === 1) return now;
@@ -92,7 +92,12 @@ function expand(dy: Tensor, { outer, n, inner }: Box, shape: Shape, scale: numbe
   const items = wide ? Math.ceil(dx.size / 4) : dx.size;
   const sizes = wide && inner === 1 ? { n: Math.ceil(n / 4), inner } : { n, inner: wide ? inner / 4 : inner };
   const params = { ...PARAMS, outer, ...sizes, scale };
-  call(kernel, "expand", { bindings: { dy, result: dx }, params, constants: { ...PLAIN, T, S }, workgroups: strided(items) });
+  call(kernel, "expand", {
+    bindings: { dy, result: dx },
+    params,
+    constants: { ...PLAIN, T, S },
+    workgroups: strided(items),
+  });
   return dx;
 }
 
@@ -143,22 +148,23 @@ function reference(x: NdArray, { kind, axis }: ReduceAttrs): NdArray {
 /** Values that differ by far more than the steps of central differences. */
 const distinct = (i: number): number => (((i * 7919) % 10007) - 5000) / 1000;
 
-const cases: Case<ReduceAttrs>[] = [
-  ...(["sum", "mean"] as const).flatMap((kind) =>
-    [[[1], 0], [[7], undefined], [[5, 3], 0], [[3, 8], 0], [[3, 20], 1], [[2, 70], -1], [[2, 3, 4], 1], [[3, 5, 2], 1], [[260, 4], 0], [[9000], undefined]]
-      .map(([shape, axis]) => ({ inputs: [shape as Shape], kind, axis: axis as number | undefined })),
-  ),
-  ...(["max", "min"] as const).flatMap((kind) =>
-    [[[1], 0], [[33], undefined], [[5, 3], 0], [[3, 8], 0], [[3, 20], 1], [[2, 3, 4], 1], [[260, 4], 0], [[5000], undefined]]
-      .map(([shape, axis]) => ({ inputs: [{ shape: shape as Shape, fill: distinct }], kind, axis: axis as number | undefined })),
-  ),
-].map(({ inputs, kind, axis }) => {
-  const [spec] = inputs as [Shape | { shape: Shape }];
-  const shape = "shape" in spec ? spec.shape : spec;
-  const attrs = axis === undefined ? { kind } : { kind, axis };
-  // Central differences of 5000 elements through a reference that is linear in them would take minutes.
-  return { name: `${kind} [${shape}] over ${axis ?? "all"}`, inputs, attrs, backward: sizeOf(shape) < 4000 };
-}); // prettier-ignore
+const over = (kind: ReduceKind, axis: number | undefined): ReduceAttrs =>
+  axis === undefined ? { kind } : { kind, axis };
+
+/** Shapes and axes: size 1, every axis, ragged and not, rows and columns of several slabs. */
+// prettier-ignore
+const SHAPES: readonly (readonly [Shape, axis?: number])[] = [
+  [[1], 0], [[7]], [[33]], [[5, 3], 0], [[3, 8], 0], [[3, 20], 1], [[2, 70], -1], [[2, 3, 4], 1], [[3, 5, 2], 1],
+  [[260, 4], 0], [[260, 2], 0], [[9000]], [[2, 4100], 1],
+];
+
+const caseOf = (kind: ReduceKind, shape: Shape, axis: number | undefined): Case<ReduceAttrs> => ({
+  name: `${kind} [${shape}] over ${axis ?? "all"}`,
+  inputs: [{ shape, fill: distinct }],
+  attrs: over(kind, axis),
+  // Central differences of thousands of elements, each a pass over all of them, would take minutes.
+  backward: sizeOf(shape) < 4000,
+});
 
 /**
  * y = sum, mean, max or min of x over an axis, which disappears; over all axes when none is given: [1].
@@ -179,10 +185,10 @@ export const reduce: Op<[x: Tensor], ReduceAttrs> = defineOp<[x: Tensor], Reduce
   },
   reference: ([x], attrs) => [reference(x!, attrs)],
   variants: (device) => (device.subgroupSize > 0 ? ["plain", "subgroup"] : ["plain"]),
-  cases,
+  cases: (Object.keys(KINDS) as ReduceKind[]).flatMap((kind) =>
+    SHAPES.map(([shape, axis]) => caseOf(kind, shape, axis)),
+  ),
 });
-
-const over = (kind: ReduceKind, axis: number | undefined): ReduceAttrs => (axis === undefined ? { kind } : { kind, axis });
 
 /** Sum over an axis, or over all: [1]. */
 export const sum = (x: Tensor, axis?: number): Tensor => reduce(x, over("sum", axis));
@@ -205,12 +211,16 @@ export function columnSum(x: Tensor): Tensor {
 
 /** Sums dy over the dimensions in which an array of `shape` was repeated: the gradient of broadcasting. */
 export function sumTo(dy: Tensor, shape: Shape): Tensor {
-  const { dims, strides: [strides] } = collapse({ dims: dy.shape, strides: [broadcastStrides(shape, dy.shape)] }); // prettier-ignore
+  const { dims, strides } = collapse({ dims: dy.shape, strides: [broadcastStrides(shape, dy.shape)] });
   let so = dy;
   const left = [...dims];
   for (let i = dims.length - 1; i >= 0; i--) {
-    if (strides![i] !== 0) continue;
-    so = reduceBox(so, { outer: sizeOf(left.slice(0, i)), n: left[i]!, inner: sizeOf(left.slice(i + 1)) }, { kind: "sum" });
+    if (strides[0]![i] !== 0) continue;
+    so = reduceBox(
+      so,
+      { outer: sizeOf(left.slice(0, i)), n: left[i]!, inner: sizeOf(left.slice(i + 1)) },
+      { kind: "sum" },
+    );
     left.splice(i, 1);
   }
   return so.reshape(...shape);

@@ -15,7 +15,9 @@ export interface Walk {
 export function axisOf(who: string, shape: Shape, axis: number): number {
   const at = axis < 0 ? axis + shape.length : axis;
   if (!Number.isInteger(at) || at < 0 || at >= shape.length) {
-    throw new ShapeError(`${who}: axis ${axis} of [${shape}]; expected an integer from ${-shape.length} to ${shape.length - 1}`);
+    throw new ShapeError(
+      `${who}: axis ${axis} of [${shape}]; expected an integer from ${-shape.length} to ${shape.length - 1}`,
+    );
   }
   return at;
 }
@@ -37,7 +39,9 @@ export function broadcastShapes(who: string, a: Shape, b: Shape): Shape {
     const n = b[i - rank + b.length] ?? 1;
     if (m === n || n === 1) return m;
     if (m === 1) return n;
-    throw new ShapeError(`${who}: [${a}] and [${b}] do not broadcast: dimension ${i} is ${m} against ${n}; one must be 1`);
+    throw new ShapeError(
+      `${who}: [${a}] and [${b}] do not broadcast: dimension ${i} is ${m} against ${n}; one must be 1`,
+    );
   });
 }
 
@@ -75,14 +79,19 @@ export const MAX_DIMS = 5;
  */
 export function paramsOf(name: string, numbers: readonly number[], fill: number): Record<string, number> {
   if (numbers.length > MAX_DIMS) {
-    throw new ShapeError(`strided kernel: ${numbers.length} dimensions that do not join; at most ${MAX_DIMS}. Reshape first.`);
+    throw new ShapeError(
+      `strided kernel: ${numbers.length} dimensions that do not join; at most ${MAX_DIMS}. Reshape first.`,
+    );
   }
   const padded = [...Array<number>(MAX_DIMS - numbers.length).fill(fill), ...numbers];
   return Object.fromEntries(padded.map((n, i) => [`${name}${i}`, n]));
 }
 
 /** Visits every place of a walk in row-major order, for float64 references: `visit(i, offset of each array)`. */
-export function forEachPlace({ dims, strides }: Walk, visit: (i: number, at: readonly number[]) => void): void {
+export function forEachPlace(
+  { dims, strides }: Walk,
+  visit: (i: number, at: readonly number[]) => void,
+): void {
   const n = sizeOf(dims);
   for (let i = 0; i < n; i++) {
     const at = strides.map(() => 0);
