@@ -5,7 +5,7 @@
 //
 //   extend_lanes  a subgroup a row and key head; lanes own keys, so that every key is read once; its QUERIES
 //                 query heads share the read. Each lane keeps its own running softmax; a butterfly joins them.
-//   extend_plain  a thread a row and query head
+//   extend_plain  a thread a row and key head: best where loads cost more than lanes (software adapters)
 //   fill          cache rows r take keys and values [P, T, G, D] of prompt source[r]; NONE leaves a row alone
 
 enable subgroups;
@@ -88,39 +88,51 @@ fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
 
 @compute @workgroup_size(64)
 fn extend_plain(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= params.R * params.H) { return; }
-  let r = id.x / params.H;
-  let h = id.x % params.H;
-  let queries = params.H / params.G;
-  let g = h / queries;
+  if (id.x >= params.R * params.G) { return; }
+  let r = id.x / params.G;
   let length = min(lengths[r], params.S - 1u);
-  let from_q = id.x * D4;
-  let from_new = (r * params.G + g) * D4;
-  var sum: array<vec4f, D4>;
-  var top = 0.0;
+  let from_q = id.x * QUERIES * D4;
+  let from_new = id.x * D4;
+  var query: array<vec4f, QUERIES * D4>;
+  var sum: array<vec4f, QUERIES * D4>;
+  var top: array<f32, QUERIES>;
+  var mass: array<f32, QUERIES>;
   for (var d = 0u; d < D4; d++) {
-    top += params.scale * dot(q[from_q + d], k[from_new + d]);
-    sum[d] = v[from_new + d];
-  }
-  var mass = 1.0;
-  for (var j = 0u; j < length; j++) {
-    let at = ((r * params.S + j) * params.G + g) * D4;
-    var s = 0.0;
-    for (var d = 0u; d < D4; d++) { s += params.scale * dot(q[from_q + d], cache_k[at + d]); }
-    let high = max(top, s);
-    let fade = exp(top - high);
-    let p = exp(s - high);
-    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * fade + p * cache_v[at + d]; }
-    mass = mass * fade + p;
-    top = high;
-  }
-  for (var d = 0u; d < D4; d++) { y[from_q + d] = sum[d] / mass; }
-  if (h % queries == 0u) {
-    let slot = ((r * params.S + length) * params.G + g) * D4;
-    for (var d = 0u; d < D4; d++) {
-      cache_k[slot + d] = k[from_new + d];
-      cache_v[slot + d] = v[from_new + d];
+    let key = k[from_new + d];
+    let value = v[from_new + d];
+    for (var i = 0u; i < QUERIES; i++) {
+      query[i * D4 + d] = params.scale * q[from_q + i * D4 + d];
+      top[i] += dot(query[i * D4 + d], key);
+      sum[i * D4 + d] = value;
     }
+  }
+  for (var i = 0u; i < QUERIES; i++) { mass[i] = 1.0; }
+  for (var j = 0u; j < length; j++) {
+    let at = ((r * params.S + j) * params.G + id.x % params.G) * D4;
+    var s: array<f32, QUERIES>;
+    for (var i = 0u; i < QUERIES; i++) { s[i] = 0.0; }
+    for (var d = 0u; d < D4; d++) {
+      let key = cache_k[at + d];
+      for (var i = 0u; i < QUERIES; i++) { s[i] += dot(query[i * D4 + d], key); }
+    }
+    var fade: array<f32, QUERIES>;
+    for (var i = 0u; i < QUERIES; i++) {
+      let high = max(top[i], s[i]);
+      fade[i] = exp(top[i] - high);
+      s[i] = exp(s[i] - high);
+      mass[i] = mass[i] * fade[i] + s[i];
+      top[i] = high;
+    }
+    for (var d = 0u; d < D4; d++) {
+      let value = cache_v[at + d];
+      for (var i = 0u; i < QUERIES; i++) { sum[i * D4 + d] = sum[i * D4 + d] * fade[i] + s[i] * value; }
+    }
+  }
+  let slot = ((r * params.S + length) * params.G + id.x % params.G) * D4;
+  for (var d = 0u; d < D4; d++) {
+    for (var i = 0u; i < QUERIES; i++) { y[from_q + i * D4 + d] = sum[i * D4 + d] / mass[i]; }
+    cache_k[slot + d] = k[from_new + d];
+    cache_v[slot + d] = v[from_new + d];
   }
 }
 

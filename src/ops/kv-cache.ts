@@ -1,7 +1,6 @@
 /** Attention of one new token a row over a cache of keys and values, and filling that cache from prompts. */
 import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
-import { grid } from "../gpu/call.ts";
 import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
 
@@ -18,7 +17,7 @@ export interface CachedAttentionAttrs {
 
 type CachedInputs = [q: Tensor, k: Tensor, v: Tensor, cacheK: Tensor, cacheV: Tensor, lengths: Tensor];
 
-const bestVariant = (device: Device): string => (device.subgroupSize > 0 ? "lanes" : "plain");
+const bestVariant = (device: Device): string => (device.subgroupSize > 0 && !device.software ? "lanes" : "plain");
 
 function forward([q, k, v, cacheK, cacheV, lengths]: CachedInputs, attrs: CachedAttentionAttrs): Tensor {
   const [R = 0, H = 0, D = 0] = q.shape;
@@ -31,8 +30,8 @@ function forward([q, k, v, cacheK, cacheV, lengths]: CachedInputs, attrs: Cached
   call(kernel, `extend_${variant}`, {
     bindings: { q, k, v, cache_k: cacheK, cache_v: cacheV, lengths, y },
     params: { R, S, H, G, T: 1, scale: attrs.scale ?? 1 / Math.sqrt(D) },
-    constants: variant === "lanes" ? { L, D4: D / 4, QUERIES: H / G } : { L: 1, D4: D / 4, QUERIES: 1 },
-    workgroups: variant === "lanes" ? [G, R, 1] : grid(Math.ceil((R * H) / 64)),
+    constants: { L: variant === "lanes" ? L : 1, D4: D / 4, QUERIES: H / G },
+    workgroups: variant === "lanes" ? [G, R, 1] : [Math.ceil((R * G) / 64), 1, 1],
     flops: 2 * R * H * S * D,
   });
   return y;
