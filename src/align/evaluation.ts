@@ -1,7 +1,8 @@
 /** A policy on held-out prompts: win rate, reward, KL, J, lengths, diversity. */
 import { distinctN, eosRate, lengthSummary } from "../evaluate/text-metrics.ts";
-import { bootstrapMean, type Interval, promptWinRates } from "../evaluate/win-rate.ts";
+import { bootstrapMean, type Interval } from "../evaluate/win-rate.ts";
 import { createRandom } from "../tensor/random.ts";
+import { type KlEstimator, sequenceKl } from "./kl.ts";
 import { type Answered, type AnswerStats, respond, type RespondOptions, statsOf } from "./rollout.ts";
 
 /** The result of an evaluation. */
@@ -13,6 +14,8 @@ export interface Evaluation extends AnswerStats {
   /** Standard error of the mean reward, over prompts. */
   readonly rewardSe: number;
   readonly klSe: number;
+  readonly klK1Se: number;
+  readonly klK3Se: number;
   readonly lengths: ReturnType<typeof lengthSummary>;
   readonly distinct1: number;
   readonly distinct2: number;
@@ -34,23 +37,24 @@ const EVALUATION = 2 ** 33;
  * numbers for every policy, so that policies are compared on equal terms.
  */
 export async function evaluatePolicy(options: EvaluateOptions): Promise<{ evaluation: Evaluation; answered: Answered }> {
-  const { prompts, cdfs, samplesPerPrompt: S, seed } = options;
+  const { prompts, samplesPerPrompt: S, seed } = options;
   const picks = prompts.flatMap((_, p) => Array.from({ length: S }, () => p));
   const answered = await respond(picks, (e) => e % S, seed + EVALUATION, options);
   const { episodes, scores } = answered;
-  const perPrompt = prompts.map((_, p) => episodes.slice(p * S, (p + 1) * S));
-  const wins = promptWinRates(
-    perPrompt.map((some, p) => ({ policy: some.map((e) => e.score), reference: cdfs[p]!.sorted })),
-  );
+  const perPrompt = (values: readonly number[]): number[] => prompts.map((_, p) => mean(values.slice(p * S, (p + 1) * S)));
+  const wins = perPrompt(episodes.map((e) => e.rank));
   const ids = episodes.map((e) => e.sample.ids);
-  const kls = scores.kl.map((row) => row.reduce((a, b) => a + b, 0));
+  const sampled = (estimator: KlEstimator): number[] =>
+    scores.logprobs.map((row, e) => sequenceKl(row, scores.refLogprobs[e]!, estimator));
   const evaluation = {
     ...statsOf(answered, options),
     prompts: prompts.length,
     samplesPerPrompt: S,
     win: bootstrapMean(wins, createRandom(seed, "bootstrap")),
-    rewardSe: standardError(perPrompt.map((some) => mean(some.map((e) => e.score)))),
-    klSe: standardError(perPrompt.map((_, p) => mean(kls.slice(p * S, (p + 1) * S)))),
+    rewardSe: standardError(perPrompt(episodes.map((e) => e.score))),
+    klSe: standardError(perPrompt(scores.kl.map((row) => row.reduce((a, b) => a + b, 0)))),
+    klK1Se: standardError(perPrompt(sampled("k1"))),
+    klK3Se: standardError(perPrompt(sampled("k3"))),
     eosRate: eosRate(episodes.map((e) => e.sample.finish === "eos")),
     lengths: lengthSummary(ids.map((r) => r.length)),
     distinct1: distinctN(ids, 1),

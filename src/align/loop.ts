@@ -7,7 +7,9 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
 import type { LanguageModel } from "../nn/lm.ts";
+import { createParameters, type Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
+import { type Average, createAverage } from "../optim/average.ts";
 import { createRandom } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Prompt } from "./build-cache.ts";
@@ -19,6 +21,7 @@ import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
 import { createScorer, type Scorer } from "./scorer.ts";
 import { createUpdater, type Experience, type Updater, type UpdateStats } from "./update.ts";
 import { separateValue, sharedValue, trainableCopy, type ValueFunction } from "./value-function.ts";
+import { createValueTrainer, type ValueTrainer } from "./value-trainer.ts";
 
 /** Settings of PPO. */
 export interface PpoSettings {
@@ -45,6 +48,10 @@ export interface PpoSettings {
   readonly gamma: number;
   readonly lam: number;
   readonly value: "separate" | "shared";
+  /** Passes of a separate value function over each rollout; those beyond `ppoEpochs` cost no sample. */
+  readonly valueEpochs: number;
+  /** Average the policy's weights over this last share of the iterations; 0 = take the last weights. */
+  readonly averageLast: number;
   readonly seed: number;
 }
 
@@ -55,6 +62,8 @@ export interface AlignOptions {
   readonly tokenizer: Tokenizer;
   readonly reward: Reward;
   readonly prompts: readonly Prompt[];
+  /** Further prompts that the engine must have room for: those of evaluations. */
+  readonly evalPrompts?: readonly Prompt[];
   /** The reference's scores; objectives that need none use it for ranks, if there. */
   readonly cache: RewardCache | undefined;
   readonly cdf: CdfOptions;
@@ -81,6 +90,12 @@ export interface AlignRun {
   readonly policy: LanguageModel;
   readonly value: ValueFunction;
   readonly iterations: number;
+  /** Puts the averaged weights into the policy, for evaluation and saving; nothing where none are kept. */
+  finish(): void;
+  /** Trains a separate value function toward given returns; undefined with a shared one. */
+  readonly valueTrainer: ValueTrainer | undefined;
+  /** The average's tensors are among `tensors`; a checkpoint restores its count as well. */
+  readonly average: Average | undefined;
   /** Weights and moments by name, for checkpoints, and the optimizers' step counts. */
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly optimizers: readonly Optimizer[];
@@ -111,20 +126,34 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const optimizer = await createAdamW(device, policy.parameters, { betas, weightDecay, gradClip });
   const valueOptimizer =
     value.kind === "separate" ? await createAdamW(device, value.parameters, { betas, weightDecay, gradClip }) : undefined;
-  const longest = Math.max(...prompts.map((p) => p.ids.length));
+  const longest = Math.max(...[...prompts, ...(options.evalPrompts ?? [])].map((p) => p.ids.length));
   const positions = longest + generate.maxNewTokens - 1;
   const { temperature } = generate;
   const engine = await createEngine(policy, rows, longest, generate);
   const scorer = createScorer({ policy, refPolicy, value, temperature, batch: ppo.microBatch });
   const updater = await createUpdater({ ...ppo, policy, optimizer, value, valueOptimizer, temperature, positions });
+  // Recorded now, so that the memory of the largest step is known before the first one.
+  await engine.prepare(Math.min(ppo.rolloutSize, prompts.length));
+  await scorer.prepare(positions);
+  const valueTrainer = valueOptimizer && (await createValueTrainer({ value, optimizer: valueOptimizer, microBatch: ppo.microBatch, positions }));
   const total = iterationsOf(ppo);
+  const averaged = ppo.averageLast > 0 ? trainedCopyOf(policy) : undefined;
+  const average = averaged && (await createAverage(policy.parameters, averaged));
 
   const parts = { ...options, engine, scorer, cdfs, ...ppo, episodes: ppo.rolloutSize };
   return {
     policy,
     value,
     iterations: total,
-    tensors: named(policy, value, optimizer, valueOptimizer),
+    valueTrainer,
+    average,
+    finish: () => averaged && policy.parameters.copyFrom(averaged),
+    tensors: named({
+      policy: policy.parameters,
+      "policy.adamw": optimizer.tensors,
+      ...(averaged && { "policy.average": averaged }),
+      ...(valueOptimizer && { value: value.parameters, "value.adamw": valueOptimizer.tensors }),
+    }),
     optimizers: valueOptimizer ? [optimizer, valueOptimizer] : [optimizer],
     engine,
     scorer,
@@ -137,6 +166,11 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       const factor = ppo.lrSchedule === "linear" ? 1 - i / total : 1;
       const rates = { lr: ppo.lr * factor, valueLr: ppo.valueLr * factor };
       const update = await learn(i, rolled.experience, updater, rates, ppo);
+      for (let epoch = ppo.ppoEpochs; valueTrainer && epoch < ppo.valueEpochs; epoch++) {
+        const stream = `value minibatches ${i}.${epoch}`;
+        await valueTrainer.pass(rolled.experience, { lr: rates.valueLr, minibatch: ppo.minibatch, seed: ppo.seed, stream });
+      }
+      if (average && i >= total * (1 - ppo.averageLast)) average.add();
       const end = performance.now();
       const tokens = rolled.episodes.reduce((n, e) => n + e.sample.ids.length, 0);
       const metrics = {
@@ -154,6 +188,8 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       engine.dispose();
       scorer.dispose();
       updater.dispose();
+      valueTrainer?.dispose();
+      averaged?.dispose();
       optimizer.dispose();
       valueOptimizer?.dispose();
       policy.parameters.dispose();
@@ -192,13 +228,17 @@ async function learn(
   };
 }
 
-function named(policy: LanguageModel, value: ValueFunction, optimizer: Optimizer, valueOptimizer: Optimizer | undefined): Map<string, Tensor> {
-  const prefixed = (prefix: string, entries: Iterable<readonly [string, Tensor]>): [string, Tensor][] =>
-    [...entries].map(([name, tensor]) => [`${prefix}.${name}`, tensor]);
-  return new Map([
-    ...prefixed("policy", policy.parameters),
-    ...prefixed("policy.adamw", optimizer.tensors),
-    ...(valueOptimizer ? prefixed("value", value.parameters) : []),
-    ...(valueOptimizer ? prefixed("value.adamw", valueOptimizer.tensors) : []),
-  ]);
+/** A frozen copy of a policy's weights. */
+function trainedCopyOf({ parameters }: LanguageModel): Parameters {
+  const copy = createParameters(parameters.device, parameters.specs, { trainable: false });
+  copy.copyFrom(parameters);
+  return copy;
+}
+
+/** All tensors under `<group>.<name>`. */
+function named(groups: Readonly<Record<string, Iterable<readonly [string, Tensor]>>>): Map<string, Tensor> {
+  const entries = Object.entries(groups).flatMap(([group, tensors]) =>
+    [...tensors].map(([name, tensor]) => [`${group}.${name}`, tensor] as const),
+  );
+  return new Map(entries);
 }

@@ -74,7 +74,13 @@ export async function moduleReward(path: string): Promise<Reward> {
   if (typeof fn !== "function") {
     throw new FormatError(`reward ${path}: expected a default export that is a function of RewardInput[], got ${typeof fn}`);
   }
-  return functionReward(path, fn as RewardFunction);
+  return functionReward(path, async (inputs) => {
+    try {
+      return await (fn as RewardFunction)(inputs);
+    } catch (error) {
+      throw new ConfigError(`reward ${path}: the function threw: ${messageOf(error)}`);
+    }
+  });
 }
 
 /** Sequences that a reward model scores side by side. */

@@ -4,7 +4,7 @@ import type { Engine, Sample } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { gae, whiten } from "./advantage.ts";
 import { type Prompt, responseText, streamOf } from "./build-cache.ts";
-import type { EmpiricalCdf } from "./cdf.ts";
+import { type EmpiricalCdf, tieKey } from "./cdf.ts";
 import { sequenceKl } from "./kl.ts";
 import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
 import { tokenRewards } from "./reward-shaping.ts";
@@ -137,7 +137,7 @@ async function judge(picks: readonly number[], samples: readonly Sample[], score
     const cdf = cdfs?.[picks[e]!];
     const finished = sample.finish === "eos";
     const logProbRef = scores.refLogprobs[e]!.reduce((a, b) => a + b, 0);
-    const point = cdf?.at(score, { finished });
+    const point = cdf?.at(score, { finished, key: tieKey(sample.ids) });
     const terminal = objective.terminal({ score, logProbRef, ...(point && { cdf: point }) }, settings);
     return { prompt: picks[e]!, sample, text: texts[e]!, score, rank: cdf?.rank(score, { finished }) ?? NaN, terminal };
   });

@@ -23,6 +23,8 @@ export interface Scores {
 /** Scores responses in batches; programs are recorded once for each length bucket. */
 export interface Scorer {
   score(sequences: readonly Sequence[]): Promise<Scores>;
+  /** Records the program for sequences of `positions` positions ahead of their first use. */
+  prepare(positions: number): Promise<void>;
   dispose(): void;
 }
 
@@ -61,10 +63,13 @@ export function createScorer({ policy, refPolicy, value, temperature, batch: B }
     return { inputs, outputs: [logprobs, refLogprobs, entropy, kl, ...values] };
   };
 
+  const bucket = (positions: number): number => bucketLength(positions, policy.config.blockSize, 8);
+
   return {
+    prepare: async (positions) => void (await programFor(bucket(positions))),
     async score(sequences) {
       const parts: Scores[] = [];
-      const T = bucketLength(positionsOf(sequences), policy.config.blockSize, 8);
+      const T = bucket(positionsOf(sequences));
       const program = await programFor(T);
       for (let i = 0; i < sequences.length; i += B) {
         const some = sequences.slice(i, i + B);

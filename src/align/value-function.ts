@@ -14,7 +14,7 @@ export interface ValueFunction {
    * Values [B·T] of every position.
    * @param policyHidden [B·T, C], the policy's hidden states of the same batch; only "shared" reads it
    */
-  values(batch: Batch, policyHidden: Tensor): Tensor;
+  values(batch: Batch, policyHidden: Tensor | undefined): Tensor;
 }
 
 /** Trainable copy of `model`'s weights, with a value head from `seed` if asked. */
@@ -40,5 +40,7 @@ export function separateValue(refPolicy: LanguageModel, seed: number): ValueFunc
 /** A head on the policy, whose parameters must hold it (`trainableCopy(…, { withHead: true })`). */
 export function sharedValue(policy: LanguageModel): ValueFunction {
   const { parameters } = policy;
-  return { kind: "shared", parameters, values: (_batch, hidden) => valueHead(parameters, hidden) };
+  const values = (batch: Batch, hidden: Tensor | undefined): Tensor =>
+    valueHead(parameters, hidden ?? policy.hidden(batch).reshape(-1, policy.config.nEmbd));
+  return { kind: "shared", parameters, values };
 }

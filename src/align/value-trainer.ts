@@ -1,0 +1,93 @@
+/** Trains a separate value function toward given returns: before PPO on the cache, during it on the rollouts. */
+import { backward } from "../optim/gradients.ts";
+import type { Optimizer } from "../optim/adamw.ts";
+import { createRandom } from "../tensor/random.ts";
+import { input, record, type Tensor } from "../tensor/tensor.ts";
+import { valueLoss } from "./ppo-loss.ts";
+import { type Sequence, sequenceInputs, spread, writeSequences } from "./sequences.ts";
+import type { ValueFunction } from "./value-function.ts";
+
+/** A response and what the value function should say at each of its tokens. */
+export interface ValueExample extends Sequence {
+  readonly returns: ArrayLike<number>;
+}
+
+/** Passes over examples. */
+export interface ValueTrainer {
+  /**
+   * One pass in an order drawn from (seed, stream), a step every `minibatch` examples.
+   * @returns 1/2 the mean square error a token, over the pass
+   */
+  pass(examples: readonly ValueExample[], how: PassOptions): Promise<number>;
+  dispose(): void;
+}
+
+export interface PassOptions {
+  readonly lr: number;
+  readonly minibatch: number;
+  readonly seed: number;
+  readonly stream: string;
+  readonly onStep?: (done: number, total: number) => void;
+}
+
+/** What is trained, and in what portions. */
+export interface ValueTrainerOptions {
+  readonly value: ValueFunction;
+  readonly optimizer: Optimizer;
+  /** Sequences a forward and backward pass, and positions a sequence. */
+  readonly microBatch: number;
+  readonly positions: number;
+}
+
+/** Records the program. */
+export async function createValueTrainer({ value, optimizer, microBatch: B, positions: T }: ValueTrainerOptions): Promise<ValueTrainer> {
+  const { device } = value.parameters;
+  const program = await record(device, `value ${B}x${T}`, () => build(value, B, T));
+  const { inputs, returns, weights, loss } = program.result;
+
+  const step = async (some: readonly ValueExample[], lr: number): Promise<number> => {
+    const tokens = some.reduce((n, e) => n + e.response.length, 0);
+    let sum = 0;
+    for (let i = 0; i < some.length; i += B) {
+      const part = some.slice(i, i + B);
+      writeSequences(inputs, part);
+      returns.write(spread(part, part.map((e) => e.returns), inputs));
+      weights.write(spread(part, part.map((e) => new Float32Array(e.response.length).fill(1 / tokens)), inputs));
+      program.run();
+      sum += (await loss.read())[0]!;
+    }
+    optimizer.step(lr);
+    return sum;
+  };
+
+  return {
+    async pass(examples, { lr, minibatch, seed, stream, onStep }) {
+      const order = createRandom(seed, stream).permutation(examples.length);
+      const total = Math.max(1, Math.floor(order.length / minibatch));
+      let sum = 0;
+      for (let s = 0; s < total; s++) {
+        sum += await step(order.slice(s * minibatch, (s + 1) * minibatch).map((e) => examples[e]!), lr);
+        onStep?.(s + 1, total);
+      }
+      return sum / total;
+    },
+    dispose: () => program.dispose(),
+  };
+}
+
+interface Recorded {
+  readonly inputs: ReturnType<typeof sequenceInputs>;
+  readonly returns: Tensor;
+  readonly weights: Tensor;
+  readonly loss: Tensor;
+}
+
+function build(value: ValueFunction, B: number, T: number): Recorded {
+  const inputs = sequenceInputs(B, T);
+  const returns = input([B * T], "f32", "returns");
+  const weights = input([B * T], "f32", "weights");
+  const values = value.values(inputs.batch, undefined);
+  const loss = valueLoss(values, values.detach(), returns, weights, Infinity);
+  backward(loss);
+  return { inputs, returns, weights, loss };
+}

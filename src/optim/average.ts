@@ -1,0 +1,43 @@
+/** Averages of weights along a run (Polyak & Juditsky 1992): less of the noise that single updates leave. */
+import { loadKernel } from "../gpu/kernel.ts";
+import { call, strided } from "../tensor/op.ts";
+import { input, record, type Tensor } from "../tensor/tensor.ts";
+
+const kernel = await loadKernel("average");
+
+/** A running mean of named tensors. */
+export interface Average {
+  /** Mixes the present values in: after k calls the average of all k. */
+  add(): void;
+  /** Calls of {@link Average.add} so far; a checkpoint restores it together with the averages. */
+  count: number;
+}
+
+/**
+ * Averages `values` into `averages`, tensors of the same names.
+ * @throws ConfigError when a name is missing in `averages`
+ */
+export async function createAverage(
+  values: Iterable<readonly [string, Tensor]>,
+  averages: { get(name: string): Tensor },
+): Promise<Average> {
+  const pairs = [...values].map(([name, tensor]) => [tensor, averages.get(name)] as const);
+  const { device } = pairs[0]![0];
+  const program = await record(device, "average", () => {
+    const rate = input([1], "f32", "rate");
+    for (const [tensor, average] of pairs) {
+      const n4 = Math.ceil(tensor.size / 4);
+      call(kernel, "update", { bindings: { values: tensor, rate, average }, params: { n4 }, workgroups: strided(n4) });
+    }
+    return rate;
+  });
+  const average: Average = {
+    count: 0,
+    add() {
+      average.count++;
+      program.result.write([1 / average.count]);
+      program.run();
+    },
+  };
+  return average;
+}
