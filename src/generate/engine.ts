@@ -55,6 +55,8 @@ export interface Engine {
    * @throws ConfigError when a prompt is empty or prompt and response exceed the model's context
    */
   generate(requests: readonly Request[], options: GenerateOptions): Promise<Sample[]>;
+  /** Records the prefill of up to `prompts` different prompts of the longest length ahead of its first use. */
+  prepare(prompts: number): Promise<void>;
   /** Bytes of the key/value cache. */
   readonly cacheBytes: number;
   dispose(): void;
@@ -123,6 +125,9 @@ export async function createEngine(
   return {
     settings,
     cacheBytes: memory.bytes,
+    async prepare(prompts) {
+      await prefill(powerOfTwo(Math.min(rows, prompts)), bucketLength(promptLength, promptLength));
+    },
     async generate(requests, options) {
       for (const { ids } of requests) checkPrompt(ids, promptLength);
       const samples: Sample[] = [];
