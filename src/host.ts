@@ -198,6 +198,14 @@ export function cpuTime(): number {
   return (user + system) / 1000;
 }
 
+/** Bytes of memory that this process may use: the machine's, or its container's where that is less; Infinity in a browser. */
+export function memoryBytes(): number {
+  if (!node) return Infinity;
+  const allowed = node.constrainedMemory?.() ?? 0;
+  const total = node.getBuiltinModule("node:os").totalmem();
+  return allowed > 0 ? Math.min(allowed, total) : total;
+}
+
 /** An environment variable; undefined where it is unset, or where there are none (browser). */
 export function env(name: string): string | undefined {
   return node?.env[name];

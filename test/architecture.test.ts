@@ -39,7 +39,7 @@ const HOUSE: readonly Area[] = [
 ];
 
 /** Folders whose files may own a shader: shaders/<stem>.wgsl belongs to <folder>/<stem>.ts. */
-const SHADER_OWNERS = ["src/tensor", "src/ops", "src/optim", "src/generate"];
+const SHADER_OWNERS = ["src/gpu", "src/tensor", "src/ops", "src/optim", "src/generate"];
 
 const MAX_LINES = 400;
 

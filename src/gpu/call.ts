@@ -7,7 +7,12 @@ export interface View {
   readonly storage: Storage;
   readonly offset?: number;
   readonly bytes?: number;
+  /** Elements that mean something; the rest of the last vec4 may hold anything. All of them by default. */
+  readonly elements?: number;
 }
+
+/** Bytes that a view binds. */
+export const bytesOf = ({ storage, offset = 0, bytes = storage.bytes - offset }: View): number => bytes;
 
 /** Workgroups along x, y, z. */
 export type Grid = readonly [number, number, number];
@@ -22,10 +27,20 @@ export interface Dispatch {
   readonly flops?: number;
 }
 
+/** A view in the place where a kernel wants it. */
+export interface Bound {
+  readonly name: string;
+  readonly binding: number;
+  readonly writable: boolean;
+  /** Whether the kernel sees floats there, not integers. */
+  readonly float: boolean;
+  readonly view: View;
+}
+
 /** A recorded kernel call. */
 export interface Call {
   readonly spec: Specialisation;
-  readonly views: readonly { readonly binding: number; readonly writable: boolean; readonly view: View }[];
+  readonly views: readonly Bound[];
   readonly params: ArrayBuffer | undefined;
   readonly workgroups: Grid;
   readonly flops: number;

@@ -1,13 +1,25 @@
 /** The GPU: one adapter, one device, its limits and features, and one place where its errors surface. */
-import { DeviceError } from "../errors.ts";
-import { env, gpu as openGpu, hasBuiltinGpu, sleepSlice, yieldToEvents } from "../host.ts";
+import { DeviceError, KernelError, messageOf } from "../errors.ts";
+import { gpu as openGpu, hasBuiltinGpu, memoryBytes, sleepSlice, yieldToEvents } from "../host.ts";
+import { debugs } from "./debug-level.ts";
 import type { Specialisation } from "./kernel.ts";
+import { type BufferKind, formatBytes, Memory, REMEDY, STORAGE_USAGE } from "./memory.ts";
+import { Scratch } from "./scratch.ts";
 
 /** How to open a device. */
 export interface DeviceOptions {
   /** Keep bounds checks on software adapters too (tests do); hardware adapters always keep them. */
   readonly validation?: boolean;
   readonly powerPreference?: "low-power" | "high-performance";
+  /** "default": only what every WebGPU adapter has, to prove that kernels fit. Otherwise all that this one has. */
+  readonly limits?: "default";
+  /** Most bytes of GPU memory to use; by default the machine's memory on a software adapter, no limit on others. */
+  readonly memoryLimit?: number;
+  /**
+   * Compile for another kind of adapter than this one: its subgroup size (0 = none), software or not. What is
+   * compiled must not be run. Tests use it to check every kernel on the null backend.
+   */
+  readonly pretend?: { readonly subgroupSize: number; readonly software: boolean };
 }
 
 /** What a program or a test may want to count: a replayed program must leave all of these unchanged. */
@@ -32,28 +44,43 @@ export class Device {
   /** Lanes of a subgroup, where that is one fixed number; else 0 and no subgroup kernel is used. */
   readonly subgroupSize: number;
   readonly counters: Counters = { buffers: 0, bindGroups: 0, pipelines: 0, submits: 0, dispatches: 0, tensors: 0 };
-  /** Bytes of all buffers that are alive. */
-  bytesAllocated = 0;
-  /** Scratch buffers that programs share: only one program runs at a time. */
-  readonly scratch: GPUBuffer[] = [];
+  /** All buffers that are alive. A program adds its own when it is recorded, so that the peak is known before the first run. */
+  readonly memory: Memory;
+  readonly scratch: Scratch = new Scratch(
+    (bytes) => this.createBuffer(bytes, STORAGE_USAGE, "scratch", "scratch"),
+    (buffer) => this.destroyBuffer(buffer),
+  );
+  /** Work to be done before the next read is answered: scans of a debugging run. */
+  readonly beforeRead: (() => Promise<void>)[] = [];
   readonly #pipelines = new Map<Specialisation, Promise<GPUComputePipeline>>();
   readonly #errors: string[] = [];
+  #lost: string | undefined;
   #closed = false;
 
-  constructor(device: GPUDevice, adapter: GPUAdapter, software: boolean) {
+  constructor(device: GPUDevice, adapter: GPUAdapter, software: boolean, options: DeviceOptions = {}) {
     this.gpu = device;
     this.info = adapter.info;
     this.limits = device.limits;
-    this.software = software;
-    const { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 } = adapter.info;
-    this.subgroupSize = device.features.has("subgroups") && min === max && [4, 8, 16, 32, 64].includes(min) ? min : 0;
+    this.software = options.pretend?.software ?? software;
+    this.subgroupSize = options.pretend?.subgroupSize ?? fixedSubgroup(device, adapter.info);
+    this.memory = new Memory(options.memoryLimit ?? (software ? memoryBytes() : Infinity));
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      this.#errors.push(event.error.message);
+      this.#errors.push(this.explain(event.error));
     });
     void device.lost.then((lost) => {
-      if (!this.#closed) this.#errors.push(`the device was lost (${lost.reason}): ${lost.message}`);
+      this.#lost = `the device was lost (${lost.reason}): ${lost.message} Open a new one and resume from the last checkpoint.`;
     });
+  }
+
+  /** Bytes of all buffers that are alive. */
+  get bytesAllocated(): number {
+    return this.memory.total;
+  }
+
+  /** Every pipeline that was asked for. */
+  get specialisations(): readonly Specialisation[] {
+    return [...this.#pipelines.keys()];
   }
 
   /** "lavapipe …" or "NVIDIA H200 …": what to write beside a measurement. */
@@ -69,37 +96,46 @@ export class Device {
    */
   check(): void {
     if (this.#closed) throw new DeviceError("device: closed; open a new one with openDevice()");
-    if (this.#errors.length === 0) return;
     const [first, ...more] = this.#errors.splice(0);
-    const rest = more.length > 0 ? ` (and ${more.length} more)` : "";
+    if (this.#lost) throw new DeviceError(`device ${this.name}: ${this.#lost}`);
+    if (first === undefined) return;
+    const rest = more.length > 0 ? ` (and ${more.length} more that may follow from it)` : "";
     throw new DeviceError(`device ${this.name}: ${first}${rest}`);
+  }
+
+  /** A message for an error that WebGPU reported. */
+  explain(error: GPUError): string {
+    if (error.constructor.name !== "GPUOutOfMemoryError") return error.message;
+    return `out of memory: ${this.memory} were asked for. ${REMEDY} (${error.message})`;
   }
 
   /**
    * A new buffer, counted.
-   * @throws DeviceError when `bytes` is more than one buffer may hold here
+   * @throws DeviceError when `bytes` is more than one buffer may hold here, or than the memory limit leaves
    */
-  createBuffer(bytes: number, usage: number, label: string): GPUBuffer {
-    if (bytes > this.limits.maxBufferSize) {
+  createBuffer(bytes: number, usage: number, label: string, kind: BufferKind): GPUBuffer {
+    const { maxBufferSize } = this.limits;
+    if (bytes > maxBufferSize) {
       throw new DeviceError(
-        `device: ${label} needs a buffer of ${bytes} bytes; this adapter allows ${this.limits.maxBufferSize}. ` +
-          "Use a smaller batch or a shorter length.",
+        `device: ${label} needs a buffer of ${formatBytes(bytes)} (${bytes} bytes); this adapter allows ` +
+          `${formatBytes(maxBufferSize)}. ${REMEDY}`,
       );
     }
+    this.memory.reserve(bytes, label);
     this.counters.buffers++;
-    this.bytesAllocated += bytes;
-    return this.gpu.createBuffer({ size: bytes, usage, label });
+    const buffer = this.gpu.createBuffer({ size: bytes, usage, label });
+    this.memory.add(buffer, kind);
+    return buffer;
   }
 
   /** Gives a buffer's memory back; the GPU may still be using it. */
   destroyBuffer(buffer: GPUBuffer): void {
-    this.bytesAllocated -= buffer.size;
-    buffer.destroy();
+    if (this.memory.remove(buffer)) buffer.destroy();
   }
 
   /**
    * The pipeline of a specialisation, compiled once.
-   * @throws DeviceError with the compiler's message
+   * @throws KernelError with the compiler's message and the line it is about
    */
   pipeline(spec: Specialisation): Promise<GPUComputePipeline> {
     let found = this.#pipelines.get(spec);
@@ -112,18 +148,23 @@ export class Device {
 
   async #compile(spec: Specialisation): Promise<GPUComputePipeline> {
     this.counters.pipelines++;
-    if (Number(env("VBON_DEBUG") ?? 0) >= 3) console.error(`// ${spec.key}\n${spec.code}`);
+    if (debugs(3)) console.error(`// ${spec.key}\n${spec.code}`);
+    this.gpu.pushErrorScope("validation");
     const module = this.gpu.createShaderModule({ code: spec.code, label: spec.label });
+    const invalid = this.gpu.popErrorScope();
     const { messages } = await module.getCompilationInfo();
     const wrong = messages.filter((m) => m.type === "error");
-    if (wrong.length > 0) {
-      const lines = spec.code.split("\n");
-      const shown = wrong.map((m) => `line ${m.lineNum}: ${m.message}\n    ${lines[m.lineNum - 1] ?? ""}`);
-      this.#errors.length = 0;
-      throw new DeviceError(`${spec.key} does not compile:\n  ${shown.join("\n  ")}`);
+    const lines = spec.code.split("\n");
+    const shown = wrong.map((m) => `line ${m.lineNum}: ${m.message}\n    ${lines[m.lineNum - 1] ?? ""}`);
+    const otherwise = (await invalid)?.message;
+    if (shown.length === 0 && otherwise) shown.push(otherwise);
+    if (shown.length > 0) throw new KernelError(`${spec.key} does not compile:\n  ${shown.join("\n  ")}`);
+    try {
+      const compute = { module, entryPoint: spec.entry };
+      return await this.gpu.createComputePipelineAsync({ label: spec.label, layout: "auto", compute });
+    } catch (error) {
+      throw new KernelError(`${spec.key} does not fit ${this.name}: ${messageOf(error)}`);
     }
-    const compute = { module, entryPoint: spec.entry };
-    return this.gpu.createComputePipelineAsync({ label: spec.label, layout: "auto", compute });
   }
 
   /**
@@ -132,12 +173,12 @@ export class Device {
    */
   async drain(): Promise<void> {
     const done = this.gpu.queue.onSubmittedWorkDone();
-    if (!this.software) return void (await done);
     let idle = false;
-    void done.then(
+    const settled = done.then(
       () => (idle = true),
-      () => (idle = true),
+      () => (idle = true), // a lost device: the next check says so
     );
+    if (!this.software) return void (await settled);
     for (let slice = 0.05; !idle; slice = Math.min(1, slice * 1.5)) {
       sleepSlice(slice);
       await yieldToEvents();
@@ -168,10 +209,15 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   }
   const device = await adapter.requestDevice({
     label: "vbon",
-    requiredLimits: allLimits(adapter.limits),
+    requiredLimits: options.limits === "default" ? {} : allLimits(adapter.limits),
     requiredFeatures: WANTED_FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[],
   });
-  return new Device(device, adapter, software);
+  return new Device(device, adapter, software, options);
+}
+
+/** Lanes of a subgroup where all kernels get the same number of them. */
+function fixedSubgroup(device: GPUDevice, { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 }: GPUAdapterInfo): number {
+  return device.features.has("subgroups") && min === max && [4, 8, 16, 32, 64].includes(min) ? min : 0;
 }
 
 const NO_ADAPTER =

@@ -2,7 +2,7 @@
  * Kernels: a WGSL file, its entry points, and what each entry point binds. Bindings and parameters are
  * given by name; their numbers and offsets are read from the WGSL itself.
  */
-import { WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
+import { type TypeInfo, WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
 import { KernelError } from "../errors.ts";
 import { packageUrl, readText } from "../host.ts";
 import { unroll } from "./unroll.ts";
@@ -32,6 +32,8 @@ export interface Resource {
   readonly name: string;
   readonly binding: number;
   readonly writable: boolean;
+  /** An array of f32 or vectors of it, not of integers. */
+  readonly float: boolean;
 }
 
 /** The uniform `params`: its size in bytes and its scalar fields. */
@@ -92,11 +94,17 @@ function reflect(declarations: string, bodies: string): { resources: Resource[];
   const module = new WgslReflect(declarations);
   const resources = module.storage
     .filter((r) => mentions(bodies, r.name))
-    .map((r) => ({ name: r.name, binding: r.binding, writable: r.access !== "read" }));
+    .map((r) => ({ name: r.name, binding: r.binding, writable: r.access !== "read", float: isFloat(r.type) }));
   const uniform = module.uniforms.find((u) => mentions(bodies, u.name));
   if (!uniform) return { resources, params: undefined };
   const fields = new Map((uniform.members ?? []).map((m) => [m.name, { offset: m.offset, type: m.type.name }]));
   return { resources, params: { binding: uniform.binding, size: uniform.size, fields } };
+}
+
+/** Whether the elements of an array, or of vectors in it, are floats. */
+function isFloat(type: TypeInfo): boolean {
+  const inner = (type as { format?: TypeInfo | null }).format;
+  return inner ? isFloat(inner) : /^(?:f32|f16|vec[234][fh])$/.test(type.name);
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Places in GPU memory. */
 import type { Device } from "./device.ts";
+import { type BufferKind, STORAGE_USAGE } from "./memory.ts";
 
 let serial = 0;
 
@@ -13,6 +14,8 @@ export interface Storage {
   readonly label: string;
   /** The buffer and the offset in bytes, once known. */
   place: { readonly buffer: GPUBuffer; readonly offset: number } | undefined;
+  /** Set when the place is scratch memory, which other tensors and programs use too: reading it makes no sense. */
+  shared?: true;
 }
 
 const { ceil } = Math;
@@ -24,13 +27,10 @@ export function virtualStorage(bytes: number, label: string): Storage {
   return { id: serial++, bytes: pad16(bytes), label, place: undefined };
 }
 
-/** GPUBufferUsage flags of every storage buffer: bound, copied from and to. */
-export const STORAGE_USAGE: number = 0x0080 | 0x0004 | 0x0008;
-
 /** A storage with a zeroed buffer of its own. */
-export function fixedStorage(device: Device, bytes: number, label: string): Storage {
+export function fixedStorage(device: Device, bytes: number, label: string, kind: BufferKind = "persistent"): Storage {
   const storage = virtualStorage(bytes, label);
-  storage.place = { buffer: device.createBuffer(storage.bytes, STORAGE_USAGE, label), offset: 0 };
+  storage.place = { buffer: device.createBuffer(storage.bytes, STORAGE_USAGE, label, kind), offset: 0 };
   return storage;
 }
 

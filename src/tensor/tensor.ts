@@ -1,7 +1,8 @@
 /** Tensors: a shape and a dtype over a place in GPU memory, and how they came to be. */
-import { ShapeError } from "../errors.ts";
+import { KernelError, ShapeError } from "../errors.ts";
 import type { View } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
+import { strayed } from "../gpu/plan.ts";
 import { type Program, recording, recordProgram } from "../gpu/program.ts";
 import { readStorage } from "../gpu/readback.ts";
 import { fixedStorage, type Storage, virtualStorage } from "../gpu/storage.ts";
@@ -55,7 +56,8 @@ export class Tensor {
 
   /** The bytes of this tensor as a kernel binds them: whole vec4s. */
   get view(): View {
-    return { storage: this.storage, offset: this.offset, bytes: Math.max(16, Math.ceil(this.size / 4) * 16) };
+    const elements = this.size;
+    return { storage: this.storage, offset: this.offset, bytes: Math.max(16, Math.ceil(elements / 4) * 16), elements };
   }
 
   /** A dimension; negative counts from the end. */
@@ -89,13 +91,20 @@ export class Tensor {
 
   /**
    * Writes elements from the host; takes effect before the next run.
-   * @throws ShapeError when the count differs
+   * @throws ShapeError when the count differs; KernelError when the tensor is scratch of a program
    */
   write(values: ArrayLike<number>): void {
     if (values.length !== this.size) throw new ShapeError(`write: [${this.shape}] has ${this.size} elements, got ${values.length}`);
-    const array = this.dtype === "f32" ? Float32Array.from(values) : Uint32Array.from(values);
-    const { buffer, offset } = this.storage.place!;
+    const { place, shared } = this.storage;
+    if (!place || shared) throw new KernelError(`write: ${strayed(this.storage)}`);
+    const array = this.#arrayOf(values);
+    const { buffer, offset } = place;
     this.device.gpu.queue.writeBuffer(buffer, offset + this.offset, array);
+  }
+
+  #arrayOf(values: ArrayLike<number>): Values<Dtype> & ArrayBufferView<ArrayBuffer> {
+    const Typed = this.dtype === "f32" ? Float32Array : Uint32Array;
+    return values instanceof Typed && values.buffer instanceof ArrayBuffer ? (values as Float32Array<ArrayBuffer>) : Typed.from(values);
   }
 
   /**

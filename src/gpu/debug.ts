@@ -1,0 +1,149 @@
+/** What `VBON_DEBUG` prints (see debug-level.ts): programs as tables, times of runs, and where NaNs begin. */
+import { type Bound, bytesOf, type Call } from "./call.ts";
+import type { Device } from "./device.ts";
+import { loadKernel, packParams, specialise } from "./kernel.ts";
+import { readStorage } from "./readback.ts";
+import { fixedStorage, type Storage } from "./storage.ts";
+
+/** One call of a program, for tables and profiles. */
+export interface CallRow {
+  readonly kernel: string;
+  /** The constants it is compiled with: its variant. */
+  readonly variant: string;
+  readonly workgroups: string;
+  /** Floating-point operations; 0 where the op does not say. */
+  readonly flops: number;
+  /** Bytes of everything it binds. */
+  readonly bytes: number;
+}
+
+/** The calls of a program, in order. */
+export function callRows(calls: readonly Call[]): CallRow[] {
+  return calls.map(({ spec, views, workgroups, flops }) => ({
+    kernel: spec.label,
+    variant: spec.key.slice(spec.label.length).replace(/^\(|\)$/g, ""),
+    workgroups: workgroups.join("x"),
+    flops,
+    bytes: views.reduce((sum, { view }) => sum + bytesOf(view), 0),
+  }));
+}
+
+/** The calls of a program as a table, with totals. */
+export function callTable(label: string, calls: readonly Call[], note: string): string {
+  const rows = callRows(calls);
+  const cells = rows.map((r, i) => [`${i}`, r.kernel, r.workgroups, thousands(r.flops), thousands(r.bytes), r.variant]);
+  const table = [["", "kernel", "workgroups", "kFLOP", "kB", "variant"], ...cells];
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
+  const lines = table.map((row) => row.map((cell, i) => (i === 1 || i === 5 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ").trimEnd());
+  const sum = (key: "flops" | "bytes"): string => thousands(rows.reduce((total, row) => total + row[key], 0));
+  return [`${label}: ${rows.length} dispatches, ${sum("flops")} kFLOP, ${sum("bytes")} kB bound; ${note}`, ...lines].join("\n");
+}
+
+const thousands = (n: number): string => (n / 1000).toFixed(1);
+
+/** Says how long after its submission a run was done; runs before it in the queue count. */
+export function logRun(device: Device, label: string, dispatches: number): void {
+  const start = performance.now();
+  void device.gpu.queue.onSubmittedWorkDone().then(() => {
+    const ms = (performance.now() - start).toFixed(1);
+    console.error(`vbon: ${label}: ${dispatches} dispatches, done ${ms} ms after submit`);
+  });
+}
+
+/** Looks for NaNs while a program runs. */
+export interface Scan {
+  /** Scans what the program reads but does not write. */
+  before(pass: GPUComputePassEncoder): void;
+  /** Scans what call `at` has written. */
+  after(pass: GPUComputePassEncoder, at: number): void;
+  /** Asks for a look at the findings before the next read. */
+  submitted(): void;
+  dispose(): void;
+}
+
+/** A place to be scanned, after call `at` (-1: before the first). */
+interface Probe {
+  readonly at: number;
+  readonly bound: Bound;
+  readonly elements: number;
+  readonly what: string;
+}
+
+const NONE = 0xffffffff;
+const SCANNERS = 256;
+
+/** Prepares the scan of a program whose storages have their places. The first finding goes to stderr. */
+export async function createScan(device: Device, label: string, calls: readonly Call[]): Promise<Scan> {
+  const probes = probesOf(calls);
+  const finds = fixedStorage(device, probes.length * 4, `${label}: NaN scan`, "program");
+  const clear = (): void => device.gpu.queue.writeBuffer(finds.place!.buffer, 0, new Uint32Array(finds.bytes / 4).fill(NONE));
+  const spec = specialise(await loadKernel("debug"), "first_nan");
+  const pipeline = await device.pipeline(spec);
+  const params = device.createBuffer(Math.max(1, probes.length) * 256, 0x0048, `${label}: NaN scan params`, "program");
+  const groups = probes.map(({ bound, elements }, slot) => {
+    device.gpu.queue.writeBuffer(params, slot * 256, packParams(spec, { n: elements, slot })!);
+    return bindProbe(device, pipeline, bound, finds, { buffer: params, offset: slot * 256, size: 16 });
+  });
+  const scan = (pass: GPUComputePassEncoder, at: number): void => {
+    probes.forEach((probe, slot) => {
+      if (probe.at !== at) return;
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, groups[slot]!);
+      pass.dispatchWorkgroups(Math.min(SCANNERS, Math.ceil(probe.elements / 64)));
+    });
+  };
+  let told = false;
+  let asked = false;
+  const look = async (): Promise<void> => {
+    asked = false;
+    const [bytes] = await readStorage(device, [{ storage: finds }]);
+    const found = new Uint32Array(bytes!);
+    const slot = probes.findIndex((_, i) => found[i] !== NONE);
+    if (slot < 0) return;
+    told = true;
+    console.error(`vbon: NaN in "${label}": ${probes[slot]!.what}: element ${found[slot]} of ${probes[slot]!.elements} is the first`);
+  };
+  clear();
+  return {
+    before: (pass) => scan(pass, -1),
+    after: scan,
+    submitted() {
+      if (!told && !asked) device.beforeRead.push(look);
+      asked = true;
+    },
+    dispose() {
+      device.destroyBuffer(finds.place!.buffer);
+      device.destroyBuffer(params);
+    },
+  };
+}
+
+/** Inputs before the first call; every output after the last call that writes it (a concat takes several). */
+function probesOf(calls: readonly Call[]): Probe[] {
+  const touched = new Set<Storage>();
+  const inputs: Probe[] = [];
+  const outputs = new Map<string, Probe>();
+  calls.forEach(({ views, spec }, at) => {
+    const name = `call ${at} of ${calls.length}, ${spec.key}`;
+    for (const bound of views.filter((b) => b.float)) {
+      const { storage, elements = bytesOf(bound.view) / 4, offset = 0 } = bound.view;
+      const probe = { at, bound, elements };
+      if (bound.writable) outputs.set(`${storage.id} ${offset}`, { ...probe, what: `${name}, writes "${bound.name}" (${storage.label})` });
+      else if (!touched.has(storage)) inputs.push({ ...probe, at: -1, what: `${name}, is given "${bound.name}" (${storage.label})` });
+    }
+    for (const { view } of views) touched.add(view.storage);
+  });
+  return [...inputs, ...[...outputs.values()].toSorted((a, b) => a.at - b.at)];
+}
+
+function bindProbe(device: Device, pipeline: GPUComputePipeline, bound: Bound, finds: Storage, params: GPUBufferBinding): GPUBindGroup {
+  const { storage, offset = 0 } = bound.view;
+  const { buffer, offset: start } = storage.place!;
+  const entries = [
+    { binding: 0, resource: { buffer, offset: start + offset, size: bytesOf(bound.view) } },
+    { binding: 1, resource: { buffer: finds.place!.buffer } },
+    { binding: 2, resource: params },
+  ];
+  device.counters.bindGroups++;
+  return device.gpu.createBindGroup({ label: "NaN scan", layout: pipeline.getBindGroupLayout(0), entries });
+}
