@@ -1,0 +1,153 @@
+/** `vbon reward`: train a classifier whose score can serve as a reward. */
+import { join } from "node:path";
+import { z } from "zod";
+import { loadScalarModel, saveModel } from "../../../models/load.ts";
+import { createScalarModel } from "../../../models/model.ts";
+import { type LabelledText, readLabelled, splitHeldOut } from "../../data/dataset.ts";
+import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { ConfigError } from "../../errors.ts";
+import type { Device } from "../../gpu/device.ts";
+import type { ScalarModel } from "../../nn/lm.ts";
+import { hashIds, hexOf } from "../../tensor/hash.ts";
+import { type Best, type BestState, createBest } from "../../train/best.ts";
+import type { Carried } from "../../train/checkpoint.ts";
+import { classifierTraining, createClassifier, type LabelledIds } from "../../train/reward.ts";
+import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
+import type { Training } from "../../train/training.ts";
+import { checkVocabulary } from "../open.ts";
+import { trainedTokenizer } from "../text-data.ts";
+import { CHANGEABLE_ON_RESUME, runFields, saveDtype, scratchConfig, scratchFields, trainingFields, trainingSettings } from "../training-flags.ts";
+import { checkSameData, memoryNote, watchTraining } from "../training-run.ts";
+import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
+
+const DEFAULT_BLOCK = 64;
+const share = z.number().gt(0).lt(1);
+
+const schema = z.strictObject({
+  data: z.string().optional().meta({ description: "lines of {text, label}, label 0 (bad) or 1 (good)", hint: "FILE.jsonl", heading: "Data (--data, or --positive with --negative)" }),
+  positive: z.string().optional().meta({ description: "good texts, one a line", hint: "FILE" }),
+  negative: z.string().optional().meta({ description: "bad texts, one a line", hint: "FILE" }),
+  block: z.number().int().min(1).optional().meta({ description: `most tokens of a text, longer ones lose their beginning (default ${DEFAULT_BLOCK}, or the model's context where that is shorter)` }),
+  testFraction: share.default(0.1).meta({ description: "share of the texts held out for the accuracy at the end; nothing else sees them" }),
+  validationFraction: share.default(0.05).meta({ description: "share of the other texts that chooses the step to keep" }),
+  model: z.string().optional().meta({ description: "model whose trunk to start from: a language model, or a classifier", hint: "DIR", heading: "A model to start from" }),
+  ...scratchFields,
+  ...trainingFields({ lr: 5e-4, epochs: 4, batch: 32, weightDecay: 0.1 }),
+  patience: z.number().int().min(0).default(0).meta({ description: "evaluations without a new best after which training ends; 0 = never" }),
+  ...runFields({ evalEvery: 50, saveEvery: 200 }),
+});
+type Config = z.output<typeof schema>;
+
+/** The command. */
+export const reward: AnyVerb = defineVerb({
+  name: "reward",
+  summary: "train a classifier on labelled text; its score is the log-odds that a text is good",
+  schema,
+  changeableOnResume: CHANGEABLE_ON_RESUME,
+  examples: [
+    { does: "from two files of sentences", line: "vbon reward --positive good.txt --negative bad.txt --out runs/sentiment" },
+    { does: "from a language model's trunk", line: "vbon reward --model runs/reviews/model --data labelled.jsonl --out runs/sentiment" },
+  ],
+  run,
+});
+
+interface Split {
+  readonly train: readonly LabelledIds[];
+  readonly validation: readonly LabelledIds[];
+  readonly test: readonly LabelledIds[];
+}
+
+async function run(config: Config, io: Io): Promise<void> {
+  await claimRunFolder(config.out, config.resume);
+  const texts = await readTexts(config);
+  const device = await io.device();
+  const { model, tokenizer } = await openStart(device, config, texts);
+  const data = split(texts, model, tokenizer, config);
+  const settings = trainingSettings(config, data.train.length);
+  const training = await classifierTraining(model, { train: data.train, heldOut: data.validation }, settings);
+  const best = createBest(model.parameters, config.patience);
+  const sizes = `${data.train.length} texts to train on, ${data.validation.length} to choose the step, ${data.test.length} to test; ${settings.steps} steps`;
+  io.note(memoryNote(device, model.parameters.count, sizes));
+  try {
+    const ended = await train(config, settings.steps, data, training, best, io);
+    if (!ended) return io.note(`stopped; continue with: vbon reward --resume --out ${config.out}`);
+    best.takeBack();
+    await finish(config, model, tokenizer, data.test, best, io);
+  } finally {
+    best.dispose();
+    training.dispose();
+  }
+}
+
+/** Returns false when it was stopped before the end. */
+async function train(config: Config, steps: number, data: Split, training: Training, best: Best, io: Io): Promise<boolean> {
+  const { tensors, optimizers } = training.carried;
+  const carried: Carried = { tensors: new Map([...tensors, ...best.tensors]), optimizers };
+  const hash = hexOf(hashIds(data.train.flatMap(({ ids, label }) => [label, ...ids])));
+  const folder = await openRunFolder(config.out, { ...config, resume: false }, carried, config.resume);
+  try {
+    checkSameData(folder, hash);
+    if (folder.restored) best.restore(folder.restored["best"] as BestState);
+    const first = folder.restored?.step ?? 0;
+    if (config.patience > 0 && best.state.worse >= config.patience) return true;
+    const watch = watchTraining(io, { label: "reward", folder, steps, first, state: () => ({ data: hash, best: best.state }) });
+    const onEval = (step: number, results: Readonly<Record<string, number>>): Promise<boolean> =>
+      Promise.resolve(best.consider(step, results["evalAccuracy"]!));
+    const { end } = await training.run({ ...watch, onEval }, first);
+    watch.stop();
+    return end !== "stopped";
+  } finally {
+    await folder.close();
+  }
+}
+
+async function finish(config: Config, model: ScalarModel, tokenizer: Tokenizer, test: readonly LabelledIds[], best: Best, io: Io): Promise<void> {
+  const out = join(config.out, "model");
+  await saveModel(out, model, { dtype: saveDtype(config.dtype) });
+  await tokenizer.save(out);
+  const classifier = createClassifier(model, config.batch);
+  const { evalAccuracy: accuracy, evalLoss: loss } = await classifier.evaluate(test);
+  classifier.dispose();
+  // The half-width of the normal 95 % interval of a proportion.
+  const interval = 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / test.length);
+  const { bestStep: step, bestScore: validationAccuracy } = best.state;
+  io.result(
+    { model: out, accuracy, interval, loss, texts: test.length, step, validationAccuracy },
+    `${out}: accuracy ${accuracy.toFixed(4)} ± ${interval.toFixed(4)}, loss ${loss.toFixed(4)} on ${test.length} held-out texts (weights of step ${step})`,
+  );
+}
+
+async function readTexts({ data, positive, negative }: Config): Promise<LabelledText[]> {
+  if ((data === undefined) === (positive === undefined && negative === undefined) || (positive === undefined) !== (negative === undefined)) {
+    throw new ConfigError("reward: expected --data FILE.jsonl, or --positive FILE and --negative FILE");
+  }
+  const texts = await readLabelled(data === undefined ? { positive: positive!, negative: negative! } : { file: data });
+  const good = texts.filter(({ label }) => label === 1).length;
+  if (good > 0 && good < texts.length) return texts;
+  throw new ConfigError(`reward: expected texts of both labels, got ${good} good ones of ${texts.length}`);
+}
+
+async function openStart(device: Device, config: Config, texts: readonly LabelledText[]): Promise<{ model: ScalarModel; tokenizer: Tokenizer }> {
+  const { model: folder, tokenizer: given, out, seed, vocab } = config;
+  if (folder !== undefined) {
+    if (given !== undefined) throw new ConfigError("reward: --tokenizer does not go with --model, which has its own; leave one out");
+    const tokenizer = await loadTokenizer(folder);
+    const model = await loadScalarModel(device, folder, { trainable: true, seed });
+    checkVocabulary(folder, tokenizer, model.config);
+    return { model, tokenizer };
+  }
+  const tokenizer = given === undefined ? await trainedTokenizer(join(out, "tokenizer"), texts.map((t) => t.text), vocab) : await loadTokenizer(given);
+  const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
+  return { model: createScalarModel(device, json, { trainable: true, seed }), tokenizer };
+}
+
+function split(texts: readonly LabelledText[], model: ScalarModel, tokenizer: Tokenizer, config: Config): Split {
+  const most = model.config.blockSize;
+  const block = config.block ?? Math.min(DEFAULT_BLOCK, most);
+  if (block > most) throw new ConfigError(`reward: --block ${block} exceeds the model's context of ${most}; expected at most that`);
+  const { seed, testFraction, validationFraction } = config;
+  const all = texts.map(({ text, label }): LabelledIds => ({ ids: tokenizer.encode(text).slice(-block), label }));
+  const { train: rest, heldOut: test } = splitHeldOut(all.filter(({ ids }) => ids.length > 0), { fraction: testFraction, seed });
+  const { train: some, heldOut: validation } = splitHeldOut(rest, { fraction: validationFraction, seed });
+  return { train: some, validation, test };
+}

@@ -1,0 +1,165 @@
+/** `vbon score`: what a language model, and a reward, say of given texts. */
+import { rename } from "node:fs/promises";
+import { z } from "zod";
+import { loadModel } from "../../../models/load.ts";
+import type { Reward, RewardInput } from "../../align/rewards.ts";
+import { type Example, readExamples } from "../../data/dataset.ts";
+import { openAppender, writeFileAtomic } from "../../data/files.ts";
+import type { Tokenizer } from "../../data/tokenizer.ts";
+import { ConfigError } from "../../errors.ts";
+import type { Device } from "../../gpu/device.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import { createSequenceScorer } from "../../train/score.ts";
+import { openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
+
+const schema = z.strictObject({
+  model: z.string().meta({ description: "the language model's folder", hint: "DIR" }),
+  input: z.string().meta({ description: "lines of {text}, {prompt, response} or {ids}", hint: "FILE.jsonl" }),
+  output: z.string().optional().meta({ description: "where the lines go (default: stdout)", hint: "FILE.jsonl" }),
+  reward: z.string().optional().meta({ description: REWARD_HELP, hint: "SPEC" }),
+  truncate: z.boolean().default(false).meta({ description: "cut texts that exceed the model's context, instead of refusing them" }),
+});
+type Config = z.output<typeof schema>;
+
+/** Each line's nll is the mean over its tokens but the first; stderr tells the mean over all tokens. */
+export const score: AnyVerb = defineVerb({
+  name: "score",
+  summary: "log-probabilities of texts under a model: {ids, logprobs, nll} for each line, in nats",
+  schema,
+  examples: [
+    { does: "log-probabilities", line: "vbon score --model runs/stories/model --input texts.jsonl --output scores.jsonl" },
+    { does: "with a reward, {score} as well", line: "vbon score --model runs/stories/model --reward lexicon:vader --input pairs.jsonl" },
+  ],
+  run,
+});
+
+/** A line of the input, encoded. */
+interface Row {
+  readonly ids: readonly number[];
+  /** What a reward sees. */
+  readonly seen: RewardInput;
+}
+
+/** A line of the output. */
+interface Line extends Record<string, unknown> {
+  readonly ids: readonly number[];
+  /** logprobs[t] = log p(ids[t + 1] | ids[0 .. t]) */
+  readonly logprobs: readonly number[];
+  /** Mean of -logprobs; null where there are none. */
+  readonly nll: number | null;
+  readonly score?: number;
+}
+
+/** Lines scored between two writes: enough to sort by length, few enough to lose little. */
+const CHUNK = 512;
+
+async function run(config: Config, io: Io): Promise<void> {
+  const examples: Example[] = [];
+  for await (const example of readExamples(config.input)) examples.push(example);
+  const device = await io.device();
+  const { model, tokenizer } = await openModel(device, config, examples);
+  const reward = config.reward === undefined ? undefined : await openReward(device, config.reward);
+  // All lines are encoded before any is scored: a line that does not fit costs no work.
+  const rows = examples.map((example) => encode(example, tokenizer, model.config.blockSize, config));
+  const sink = await openSink(config.output, io);
+  const done = await scoreRows(rows, model, reward, sink.write, io);
+  await sink.close(done.lines === rows.length);
+  if (done.lines < rows.length) io.note(`stopped after ${done.lines} of ${rows.length} lines${config.output ? `; they are in ${config.output}.partial` : ""}`);
+  const mean = (sum: number, n: number): string => (sum / n).toFixed(4);
+  const scores = reward ? `; mean score ${mean(done.scores, done.lines)} (${reward.name})` : "";
+  io.note(`${done.lines} lines, ${done.tokens} tokens: mean NLL ${mean(done.nll, done.tokens)} nats a token${scores}`);
+}
+
+/** Ids need no tokenizer: a folder without one will do. */
+async function openModel(
+  device: Device,
+  { model: folder, reward }: Config,
+  examples: readonly Example[],
+): Promise<{ model: LanguageModel; tokenizer?: Tokenizer }> {
+  if (reward !== undefined || examples.some((e) => !("ids" in e))) return openLanguageModel(device, folder);
+  return { model: await loadModel(device, folder, { trainable: false }) };
+}
+
+function encode(example: Example, tokenizer: Tokenizer | undefined, blockSize: number, { input, truncate }: Config): Row {
+  const row = seenOf(example, tokenizer);
+  if (row.ids.length <= blockSize) return row;
+  if (truncate) return { ...row, ids: row.ids.slice(0, blockSize) };
+  throw new ConfigError(
+    `${input}:${example.line}: has ${row.ids.length} tokens; expected at most ${blockSize}, the model's context. Shorten it, or cut with --truncate`,
+  );
+}
+
+function seenOf(example: Example, tokenizer: Tokenizer | undefined): Row {
+  if ("ids" in example) {
+    const response = tokenizer?.decode(example.ids, { skipSpecialTokens: true }) ?? "";
+    return { ids: example.ids, seen: { prompt: "", response, promptIds: [], responseIds: example.ids } };
+  }
+  const [prompt, response] = "text" in example ? ["", example.text] : [example.prompt, example.response];
+  if ("text" in example) {
+    const ids = tokenizer!.encode(response);
+    return { ids, seen: { prompt, response, promptIds: [], responseIds: ids } };
+  }
+  const [promptIds, responseIds] = [tokenizer!.encode(prompt), tokenizer!.encode(response, { addSpecialTokens: false })];
+  return { ids: [...promptIds, ...responseIds], seen: { prompt, response, promptIds, responseIds } };
+}
+
+interface Totals {
+  lines: number;
+  tokens: number;
+  nll: number;
+  scores: number;
+}
+
+/** Scores chunk by chunk until all is done or Ctrl-C comes. */
+async function scoreRows(
+  rows: readonly Row[],
+  model: LanguageModel,
+  reward: Reward | undefined,
+  write: (line: Line) => Promise<void>,
+  io: Io,
+): Promise<Totals> {
+  const totals: Totals = { lines: 0, tokens: 0, nll: 0, scores: 0 };
+  const scorer = createSequenceScorer(model);
+  const progress = io.progress({ label: "score", total: rows.length, unit: "lines" });
+  for (let at = 0; at < rows.length && !io.signal.aborted; at += CHUNK) {
+    const some = rows.slice(at, at + CHUNK);
+    const logprobs = await scorer.score(some.map((row) => row.ids));
+    const scores = await reward?.score(some.map((row) => row.seen));
+    for (const [i, { ids }] of some.entries()) {
+      const sum = logprobs[i]!.reduce((s, l) => s - l, 0);
+      const nll = logprobs[i]!.length > 0 ? sum / logprobs[i]!.length : null;
+      await write({ ids, logprobs: Array.from(logprobs[i]!), nll, ...(scores && { score: scores[i]! }) });
+      totals.lines++;
+      totals.tokens += logprobs[i]!.length;
+      totals.nll += sum;
+      totals.scores += scores?.[i] ?? 0;
+    }
+    progress.update(totals.lines);
+  }
+  progress.stop();
+  scorer.dispose();
+  return totals;
+}
+
+interface Sink {
+  write(line: Line): Promise<void>;
+  /** `complete`: the file gets its name. Without it, or after an error, the lines stay in `<output>.partial`. */
+  close(complete: boolean): Promise<void>;
+}
+
+async function openSink(output: string | undefined, io: Io): Promise<Sink> {
+  if (output === undefined) {
+    return { write: async (line) => io.result(line, JSON.stringify(line)), close: async () => undefined };
+  }
+  const partial = `${output}.partial`;
+  await writeFileAtomic(partial, "");
+  const appender = await openAppender(partial);
+  return {
+    write: (line) => appender.append(JSON.stringify(line)),
+    async close(complete) {
+      await appender.close();
+      if (complete) await rename(partial, output);
+    },
+  };
+}

@@ -1,0 +1,118 @@
+/** `vbon sft`: train a language model. */
+import { join } from "node:path";
+import { z } from "zod";
+import { saveModel } from "../../../models/load.ts";
+import { createModel } from "../../../models/model.ts";
+import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { ConfigError } from "../../errors.ts";
+import type { Device } from "../../gpu/device.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
+import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
+import { openLanguageModel } from "../open.ts";
+import { createSampler, type Sampler } from "../train-samples.ts";
+import { encodeTextData, readTextData, type TextData, textsOf, trainedTokenizer } from "../text-data.ts";
+import { CHANGEABLE_ON_RESUME, runFields, saveDtype, scratchConfig, scratchFields, trainingFields, trainingSettings } from "../training-flags.ts";
+import { checkSameData, memoryNote, watchTraining } from "../training-run.ts";
+import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
+
+const schema = z.strictObject({
+  data: z.string().meta({ description: "text (documents separated by <|endoftext|>), or .jsonl of {text}, {prompt, response} or {ids}", hint: "FILE", heading: "Data" }),
+  textField: z.string().default("text").meta({ description: "the field of a .jsonl line that holds the text", hint: "NAME" }),
+  block: z.number().int().min(2).optional().meta({ description: "tokens a sequence (default 256, or the model's context where that is shorter)" }),
+  truncate: z.boolean().default(false).meta({ description: "cut responses that do not fit --block, instead of refusing them" }),
+  evalFraction: z.number().min(0).lt(1).default(0.05).meta({ description: "share of the documents held out for evaluation; 0 = none" }),
+  evalItems: z.number().int().min(1).default(256).meta({ description: "most held-out sequences an evaluation looks at" }),
+  model: z.string().optional().meta({ description: "model to fine-tune (a Hugging Face folder)", hint: "DIR", heading: "A model to start from" }),
+  ...scratchFields,
+  ...trainingFields({ lr: 1e-3, epochs: 1, batch: 16, weightDecay: 0.1 }),
+  ...runFields({ evalEvery: 200, saveEvery: 200 }),
+  sampleEvery: z.number().int().min(0).default(200).meta({ description: "steps between samples; 0 = only at the end" }),
+  samplePrompt: z.string().default("").meta({ description: "what the samples continue (default: a new document)" }),
+});
+type Config = z.output<typeof schema>;
+
+/** The command. */
+export const sft: AnyVerb = defineVerb({
+  name: "sft",
+  summary: "train a language model, from scratch or from a checkpoint, on text or on prompts with responses",
+  schema,
+  changeableOnResume: CHANGEABLE_ON_RESUME,
+  examples: [
+    { does: "a small Llama from scratch, with a tokenizer of its own", line: "vbon sft --data stories.txt --layers 4 --dim 128 --out runs/stories" },
+    { does: "fine-tune on responses (the loss counts only there)", line: "vbon sft --model runs/stories/model --data pairs.jsonl --lr 1e-4 --out runs/tuned" },
+    { does: "continue after a stop or a crash", line: "vbon sft --resume --out runs/stories" },
+  ],
+  run,
+});
+
+async function run(config: Config, io: Io): Promise<void> {
+  await claimRunFolder(config.out, config.resume);
+  const text = await readTextData(config.data, config.textField);
+  const device = await io.device();
+  const { model, tokenizer } = await openStart(device, config, text);
+  const data = encode(text, model, tokenizer, config);
+  const settings: SftSettings = { ...trainingSettings(config, data.train.count), evalItems: config.evalItems };
+  const training = await languageModelTraining(model, data, settings);
+  const sampler = await createSampler(model, tokenizer, { prompt: config.samplePrompt, rows: 3, seed: config.seed });
+  io.note(memoryNote(device, model.parameters.count, `${data.train.count} sequences of up to ${data.train.longest} tokens, ${settings.steps} steps`));
+  const folder = await openRunFolder(config.out, { ...config, resume: false }, training.carried, config.resume);
+  try {
+    checkSameData(folder, data.train.hash);
+    const first = folder.restored?.step ?? 0;
+    const events = watchTraining(io, { label: "sft", folder, steps: settings.steps, first, state: () => ({ data: data.train.hash }) });
+    const end = await training.run({ ...events, sample: (step) => writeSamples(folder, sampler, step, io) }, first);
+    events.stop();
+    if (end.end === "stopped") return io.note(`stopped after step ${end.step}; continue with: vbon sft --resume --out ${config.out}`);
+    await finish(config, model, tokenizer, events.results, end.step, io);
+  } finally {
+    await folder.close();
+    sampler.dispose();
+    training.dispose();
+  }
+}
+
+/** The model to train and its tokenizer: loaded, or new. */
+async function openStart(device: Device, config: Config, text: TextData): Promise<{ model: LanguageModel; tokenizer: Tokenizer }> {
+  if (config.model !== undefined) {
+    if (config.tokenizer !== undefined) throw new ConfigError("sft: --tokenizer does not go with --model, which has its own; leave one out");
+    return openLanguageModel(device, config.model, { trainable: true });
+  }
+  const tokenizer =
+    config.tokenizer === undefined
+      ? await trainedTokenizer(join(config.out, "tokenizer"), textsOf(text), config.vocab)
+      : await loadTokenizer(config.tokenizer);
+  const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
+  return { model: createModel(device, json, { trainable: true, seed: config.seed }), tokenizer };
+}
+
+const DEFAULT_BLOCK = 256;
+
+function encode(text: TextData, model: LanguageModel, tokenizer: Tokenizer, config: Config): LmData {
+  const most = model.config.blockSize;
+  const blockSize = config.block ?? Math.min(DEFAULT_BLOCK, most);
+  if (blockSize > most) throw new ConfigError(`sft: --block ${blockSize} exceeds the model's context of ${most}; expected at most that`);
+  const { truncate, evalFraction, seed } = config;
+  return encodeTextData(text, { tokenizer, blockSize, truncate, evalFraction, seed });
+}
+
+async function writeSamples(folder: RunFolder, sampler: Sampler, step: number, io: Io): Promise<void> {
+  const texts = await sampler.sample(step);
+  for (const text of texts) await folder.samples.write({ step, text });
+  io.note(`sample after step ${step}: ${JSON.stringify(texts[0])}`);
+}
+
+async function finish(
+  config: Config,
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  results: Readonly<Record<string, number>>,
+  step: number,
+  io: Io,
+): Promise<void> {
+  const out = join(config.out, "model");
+  await saveModel(out, model, { dtype: saveDtype(config.dtype) });
+  await tokenizer.save(out);
+  const numbers = ["loss", "evalLoss"].flatMap((name) => (results[name] === undefined ? [] : [`${name} ${results[name].toFixed(4)}`]));
+  io.result({ model: out, step, ...results }, `${out}: ${[`${step} steps`, ...numbers].join(", ")}`);
+}

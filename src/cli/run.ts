@@ -1,0 +1,104 @@
+/** One command line from arguments to exit code. Everything that touches the process is passed in. */
+import { ConfigError, messageOf, UserError } from "../errors.ts";
+import { type Device, openDevice } from "../gpu/device.ts";
+import { env } from "../host.ts";
+import { overview, verbHelp } from "./help.ts";
+import { nearest } from "./nearest.ts";
+import { readOptions } from "./options.ts";
+import { createProgress, type Progress, type ProgressStream } from "./progress.ts";
+import type { AnyVerb, Io } from "./verb.ts";
+import { verbs } from "./verbs.ts";
+import { version } from "./version.ts";
+
+/** The process around a command. */
+export interface Surroundings {
+  readonly stdout: { write(text: string): unknown };
+  readonly stderr: ProgressStream;
+  readonly signal: AbortSignal;
+  /** A device to use instead of one of the command's own; it stays open. */
+  readonly device?: Device;
+}
+
+/** Exit codes. */
+export const EXIT = { done: 0, bug: 1, wrongInput: 2, stopped: 130 } as const;
+
+/**
+ * Runs `vbon <argv>`.
+ * @returns the exit code: 0 done, 1 a bug (with its stack), 2 wrong input (one message), 130 stopped by Ctrl-C
+ */
+export async function runCli(argv: readonly string[], around: Surroundings): Promise<number> {
+  try {
+    return await dispatch(argv, around);
+  } catch (error) {
+    if (error instanceof UserError) {
+      const stack = Number(env("VBON_DEBUG") ?? 0) >= 1 ? `\n${error.stack ?? ""}` : "";
+      around.stderr.write(`${messageOf(error)}${stack}\n`);
+      return EXIT.wrongInput;
+    }
+    around.stderr.write(`this is a bug in vbon, please report it:\n${error instanceof Error ? error.stack : String(error)}\n`);
+    return EXIT.bug;
+  }
+}
+
+async function dispatch(argv: readonly string[], around: Surroundings): Promise<number> {
+  const [name, ...rest] = argv;
+  const print = (text: string): void => void around.stdout.write(`${text}\n`);
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    print(overview(await version(), await Promise.all(Object.values(verbs).map((load) => load()))));
+    return EXIT.done;
+  }
+  if (name === "--version" || name === "-v") {
+    print(await version());
+    return EXIT.done;
+  }
+  return runVerb(await findVerb(name), rest, around);
+}
+
+async function findVerb(name: string): Promise<AnyVerb> {
+  const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+  if (load) return load();
+  const meant = nearest(name, Object.keys(verbs));
+  const known = Object.keys(verbs).join(", ");
+  throw new ConfigError(`vbon: unknown command "${name}"; ${meant ? `did you mean "${meant}"? ` : ""}The commands are ${known}`);
+}
+
+async function runVerb(verb: AnyVerb, argv: readonly string[], around: Surroundings): Promise<number> {
+  const request = await readOptions(verb, argv);
+  if (request.help) {
+    around.stdout.write(`${verbHelp(verb)}\n`);
+    return EXIT.done;
+  }
+  const { io, close } = createIo(request.json, around);
+  try {
+    await verb.run(request.config as never, io);
+  } finally {
+    await close();
+  }
+  return around.signal.aborted ? EXIT.stopped : EXIT.done;
+}
+
+function createIo(json: boolean, { stdout, stderr, signal, device: given }: Surroundings): { io: Io; close(): Promise<void> } {
+  let opened: Promise<Device> | undefined;
+  let running: Progress | undefined;
+  const io: Io = {
+    result: (record, text) => void stdout.write(`${json ? JSON.stringify(record) : text}\n`),
+    stream: (text) => void (json || stdout.write(text)),
+    note: (text) => void stderr.write(`${running && stderr.isTTY ? "\r\u001B[K" : ""}${text}\n`),
+    progress(options) {
+      const shown = createProgress(stderr, options);
+      running = shown;
+      const stop = (): void => {
+        shown.stop();
+        if (running === shown) running = undefined;
+      };
+      return { ...shown, stop };
+    },
+    device: () => (opened ??= given ? Promise.resolve(given) : openDevice()),
+    signal,
+  };
+  const close = async (): Promise<void> => {
+    running?.stop();
+    if (!given) await (await opened?.catch(() => undefined))?.close();
+  };
+  return { io, close };
+}

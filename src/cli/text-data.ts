@@ -1,0 +1,120 @@
+/** Files of text to token ids: what `sft` trains on. */
+import { packDocuments } from "../data/batch.ts";
+import { saveBpeTokenizer, trainBpe } from "../data/bpe.ts";
+import { type Example, readDocuments, readExamples, readJsonl, splitHeldOut } from "../data/dataset.ts";
+import { exists } from "../data/files.ts";
+import { isRecord } from "../data/json.ts";
+import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { ConfigError, FormatError } from "../errors.ts";
+import { blockSource, type LmSource, rowSource, type TrainingRow } from "../train/examples.ts";
+import type { LmData } from "../train/sft.ts";
+
+/** What a file holds: documents (texts, or ids already), or prompts with responses. */
+export type TextData =
+  | { readonly kind: "documents"; readonly documents: readonly (string | readonly number[])[] }
+  | { readonly kind: "pairs"; readonly pairs: readonly { readonly prompt: string; readonly response: string; readonly line: number }[] };
+
+/**
+ * Reads `path`: JSONL where its name says so, else text whose documents are separated by `<|endoftext|>`.
+ * @throws FormatError naming file and line; ConfigError when the file holds nothing, or both kinds of lines
+ */
+export async function readTextData(path: string, textField: string): Promise<TextData> {
+  const documents: (string | readonly number[])[] = [];
+  const pairs: Extract<Example, { prompt: string }>[] = [];
+  if (!/\.jsonl?$/.test(path)) for await (const text of readDocuments(path)) documents.push(text);
+  else {
+    for await (const example of textField === "text" ? readExamples(path) : readField(path, textField)) {
+      if ("prompt" in example) pairs.push(example);
+      else documents.push("text" in example ? example.text : example.ids);
+    }
+  }
+  if (documents.length > 0 && pairs.length > 0) {
+    throw new ConfigError(`${path}:${pairs[0]!.line}: {"prompt", "response"} among lines of text; expected one kind in a file`);
+  }
+  if (pairs.length > 0) return { kind: "pairs", pairs };
+  if (documents.length === 0) throw new ConfigError(`${path}: holds no text; expected documents to train on`);
+  return { kind: "documents", documents };
+}
+
+async function* readField(path: string, field: string): AsyncGenerator<Example> {
+  for await (const { line, value } of readJsonl(path)) {
+    const text = isRecord(value) ? value[field] : undefined;
+    if (typeof text !== "string") throw new FormatError(`${path}:${line}: expected a text in "${field}", got ${JSON.stringify(text) ?? "nothing"}`);
+    yield { text, line };
+  }
+}
+
+/** The texts that a tokenizer can be trained on. */
+export function* textsOf(data: TextData): Generator<string> {
+  if (data.kind === "pairs") for (const { prompt, response } of data.pairs) yield prompt + response;
+  else for (const document of data.documents) if (typeof document === "string") yield document;
+}
+
+/**
+ * The tokenizer in `folder`, trained on `texts` and written there where there is none yet.
+ * @throws ConfigError when there is no text to train on
+ */
+export async function trainedTokenizer(folder: string, texts: Iterable<string>, vocabSize: number): Promise<Tokenizer> {
+  if (!(await exists(`${folder}/tokenizer.json`))) {
+    const all = [...texts];
+    if (all.length === 0) throw new ConfigError("sft: the data are token ids; give the tokenizer they come from with --tokenizer DIR");
+    await saveBpeTokenizer(folder, trainBpe(all, { vocabSize }));
+  }
+  return loadTokenizer(folder);
+}
+
+/** How to turn text into items to train on. */
+export interface EncodeOptions {
+  readonly tokenizer: Tokenizer;
+  /** Longest sequence. */
+  readonly blockSize: number;
+  /** Cut responses that are too long instead of refusing them. */
+  readonly truncate: boolean;
+  /** Share of the documents or pairs that is held out; 0 = none. */
+  readonly evalFraction: number;
+  readonly seed: number;
+}
+
+/**
+ * Token ids to train on and to evaluate on.
+ * @throws ConfigError when the tokenizer has no end token, when there is too little text, or when a pair is too long
+ */
+export function encodeTextData(data: TextData, options: EncodeOptions): LmData {
+  const { tokenizer, blockSize } = options;
+  const eosId = tokenizer.eosId;
+  if (eosId === undefined) throw new ConfigError("sft: the tokenizer has no end token (eos_token in tokenizer_config.json); training needs one");
+  if (data.kind === "pairs") {
+    const rows = data.pairs.map((pair) => encodePair(pair, eosId, options));
+    return split(rows, options, (some) => rowSource(some, blockSize));
+  }
+  const documents = data.documents.map((d) => (typeof d === "string" ? tokenizer.encode(d) : d));
+  return split(inParts(documents, options), options, (some) => blockSource(packDocuments(some, { blockSize, eosId })));
+}
+
+function split<T>(items: readonly T[], { evalFraction, seed }: EncodeOptions, source: (some: readonly T[]) => LmSource): LmData {
+  if (evalFraction === 0) return { train: source(items) };
+  const { train, heldOut } = splitHeldOut(items, { fraction: evalFraction, seed });
+  return { train: source(train), heldOut: source(heldOut) };
+}
+
+/** A file of few long documents is held out by parts of them. */
+function inParts(documents: readonly (readonly number[])[], { evalFraction, blockSize }: EncodeOptions): readonly (readonly number[])[] {
+  if (evalFraction === 0 || documents.length * evalFraction >= 2) return documents;
+  const length = 2 * blockSize;
+  return documents.flatMap((ids) => Array.from({ length: Math.ceil(ids.length / length) }, (_, i) => ids.slice(i * length, (i + 1) * length)));
+}
+
+function encodePair(pair: { readonly prompt: string; readonly response: string; readonly line: number }, eosId: number, options: EncodeOptions): TrainingRow {
+  const { tokenizer, blockSize, truncate } = options;
+  const prompt = tokenizer.encode(pair.prompt);
+  const response = tokenizer.encode(pair.response, { addSpecialTokens: false });
+  const query = prompt.length > 0 ? prompt : [tokenizer.bosId ?? eosId];
+  const ids = [...query, ...response, eosId];
+  if (ids.length > blockSize + 1 && !(truncate && query.length <= blockSize)) {
+    throw new ConfigError(
+      `sft: line ${pair.line}: prompt and response have ${ids.length} tokens; expected at most ${blockSize + 1}. ` +
+        "Raise --block, shorten the text, or cut responses with --truncate",
+    );
+  }
+  return { ids: ids.slice(0, blockSize + 1), from: query.length };
+}

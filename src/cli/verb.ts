@@ -1,0 +1,53 @@
+/** What a command is: one flat schema for its settings, and a function that composes the floors below. */
+import type { z } from "zod";
+import type { Device } from "../gpu/device.ts";
+import type { Progress, ProgressOptions } from "./progress.ts";
+
+/** What a command may do with the world around it. */
+export interface Io {
+  /** A result, on stdout: `record` as one JSON line under `--json`, else `text`. */
+  result(record: Readonly<Record<string, unknown>>, text: string): void;
+  /** A piece of a text result as it comes, on stdout; nothing under `--json`. */
+  stream(text: string): void;
+  /** A line for whoever watches, on stderr. */
+  note(text: string): void;
+  /** A bar, or lines where stderr is no terminal. */
+  progress(options: ProgressOptions): Progress;
+  /** The device, opened at the first call and closed when the command ends. */
+  device(): Promise<Device>;
+  /** Aborted by Ctrl-C: finish what is at hand, save, return. */
+  readonly signal: AbortSignal;
+}
+
+/** A flat object of settings; each field has a description and, unless it is required, a default. */
+export type Schema = z.ZodObject<Readonly<Record<string, z.ZodType>>>;
+
+/** A command. */
+export interface Verb<S extends Schema = Schema> {
+  readonly name: string;
+  /** One line for `vbon --help`. */
+  readonly summary: string;
+  readonly schema: S;
+  /** What to type, and what that does. */
+  readonly examples: readonly { readonly does: string; readonly line: string }[];
+  /**
+   * A command that continues a run: with `--resume`, its settings come from `config.json` in the folder `--out`,
+   * and only these may be given anew.
+   */
+  readonly changeableOnResume?: readonly string[];
+  run(config: z.output<S>, io: Io): Promise<void>;
+}
+
+/** A command as the list of all commands sees it. */
+export interface AnyVerb extends Omit<Verb, "run"> {
+  run(config: never, io: Io): Promise<void>;
+}
+
+/**
+ * Defines a command. Flags, `--config`, `--help`, validation and the run's `config.json` all come from `schema`.
+ * A field's `.meta({ description, hint, heading })` gives its doc line, the name of its value in the help ("FILE"),
+ * and a heading to begin a group of flags.
+ */
+export function defineVerb<S extends Schema>(verb: Verb<S>): Verb<S> {
+  return verb;
+}

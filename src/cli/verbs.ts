@@ -1,0 +1,15 @@
+/** Every command, loaded when it is asked for. To add one: its file in `commands/`, and a line here. */
+import type { AnyVerb } from "./verb.ts";
+
+/** By name, in the order of the help. */
+export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
+  demo: async () => (await import("./commands/demo.ts")).demo,
+  doctor: async () => (await import("./commands/doctor.ts")).doctor,
+  sft: async () => (await import("./commands/sft.ts")).sft,
+  reward: async () => (await import("./commands/reward.ts")).reward,
+  score: async () => (await import("./commands/score.ts")).score,
+  generate: async () => (await import("./commands/generate.ts")).generate,
+  cache: async () => (await import("./commands/cache.ts")).cache,
+  align: async () => (await import("./commands/align.ts")).align,
+  evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
+};
