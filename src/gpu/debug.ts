@@ -31,12 +31,27 @@ export function callRows(calls: readonly Call[]): CallRow[] {
 /** The calls of a program as a table, with totals. */
 export function callTable(label: string, calls: readonly Call[], note: string): string {
   const rows = callRows(calls);
-  const cells = rows.map((r, i) => [`${i}`, r.kernel, r.workgroups, thousands(r.flops), thousands(r.bytes), r.variant]);
+  const cells = rows.map((r, i) => [
+    `${i}`,
+    r.kernel,
+    r.workgroups,
+    thousands(r.flops),
+    thousands(r.bytes),
+    r.variant,
+  ]);
   const table = [["", "kernel", "workgroups", "kFLOP", "kB", "variant"], ...cells];
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
-  const lines = table.map((row) => row.map((cell, i) => (i === 1 || i === 5 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ").trimEnd());
+  const lines = table.map((row) =>
+    row
+      .map((cell, i) => (i === 1 || i === 5 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .join("  ")
+      .trimEnd(),
+  );
   const sum = (key: "flops" | "bytes"): string => thousands(rows.reduce((total, row) => total + row[key], 0));
-  return [`${label}: ${rows.length} dispatches, ${sum("flops")} kFLOP, ${sum("bytes")} kB bound; ${note}`, ...lines].join("\n");
+  return [
+    `${label}: ${rows.length} dispatches, ${sum("flops")} kFLOP, ${sum("bytes")} kB bound; ${note}`,
+    ...lines,
+  ].join("\n");
 }
 
 const thousands = (n: number): string => (n / 1000).toFixed(1);
@@ -76,10 +91,16 @@ const SCANNERS = 256;
 export async function createScan(device: Device, label: string, calls: readonly Call[]): Promise<Scan> {
   const probes = probesOf(calls);
   const finds = fixedStorage(device, probes.length * 4, `${label}: NaN scan`, "program");
-  const clear = (): void => device.gpu.queue.writeBuffer(finds.place!.buffer, 0, new Uint32Array(finds.bytes / 4).fill(NONE));
+  const clear = (): void =>
+    device.gpu.queue.writeBuffer(finds.place!.buffer, 0, new Uint32Array(finds.bytes / 4).fill(NONE));
   const spec = specialise(await loadKernel("debug"), "first_nan");
   const pipeline = await device.pipeline(spec);
-  const params = device.createBuffer(Math.max(1, probes.length) * 256, 0x0048, `${label}: NaN scan params`, "program");
+  const params = device.createBuffer(
+    Math.max(1, probes.length) * 256,
+    0x0048,
+    `${label}: NaN scan params`,
+    "program",
+  );
   const groups = probes.map(({ bound, elements }, slot) => {
     device.gpu.queue.writeBuffer(params, slot * 256, packParams(spec, { n: elements, slot })!);
     return bindProbe(device, pipeline, bound, finds, { buffer: params, offset: slot * 256, size: 16 });
@@ -96,12 +117,15 @@ export async function createScan(device: Device, label: string, calls: readonly 
   let asked = false;
   const look = async (): Promise<void> => {
     asked = false;
+    if (told) return;
     const [bytes] = await readStorage(device, [{ storage: finds }]);
     const found = new Uint32Array(bytes!);
     const slot = probes.findIndex((_, i) => found[i] !== NONE);
     if (slot < 0) return;
     told = true;
-    console.error(`vbon: NaN in "${label}": ${probes[slot]!.what}: element ${found[slot]} of ${probes[slot]!.elements} is the first`);
+    console.error(
+      `vbon: NaN in "${label}": ${probes[slot]!.what}: element ${found[slot]} of ${probes[slot]!.elements} is the first`,
+    );
   };
   clear();
   return {
@@ -112,6 +136,7 @@ export async function createScan(device: Device, label: string, calls: readonly 
       asked = true;
     },
     dispose() {
+      told = true;
       device.destroyBuffer(finds.place!.buffer);
       device.destroyBuffer(params);
     },
@@ -128,15 +153,26 @@ function probesOf(calls: readonly Call[]): Probe[] {
     for (const bound of views.filter((b) => b.float)) {
       const { storage, elements = bytesOf(bound.view) / 4, offset = 0 } = bound.view;
       const probe = { at, bound, elements };
-      if (bound.writable) outputs.set(`${storage.id} ${offset}`, { ...probe, what: `${name}, writes "${bound.name}" (${storage.label})` });
-      else if (!touched.has(storage)) inputs.push({ ...probe, at: -1, what: `${name}, is given "${bound.name}" (${storage.label})` });
+      if (bound.writable)
+        outputs.set(`${storage.id} ${offset}`, {
+          ...probe,
+          what: `${name}, writes "${bound.name}" (${storage.label})`,
+        });
+      else if (!touched.has(storage))
+        inputs.push({ ...probe, at: -1, what: `${name}, is given "${bound.name}" (${storage.label})` });
     }
     for (const { view } of views) touched.add(view.storage);
   });
   return [...inputs, ...[...outputs.values()].toSorted((a, b) => a.at - b.at)];
 }
 
-function bindProbe(device: Device, pipeline: GPUComputePipeline, bound: Bound, finds: Storage, params: GPUBufferBinding): GPUBindGroup {
+function bindProbe(
+  device: Device,
+  pipeline: GPUComputePipeline,
+  bound: Bound,
+  finds: Storage,
+  params: GPUBufferBinding,
+): GPUBindGroup {
   const { storage, offset = 0 } = bound.view;
   const { buffer, offset: start } = storage.place!;
   const entries = [

@@ -43,7 +43,14 @@ export class Device {
   readonly software: boolean;
   /** Lanes of a subgroup, where that is one fixed number; else 0 and no subgroup kernel is used. */
   readonly subgroupSize: number;
-  readonly counters: Counters = { buffers: 0, bindGroups: 0, pipelines: 0, submits: 0, dispatches: 0, tensors: 0 };
+  readonly counters: Counters = {
+    buffers: 0,
+    bindGroups: 0,
+    pipelines: 0,
+    submits: 0,
+    dispatches: 0,
+    tensors: 0,
+  };
   /** All buffers that are alive. A program adds its own when it is recorded, so that the peak is known before the first run. */
   readonly memory: Memory;
   readonly scratch: Scratch = new Scratch(
@@ -205,7 +212,8 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const software = adapter.info.isFallbackAdapter === true;
   if (software && !options.validation && !hasBuiltinGpu()) {
     // Mesa checks every access anyway; Dawn's own clamps cost a tenth to a third there (kernels.md 2.0).
-    adapter = (await (await openGpu(["enable-dawn-features=disable_robustness"])).requestAdapter(power)) ?? adapter;
+    adapter =
+      (await (await openGpu(["enable-dawn-features=disable_robustness"])).requestAdapter(power)) ?? adapter;
   }
   const device = await adapter.requestDevice({
     label: "vbon",
@@ -216,7 +224,10 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
 }
 
 /** Lanes of a subgroup where all kernels get the same number of them. */
-function fixedSubgroup(device: GPUDevice, { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 }: GPUAdapterInfo): number {
+function fixedSubgroup(
+  device: GPUDevice,
+  { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 }: GPUAdapterInfo,
+): number {
   return device.features.has("subgroups") && min === max && [4, 8, 16, 32, 64].includes(min) ? min : 0;
 }
 

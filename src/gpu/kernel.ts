@@ -64,10 +64,14 @@ export function specialise(kernel: Kernel, entry: string, constants: Constants =
   specialisations.set(kernel, known);
   const found = known.get(key);
   if (found) return found;
-  const numbers = new Map(Object.entries(constants).filter((pair): pair is [string, number] => typeof pair[1] === "number"));
+  const numbers = new Map(
+    Object.entries(constants).filter((pair): pair is [string, number] => typeof pair[1] === "number"),
+  );
   const pieces = cut(kernel.source, entry);
   if (!pieces.entries.includes(entry)) {
-    throw new KernelError(`${kernel.name}: no entry point "${entry}"; shaders/${kernel.name}.wgsl has ${pieces.entries.join(", ")}`);
+    throw new KernelError(
+      `${kernel.name}: no entry point "${entry}"; shaders/${kernel.name}.wgsl has ${pieces.entries.join(", ")}`,
+    );
   }
   const code = withConstants(unroll(pieces.code, numbers), constants);
   const bound = reflect(withConstants(pieces.declarations, constants), pieces.bodies);
@@ -90,14 +94,24 @@ function withConstants(source: string, constants: Constants): string {
 }
 
 /** Function bodies are left out of what is parsed: the parser need not know all of WGSL, and is quicker. */
-function reflect(declarations: string, bodies: string): { resources: Resource[]; params: StructLayout | undefined } {
+function reflect(
+  declarations: string,
+  bodies: string,
+): { resources: Resource[]; params: StructLayout | undefined } {
   const module = new WgslReflect(declarations);
   const resources = module.storage
     .filter((r) => mentions(bodies, r.name))
-    .map((r) => ({ name: r.name, binding: r.binding, writable: r.access !== "read", float: isFloat(r.type) }));
+    .map((r) => ({
+      name: r.name,
+      binding: r.binding,
+      writable: r.access !== "read",
+      float: isFloat(r.type),
+    }));
   const uniform = module.uniforms.find((u) => mentions(bodies, u.name));
   if (!uniform) return { resources, params: undefined };
-  const fields = new Map((uniform.members ?? []).map((m) => [m.name, { offset: m.offset, type: m.type.name }]));
+  const fields = new Map(
+    (uniform.members ?? []).map((m) => [m.name, { offset: m.offset, type: m.type.name }]),
+  );
   return { resources, params: { binding: uniform.binding, size: uniform.size, fields } };
 }
 
@@ -111,7 +125,10 @@ function isFloat(type: TypeInfo): boolean {
  * Lays parameters out as the kernel's `struct Params` wants them.
  * @throws KernelError when a field is missing, unknown, or not a finite number where one is needed
  */
-export function packParams(spec: Specialisation, values: Readonly<Record<string, number>>): ArrayBuffer | undefined {
+export function packParams(
+  spec: Specialisation,
+  values: Readonly<Record<string, number>>,
+): ArrayBuffer | undefined {
   const names = Object.keys(values);
   if (!spec.params) {
     if (names.length > 0) throw new KernelError(`${spec.label}: takes no params, got ${names.join(", ")}`);
@@ -119,7 +136,10 @@ export function packParams(spec: Specialisation, values: Readonly<Record<string,
   }
   const { fields, size } = spec.params;
   const unknown = names.find((name) => !fields.has(name));
-  if (unknown) throw new KernelError(`${spec.label}: unknown param "${unknown}"; Params has ${[...fields.keys()].join(", ")}`);
+  if (unknown)
+    throw new KernelError(
+      `${spec.label}: unknown param "${unknown}"; Params has ${[...fields.keys()].join(", ")}`,
+    );
   const packed = new ArrayBuffer(Math.ceil(size / 16) * 16);
   const view = new DataView(packed);
   for (const [name, { offset, type }] of fields) {

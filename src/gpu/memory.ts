@@ -64,7 +64,8 @@ export class Memory {
 }
 
 /** What helps when memory is short. */
-export const REMEDY = "Use a smaller batch, a shorter length or a smaller model, or close other programs that use the GPU.";
+export const REMEDY =
+  "Use a smaller batch, a shorter length or a smaller model, or close other programs that use the GPU.";
 
 /** 1536 -> "1.50 KiB" */
 export function formatBytes(bytes: number): string {

@@ -53,7 +53,10 @@ function lifetimes({ calls, label, kept }: Recorded): Life[] {
       const life = lives.get(storage);
       if (life) life.last = at;
       else if (writable) lives.set(storage, { storage, first: at, last: at });
-      else throw new KernelError(`${label}: ${spec.label} reads "${storage.label}", which no earlier call of this program writes`);
+      else
+        throw new KernelError(
+          `${label}: ${spec.label} reads "${storage.label}", which no earlier call of this program writes`,
+        );
     }
   });
   for (const storage of kept) {

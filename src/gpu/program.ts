@@ -4,91 +4,15 @@
  * state creates no buffer, no bind group and no tensor.
  */
 import { DeviceError, KernelError } from "../errors.ts";
-import { type Bound, bytesOf, type Call, type Dispatch, type Grid } from "./call.ts";
+import type { Call } from "./call.ts";
 import { debugs } from "./debug-level.ts";
 import { callTable, createScan, logRun, type Scan } from "./debug.ts";
 import type { Device } from "./device.ts";
-import { type Kernel, packParams, specialise } from "./kernel.ts";
-import { formatBytes, REMEDY, STORAGE_USAGE } from "./memory.ts";
-import { type Plan, planMemory } from "./plan.ts";
-import { prepareReadback } from "./readback.ts";
-import { fixedStorage, type Storage } from "./storage.ts";
-
-interface Encoded {
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
-  readonly workgroups: Grid;
-}
-
-/** Bytes of the buffers that a program binds beside parameters. */
-export interface ProgramMemory {
-  readonly inputs: number;
-  readonly outputs: number;
-  /** The uniform parameters of its calls. */
-  readonly params: number;
-  /** Shared with the device's other programs. */
-  readonly scratch: number;
-}
-
-let current: Recording | undefined;
-
-/** The calls of a program while it is being recorded. */
-export class Recording {
-  readonly calls: Call[] = [];
-  readonly kept: Set<Storage> = new Set();
-  readonly owned: Storage[] = [];
-  readonly device: Device;
-  readonly label: string;
-
-  constructor(device: Device, label: string) {
-    this.device = device;
-    this.label = label;
-  }
-
-  /** A zeroed storage that lives as long as the program: an input, or state it carries from run to run. */
-  own(bytes: number, label: string): Storage {
-    const storage = fixedStorage(this.device, bytes, `${this.label}: ${label}`, "program");
-    this.owned.push(storage);
-    return storage;
-  }
-}
-
-/**
- * The program that is being recorded.
- * @throws KernelError outside `record`
- */
-export function recording(): Recording {
-  if (!current) throw new KernelError("no program is being recorded: call ops inside record(device, label, () => …)");
-  return current;
-}
-
-/**
- * Appends a kernel call to the program being recorded.
- * @throws KernelError when bindings or params do not match the WGSL by name
- */
-export function dispatch(kernel: Kernel, entry: string, what: Dispatch): void {
-  const spec = specialise(kernel, entry, what.constants);
-  const extra = Object.keys(what.bindings).find((name) => !spec.resources.some((r) => r.name === name));
-  if (extra) throw new KernelError(`${spec.label}: does not bind "${extra}"; it binds ${spec.resources.map((r) => r.name).join(", ")}`);
-  const views = spec.resources.map((resource): Bound => {
-    const { name } = resource;
-    const view = what.bindings[name];
-    if (!view) throw new KernelError(`${spec.label}: binding "${name}" is missing`);
-    return { ...resource, view };
-  });
-  if (what.workgroups.some((n) => n === 0)) return;
-  const { workgroups, flops = 0 } = what;
-  recording().calls.push({ spec, views, params: packParams(spec, what.params ?? {}), workgroups, flops });
-}
-
-/** What a planned program consists of. */
-interface Parts {
-  readonly encoded: readonly Encoded[];
-  /** Buffers that are its own, and scratch buffers that it shares. */
-  readonly owned: readonly GPUBuffer[];
-  readonly scratch: readonly GPUBuffer[];
-  readonly memory: ProgramMemory;
-}
+import { assemble, type Parts, type ProgramMemory } from "./encode.ts";
+import { formatBytes } from "./memory.ts";
+import { planMemory } from "./plan.ts";
+import { listen, Recording, refuseNested } from "./recording.ts";
+import type { Storage } from "./storage.ts";
 
 /** A planned program: run it as often as you like. */
 export class Program<R = unknown> {
@@ -172,11 +96,15 @@ export function recordProgram<R>(
   build: () => R,
   keep: (result: R) => Iterable<Storage>,
 ): Promise<Program<R>> {
-  if (current) throw new KernelError(`record("${label}"): already recording "${current.label}"; programs do not nest`);
+  refuseNested(label);
   return finish(new Recording(device, label), build, keep);
 }
 
-async function finish<R>(recorded: Recording, build: () => R, keep: (result: R) => Iterable<Storage>): Promise<Program<R>> {
+async function finish<R>(
+  recorded: Recording,
+  build: () => R,
+  keep: (result: R) => Iterable<Storage>,
+): Promise<Program<R>> {
   const { device, owned } = recorded;
   try {
     const result = listen(recorded, build);
@@ -204,95 +132,9 @@ async function placed(device: Device, allocate: () => Parts): Promise<Parts> {
     refused = device.gpu.popErrorScope();
   }
   const error = await refused;
-  if (error) throw new DeviceError(device.explain(error));
-  return parts;
-}
-
-/** Calls `build` while ops append to `recorded`. */
-function listen<R>(recorded: Recording, build: () => R): R {
-  current = recorded;
-  try {
-    const result = build();
-    if (!(result instanceof Promise)) return result;
-    result.catch(() => undefined);
-    throw new KernelError(`record("${recorded.label}"): the function is async; ops are recorded synchronously, so await before record()`);
-  } finally {
-    current = undefined;
-  }
-}
-
-/** Gives every storage its place, in one go: nothing is allocated unless all of it fits. */
-function assemble(recorded: Recording, plan: Plan, pipelines: readonly GPUComputePipeline[]): Parts {
-  const { device, label, calls } = recorded;
-  checkBindings(device, calls);
-  const params = packAll(device, calls);
-  const sizes = plan.slots.map((slot) => slot.bytes);
-  const sum = (storages: readonly Storage[]): number => storages.reduce((bytes, s) => bytes + s.bytes, 0);
-  const outputs = sum(plan.kept);
-  prepareReadback(device);
-  device.memory.reserve(outputs + params.bytes.byteLength + device.scratch.missing(sizes), `"${label}"`);
-  const owned = recorded.owned.map((s) => s.place!.buffer);
-  for (const storage of plan.kept) {
-    const buffer = device.createBuffer(storage.bytes, STORAGE_USAGE, `${label}: ${storage.label}`, "program");
-    storage.place = { buffer, offset: 0 };
-    owned.push(buffer);
-  }
-  const scratch = device.scratch.take(sizes);
-  plan.slots.forEach(({ tenants }, i) => {
-    for (const storage of tenants) Object.assign(storage, { place: { buffer: scratch[i]!, offset: 0 }, shared: true });
-  });
-  const uniforms = uploadParams(device, label, params.bytes);
-  if (uniforms) owned.push(uniforms);
-  const encoded = calls.map((call, i) => encode(device, call, pipelines[i]!, uniforms, params.offsets[i]!));
-  const memory = { inputs: sum(recorded.owned), outputs, params: uniforms?.size ?? 0, scratch: sizes.reduce((a, b) => a + b, 0) };
-  return { encoded, owned, scratch, memory };
-}
-
-/** @throws DeviceError when a call binds more bytes than one binding holds here */
-function checkBindings({ limits }: Device, calls: readonly Call[]): void {
-  const most = limits.maxStorageBufferBindingSize;
-  for (const { spec, views } of calls) {
-    for (const { name, view } of views) {
-      const bytes = bytesOf(view);
-      if (bytes <= most) continue;
-      throw new DeviceError(
-        `${spec.label}: "${name}" (${view.storage.label}) has ${formatBytes(bytes)}; one binding holds at most ` +
-          `${formatBytes(most)} on this adapter. ${REMEDY}`,
-      );
-    }
-  }
-}
-
-/** All calls' parameters side by side, each at an aligned offset. */
-function packAll(device: Device, calls: readonly Call[]): { bytes: Uint8Array<ArrayBuffer>; offsets: number[] } {
-  const step = Math.max(16, device.limits.minUniformBufferOffsetAlignment);
-  const offsets: number[] = [];
-  let end = 0;
-  for (const { params } of calls) {
-    offsets.push(end);
-    if (params) end += Math.ceil(params.byteLength / step) * step;
-  }
-  const bytes = new Uint8Array(end);
-  calls.forEach(({ params }, i) => params && bytes.set(new Uint8Array(params), offsets[i]!));
-  return { bytes, offsets };
-}
-
-function uploadParams(device: Device, label: string, bytes: Uint8Array<ArrayBuffer>): GPUBuffer | undefined {
-  if (bytes.byteLength === 0) return undefined;
-  const buffer = device.createBuffer(bytes.byteLength, 0x0040 | 0x0008, `${label}: params`, "program");
-  device.gpu.queue.writeBuffer(buffer, 0, bytes);
-  return buffer;
-}
-
-function encode(device: Device, call: Call, pipeline: GPUComputePipeline, params: GPUBuffer | undefined, at: number): Encoded {
-  const entries: GPUBindGroupEntry[] = call.views.map(({ binding, view }) => {
-    const { buffer, offset } = view.storage.place!;
-    return { binding, resource: { buffer, offset: offset + (view.offset ?? 0), size: bytesOf(view) } };
-  });
-  if (call.spec.params && params) {
-    entries.push({ binding: call.spec.params.binding, resource: { buffer: params, offset: at, size: call.params!.byteLength } });
-  }
-  device.counters.bindGroups++;
-  const group = device.gpu.createBindGroup({ label: call.spec.label, layout: pipeline.getBindGroupLayout(0), entries });
-  return { pipeline, group, workgroups: call.workgroups };
+  if (!error) return parts;
+  const message = device.explain(error); // with what is in use now
+  for (const buffer of parts.owned) device.destroyBuffer(buffer);
+  device.scratch.release(parts.scratch);
+  throw new DeviceError(message);
 }

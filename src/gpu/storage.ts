@@ -28,7 +28,12 @@ export function virtualStorage(bytes: number, label: string): Storage {
 }
 
 /** A storage with a zeroed buffer of its own. */
-export function fixedStorage(device: Device, bytes: number, label: string, kind: BufferKind = "persistent"): Storage {
+export function fixedStorage(
+  device: Device,
+  bytes: number,
+  label: string,
+  kind: BufferKind = "persistent",
+): Storage {
   const storage = virtualStorage(bytes, label);
   storage.place = { buffer: device.createBuffer(storage.bytes, STORAGE_USAGE, label, kind), offset: 0 };
   return storage;
@@ -38,7 +43,11 @@ export function fixedStorage(device: Device, bytes: number, label: string, kind:
  * One buffer cut into slices, so that one kernel can walk over all of them (AdamW, gradient norm).
  * @param sizes bytes of each slice; every slice starts at a multiple of 256 bytes
  */
-export function arena(device: Device, sizes: readonly number[], label: string): { whole: Storage; slices: Storage[] } {
+export function arena(
+  device: Device,
+  sizes: readonly number[],
+  label: string,
+): { whole: Storage; slices: Storage[] } {
   const offsets: number[] = [];
   let end = 0;
   for (const bytes of sizes) {

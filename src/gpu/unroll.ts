@@ -31,7 +31,13 @@ export function unroll(source: string, constants: Names, limit: number = Infinit
   return out.join("\n");
 }
 
-function block(lines: string[], start: number, names: Names, limit: number, inner: boolean): [string[], number] {
+function block(
+  lines: string[],
+  start: number,
+  names: Names,
+  limit: number,
+  inner: boolean,
+): [string[], number] {
   const out: string[] = [];
   for (let i = start; i < lines.length; i++) {
     const line = lines[i]!;
@@ -69,14 +75,20 @@ function skip(lines: string[], start: number): number {
 }
 
 function substitute(line: string, names: Names): string {
-  return line
-    .replace(/\$\(([^()]*(?:\([^()]*\)[^()]*)*)\)/g, (_, expression: string) => String(evaluate(expression, names)))
+  const out = line
+    .replace(/\$\(([^()]*(?:\([^()]*\)[^()]*)*)\)/g, (_, expression: string) =>
+      String(evaluate(expression, names)),
+    )
     .replace(/\$(\w+)/g, (_, name: string) => String(lookup(name, names)));
+  if (out.includes("$("))
+    throw new KernelError(`unroll: "${line.trim()}": a "$(" is not closed, or nests too deep`);
+  return out;
 }
 
 function lookup(name: string, names: Names): number {
   const value = names.get(name);
-  if (value === undefined) throw new KernelError(`unroll: unknown name "${name}"; known: ${[...names.keys()].join(", ")}`);
+  if (value === undefined)
+    throw new KernelError(`unroll: unknown name "${name}"; known: ${[...names.keys()].join(", ")}`);
   return value;
 }
 

@@ -30,7 +30,8 @@ export function cut(source: string, entry: string): Cut {
   const keep = (kept: ReadonlySet<string>): string =>
     source.replace(FUNCTION, (whole, _, name: string) => (kept.has(name) ? whole : ""));
   const bodies = [...reached].map((name) => functions.get(name)!).join("\n");
-  const enabled = (code: string): string => (usesSubgroups(bodies) ? code : code.replace(/^enable subgroups;$/m, ""));
+  const enabled = (code: string): string =>
+    usesSubgroups(bodies) ? code : code.replace(/^enable subgroups;$/m, "");
   return { code: enabled(keep(reached)), bodies, declarations: enabled(keep(new Set())), entries };
 }
 

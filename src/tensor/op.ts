@@ -3,7 +3,7 @@ import { ShapeError } from "../errors.ts";
 import { type Dispatch, grid, type View } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
 import { type Kernel } from "../gpu/kernel.ts";
-import { dispatch, recording } from "../gpu/program.ts";
+import { dispatch, recording } from "../gpu/recording.ts";
 import { type Node, type Shape, Tensor } from "./tensor.ts";
 
 /** A tensor of the float64 reference. */

@@ -3,8 +3,9 @@ import { KernelError, ShapeError } from "../errors.ts";
 import type { View } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
 import { strayed } from "../gpu/plan.ts";
-import { type Program, recording, recordProgram } from "../gpu/program.ts";
+import { type Program, recordProgram } from "../gpu/program.ts";
 import { readStorage } from "../gpu/readback.ts";
+import { recording } from "../gpu/recording.ts";
 import { fixedStorage, type Storage, virtualStorage } from "../gpu/storage.ts";
 
 export type Shape = readonly number[];
@@ -57,13 +58,19 @@ export class Tensor {
   /** The bytes of this tensor as a kernel binds them: whole vec4s. */
   get view(): View {
     const elements = this.size;
-    return { storage: this.storage, offset: this.offset, bytes: Math.max(16, Math.ceil(elements / 4) * 16), elements };
+    return {
+      storage: this.storage,
+      offset: this.offset,
+      bytes: Math.max(16, Math.ceil(elements / 4) * 16),
+      elements,
+    };
   }
 
   /** A dimension; negative counts from the end. */
   dim(i: number): number {
     const n = this.shape.at(i);
-    if (n === undefined) throw new ShapeError(`tensor: has ${this.shape.length} dimensions [${this.shape}], asked for ${i}`);
+    if (n === undefined)
+      throw new ShapeError(`tensor: has ${this.shape.length} dimensions [${this.shape}], asked for ${i}`);
     return n;
   }
 
@@ -75,11 +82,18 @@ export class Tensor {
     const known = shape.reduce((a, b) => (b === -1 ? a : a * b), 1);
     const full = shape.map((n) => (n === -1 ? this.size / known : n));
     if (sizeOf(full) !== this.size || full.some((n) => !Number.isInteger(n))) {
-      throw new ShapeError(`reshape: [${this.shape}] has ${this.size} elements, [${shape}] asks for ${sizeOf(full)}`);
+      throw new ShapeError(
+        `reshape: [${this.shape}] has ${this.size} elements, [${shape}] asks for ${sizeOf(full)}`,
+      );
     }
     const out = new Tensor(this.device, full, this.dtype, this.storage, this.offset);
     if (this.needsGrad) {
-      out.node = { name: "reshape", inputs: [this], outputs: [out], backward: ([dy]) => [dy?.reshape(...this.shape)] };
+      out.node = {
+        name: "reshape",
+        inputs: [this],
+        outputs: [out],
+        backward: ([dy]) => [dy?.reshape(...this.shape)],
+      };
     }
     return out;
   }
@@ -94,7 +108,8 @@ export class Tensor {
    * @throws ShapeError when the count differs; KernelError when the tensor is scratch of a program
    */
   write(values: ArrayLike<number>): void {
-    if (values.length !== this.size) throw new ShapeError(`write: [${this.shape}] has ${this.size} elements, got ${values.length}`);
+    if (values.length !== this.size)
+      throw new ShapeError(`write: [${this.shape}] has ${this.size} elements, got ${values.length}`);
     const { place, shared } = this.storage;
     if (!place || shared) throw new KernelError(`write: ${strayed(this.storage)}`);
     const array = this.#arrayOf(values);
@@ -104,7 +119,9 @@ export class Tensor {
 
   #arrayOf(values: ArrayLike<number>): Values<Dtype> & ArrayBufferView<ArrayBuffer> {
     const Typed = this.dtype === "f32" ? Float32Array : Uint32Array;
-    return values instanceof Typed && values.buffer instanceof ArrayBuffer ? (values as Float32Array<ArrayBuffer>) : Typed.from(values);
+    return values instanceof Typed && values.buffer instanceof ArrayBuffer
+      ? (values as Float32Array<ArrayBuffer>)
+      : Typed.from(values);
   }
 
   /**
@@ -167,6 +184,9 @@ export function record<R>(device: Device, label: string, build: () => R): Promis
  * @returns their elements in the same order
  */
 export async function readAll(device: Device, tensors: readonly Tensor[]): Promise<Float32Array[]> {
-  const all = await readStorage(device, tensors.map((t) => ({ ...t.view, bytes: t.size * 4 })));
+  const all = await readStorage(
+    device,
+    tensors.map((t) => ({ ...t.view, bytes: t.size * 4 })),
+  );
   return all.map((bytes) => new Float32Array(bytes));
 }

@@ -25,7 +25,8 @@ export function sample(seed: number, n: number): Float64Array {
   return Float64Array.from({ length: n }, () => Math.fround((next() + next() + next() - 1.5) * 1.6));
 }
 
-function build(spec: CaseInput | Shape | undefined, seed: number): { array: NdArray; dtype: "f32" | "u32" } | undefined {
+/** One input of a case: its values and dtype. */
+export function build(spec: CaseInput | Shape | undefined, seed: number): { array: NdArray; dtype: "f32" | "u32" } | undefined {
   if (!spec) return undefined;
   const { shape, fill, dtype = "f32" } = "shape" in spec ? spec : { shape: spec };
   const n = sizeOf(shape);

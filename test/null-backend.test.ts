@@ -1,0 +1,147 @@
+/**
+ * Dawn's null backend computes nothing but checks everything: every kernel, in every variant, for every subgroup
+ * size, compiles and stays within the limits that each WebGPU adapter has to offer.
+ */
+process.env["VBON_BACKEND"] = "null"; // each test file has a process of its own
+
+import { readdirSync } from "node:fs";
+import { afterAll, describe, expect, it } from "vitest";
+import { createModel } from "../models/model.ts";
+import { createEngine } from "../src/generate/engine.ts";
+import { philoxWords, sampleTokens } from "../src/generate/sample.ts";
+import type { Device } from "../src/gpu/device.ts";
+import { openDevice } from "../src/gpu/device.ts";
+import { loadKernel, specialise } from "../src/gpu/kernel.ts";
+import { cut } from "../src/gpu/wgsl.ts";
+import { ops } from "../src/ops/index.ts";
+import { crossEntropy } from "../src/ops/logprob.ts";
+import { createAdamW } from "../src/optim/adamw.ts";
+import { createAverage } from "../src/optim/average.ts";
+import { backward, backwardFrom } from "../src/optim/gradients.ts";
+import type { AnyOp, Case, NdArray } from "../src/tensor/op.ts";
+import { input, persistent, record, type Tensor } from "../src/tensor/tensor.ts";
+import { build } from "./support/conformance.ts";
+import { batchInput } from "./support/models.ts";
+
+/** Every limit that kernels can exceed, as WebGPU guarantees it. */
+const DEFAULTS = {
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxStorageBufferBindingSize: 134217728,
+  maxBindGroups: 4,
+};
+
+const ADAPTERS = [0, 4, 8, 16, 32, 64].flatMap((subgroupSize) =>
+  [true, false].map((software) => ({ subgroupSize, software })),
+);
+
+/** How many outputs of a case can be given a gradient; the others only serve the way back. */
+const outputCounts = new Map<Case<object>, number>();
+
+function outputCount(op: AnyOp, test: Case<object>): number {
+  const arrays = (): (NdArray | undefined)[] => test.inputs.map((spec, i) => build(spec, i + 1)?.array);
+  const count = outputCounts.get(test) ?? op.reference(arrays(), test.attrs ?? {}).length;
+  outputCounts.set(test, count);
+  return count;
+}
+
+/** Records one case of an op, forward and backward. */
+async function recordCase(
+  device: Device,
+  op: AnyOp,
+  test: Case<object>,
+  variant: string | undefined,
+): Promise<void> {
+  const attrs = { ...test.attrs, ...(variant ? { variant } : {}) };
+  const program = await record(device, op.name, () => {
+    const tensors = test.inputs.map((spec) => {
+      if (!spec) return undefined;
+      const { shape, dtype = "f32" } = "shape" in spec ? spec : { shape: spec };
+      const tensor = input(shape, dtype);
+      if (dtype === "f32" && op.backward) tensor.grad = persistent(device, shape);
+      return tensor;
+    });
+    const made = op(...tensors, attrs) as Tensor | readonly Tensor[];
+    const outputs = Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor];
+    if (op.backward) for (const y of outputs.slice(0, outputCount(op, test))) backwardFrom(y, input(y.shape));
+    return outputs;
+  });
+  program.dispose();
+}
+
+/** Everything with kernels that is not an op: optimizer, decoding, sampling in each of its ways. */
+async function recordTheRest(device: Device): Promise<void> {
+  const config = { model_type: "gpt2", vocab_size: 20, n_positions: 32, n_layer: 1, n_head: 2, n_embd: 8 };
+  const model = createModel(device, config, { trainable: true, seed: 1 });
+  await createAdamW(device, model.parameters, { gradClip: 1, weightDecay: 0.1 });
+  await createAverage(model.parameters, model.parameters);
+  await record(device, "training", () => {
+    const batch = batchInput(2, 8);
+    const logits = model.logits(model.hidden(batch).reshape(16, -1));
+    backward(crossEntropy(logits, input([16], "u32"), input([16])));
+  });
+  const settings = { maxNewTokens: 4, eosIds: [1], temperature: 1 };
+  const engine = await createEngine(model, 2, 4, settings);
+  await engine.generate([{ ids: [1, 2], stream: [0, 0] }], { seed: 1 });
+  await record(device, "sampling", () => {
+    const state = { seed: input([2], "u32"), streams: input([3, 2], "u32"), positions: input([3], "u32") };
+    const logits = input([3, 70]);
+    const ways = [
+      { temperature: 1, topK: 5, topP: 0.9 },
+      { temperature: 1, greedy: true },
+      { temperature: 1, topP: 0.5 },
+    ];
+    const drawn = ways.flatMap((way) =>
+      ["plain", "subgroup"]
+        .slice(0, device.subgroupSize > 0 ? 2 : 1)
+        .map((v) => sampleTokens(logits, state, way, v)),
+    );
+    return { drawn, words: philoxWords(input([1, 4], "u32"), state.seed) };
+  });
+  await device.pipeline(specialise(await loadKernel("debug"), "first_nan"));
+}
+
+const compiled = new Set<string>();
+const widest: { storages: number; key: string } = { storages: 0, key: "" };
+
+describe.each(ADAPTERS)("with $subgroupSize lanes a subgroup (0 = none), software $software", (pretend) => {
+  it("every kernel compiles and fits the default limits", { timeout: 300_000 }, async () => {
+    const device = await openDevice({ validation: true, limits: "default", pretend, memoryLimit: 2 ** 33 });
+    for (const [name, value] of Object.entries(DEFAULTS)) {
+      expect(device.limits[name as keyof typeof DEFAULTS], name).toBe(value);
+    }
+    const misfits = new Set<string>();
+    const note = (error: Error): void => void misfits.add(error.message);
+    for (const op of ops) {
+      for (const variant of new Set([undefined, ...(op.variants?.(device) ?? [])])) {
+        for (const test of op.cases) await recordCase(device, op, test, variant).catch(note);
+      }
+    }
+    await recordTheRest(device).catch(note);
+    expect([...misfits]).toEqual([]);
+    for (const { label, key, resources } of device.specialisations) {
+      compiled.add(label);
+      if (resources.length > widest.storages) Object.assign(widest, { storages: resources.length, key });
+    }
+    device.check(); // no validation error went by
+    await device.close();
+  });
+});
+
+afterAll(() =>
+  console.log(
+    `${compiled.size} entry points; the most storage buffers are ${widest.storages}, of ${widest.key}`,
+  ),
+);
+
+it("no entry point of any shader is left out", async () => {
+  const all: string[] = [];
+  for (const file of readdirSync(new URL("../shaders", import.meta.url))) {
+    const kernel = await loadKernel(file.replace(".wgsl", ""));
+    const first = /fn (\w+)/.exec(kernel.source)![1]!;
+    all.push(...cut(kernel.source, first).entries.map((entry) => `${kernel.name}.${entry}`));
+  }
+  expect(all.filter((label) => !compiled.has(label))).toEqual([]);
+});
