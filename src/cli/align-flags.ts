@@ -1,0 +1,258 @@
+/** The flags of `vbon align`, and what they mean to the floors below. Defaults: the best measured setting for vBoN. */
+import { z } from "zod";
+import type { CdfOptions, MissingEos } from "../align/cdf.ts";
+import type { PpoSettings } from "../align/loop.ts";
+import { type ObjectiveSettings, objectives, resolveSettings } from "../align/objectives/index.ts";
+import { ConfigError } from "../errors.ts";
+import type { AskedSampling } from "./cache-task.ts";
+import { REWARD_HELP } from "./open.ts";
+import type { Schema } from "./verb.ts";
+
+const count = z.number().int().positive();
+const countOrNever = z.number().int().min(0);
+const positive = z.number().positive();
+const share = z.number().min(0).max(1);
+
+const task = {
+  policy: z.string().meta({ description: "the model to align; as it is, it is the reference", hint: "DIR" }),
+  reward: z.string().meta({ description: REWARD_HELP, hint: "SPEC" }),
+  cache: z.string().meta({
+    description: "the reference's scores (`vbon cache`); its prompts are trained on",
+    hint: "TRAIN.jsonl",
+  }),
+  out: z.string().meta({
+    description:
+      "folder of the run: config.json, metrics.jsonl, samples.jsonl, checkpoint/, evaluation.json, model/",
+    hint: "DIR",
+  }),
+  evalCache: z
+    .string()
+    .optional()
+    .meta({ description: "scores for other prompts, to evaluate on", hint: "TEST.jsonl" }),
+  method: z
+    .enum(objectives.map((o) => o.name) as [string, ...string[]])
+    .default("vbon")
+    .meta({
+      description:
+        "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; or the score with a KL penalty",
+    }),
+  n: z.number().min(1).optional().meta({
+    description: "the N of Best-of-N, any real number from 1; n = 1/beta + 1 where only --beta is given",
+  }),
+  beta: z
+    .number()
+    .min(0)
+    .optional()
+    .meta({ description: "the KL coefficient of ppo; 1/(n - 1) where only --n is given" }),
+};
+
+const ppo = {
+  episodes: count.default(30720).meta({ description: "responses in all", heading: "PPO" }),
+  rollout: count.default(512).meta({ description: "responses an iteration" }),
+  minibatch: count.default(128).meta({ description: "responses an optimizer step" }),
+  microBatch: count
+    .default(64)
+    .meta({ description: "responses a forward and backward pass: less memory for the same gradient" }),
+  ppoEpochs: count.default(1).meta({ description: "passes over each rollout" }),
+  lr: positive.default(2e-4).meta({ description: "learning rate of the policy" }),
+  lrSchedule: z
+    .enum(["linear", "constant"])
+    .default("linear")
+    .meta({ description: "linear: both rates fall to 0 at the end" }),
+  adamBeta1: z.number().min(0).lt(1).default(0.9).meta({ description: "AdamW's decay of the first moment" }),
+  adamBeta2: z.number().min(0).lt(1).default(0.95).meta({ description: "and of the second" }),
+  weightDecay: z.number().min(0).default(0).meta({ description: "AdamW's decoupled decay" }),
+  gradClip: z
+    .number()
+    .min(0)
+    .default(1)
+    .meta({ description: "largest norm of the gradient; 0 = no clipping" }),
+  clipRange: positive
+    .default(0.2)
+    .meta({ description: "the ratio of new to old probability is clipped to 1 ± this" }),
+  gamma: share.default(1).meta({ description: "discount" }),
+  lam: share.default(0.95).meta({ description: "lambda of generalised advantage estimation" }),
+  averageLast: share.default(0).meta({
+    description: "average the policy's weights over this last share of the iterations; 0 = take the last",
+  }),
+};
+
+const value = {
+  value: z.enum(["separate", "shared"]).default("separate").meta({
+    description: "a trunk of its own, started from the reference, or a head on the policy",
+    heading: "The value function",
+  }),
+  valueLr: positive.default(5e-4).meta({ description: "its learning rate (separate only)" }),
+  valueEpochs: count.default(1).meta({ description: "its passes over each rollout (separate only)" }),
+  valuePretrainEpochs: countOrNever.default(1).meta({
+    description: "passes over the cached responses before PPO, which cost no sample (separate only)",
+  }),
+  valuePretrainLr: positive.default(1e-3).meta({ description: "learning rate of these" }),
+  vfCoef: z
+    .number()
+    .min(0)
+    .default(1)
+    .meta({ description: "weight of its loss beside the policy's (shared only)" }),
+  clipRangeValue: positive
+    .default(0.2)
+    .meta({ description: "how far an update may move a value before it is clipped" }),
+};
+
+const cdf = {
+  maxSamples: count.optional().meta({
+    description: "use the first so many cached samples of each prompt (default all)",
+    heading: "The reference's scores",
+  }),
+  estimator: z
+    .enum(["code", "pooled"])
+    .default("code")
+    .meta({ description: "pooled: from ranks alone, better below 64 samples or with ties" }),
+  smoothing: z
+    .enum(["code", "paper", "laplace", "mid"])
+    .default("code")
+    .meta({ description: "(k+1)/(M+1); k/M; (k+1)/(M+2); (k+1/2+ties/2)/(M+1)" }),
+  ties: z
+    .enum(["strict", "total-order", "random"])
+    .default("strict")
+    .meta({ description: "what equal scores mean" }),
+  missingEos: z
+    .string()
+    .regex(/^(none|bottom|-?[\d.]+(e-?\d+)?)$/, "expected none, bottom or a number")
+    .default("none")
+    .meta({
+      description: "score of responses without an end: their own; below all finished ones; or a number",
+      hint: "none|bottom|SCORE",
+    }),
+  fit: z.boolean().default(false).meta({ description: "replace the steps by -a exp(-b r) where it fits" }),
+  compat: z
+    .enum(["vbon-release"])
+    .optional()
+    .meta({ description: "the released code's R/n with KL weight 1/(n - 1), n = int(1/beta) + 1" }),
+  temperature: positive
+    .optional()
+    .meta({ description: "of sampling (default: the cache's, which it must be)", hint: "T" }),
+  maxNewTokens: count
+    .optional()
+    .meta({ description: "most tokens of a response (default: the cache's, which it must be)" }),
+};
+
+const run = {
+  resume: z
+    .boolean()
+    .default(false)
+    .meta({ description: "continue the run in --out from its checkpoint, bit for bit", heading: "The run" }),
+  seed: countOrNever.default(0).meta({ description: "of prompts, samples, minibatches and the value head" }),
+  rows: count.default(512).meta({ description: "responses decoded side by side" }),
+  saveEvery: countOrNever
+    .default(5)
+    .meta({ description: "iterations between checkpoints; 0 = only at the end" }),
+  evalEvery: countOrNever
+    .default(0)
+    .meta({ description: "iterations between evaluations on --eval-cache; 0 = only at the end" }),
+  evalSamples: count.default(16).meta({ description: "responses to each prompt of an evaluation" }),
+  samplesEvery: countOrNever
+    .default(10)
+    .meta({ description: "iterations between sample responses in samples.jsonl; 0 = never" }),
+};
+
+/** The parsed flags. */
+export interface AlignFlags
+  extends
+    Omit<PpoSettings, "rolloutSize" | "betas">,
+    Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
+    AskedSampling {
+  readonly policy: string;
+  readonly reward: string;
+  readonly cache: string;
+  readonly out: string;
+  readonly evalCache?: string | undefined;
+  readonly method: string;
+  readonly n?: number | undefined;
+  readonly beta?: number | undefined;
+  readonly compat?: "vbon-release" | undefined;
+  readonly maxSamples?: number | undefined;
+  readonly missingEos: string;
+  readonly rollout: number;
+  readonly adamBeta1: number;
+  readonly adamBeta2: number;
+  readonly valuePretrainEpochs: number;
+  readonly valuePretrainLr: number;
+  readonly resume: boolean;
+  readonly rows: number;
+  readonly saveEvery: number;
+  readonly evalEvery: number;
+  readonly evalSamples: number;
+  readonly samplesEvery: number;
+}
+
+/** Parses {@link AlignFlags}. */
+export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
+  ...task,
+  ...ppo,
+  ...value,
+  ...cdf,
+  ...run,
+});
+
+/** Flags that may change when a run resumes: they do not change its result. */
+export const ALIGN_CHANGEABLE: readonly string[] = [
+  "saveEvery",
+  "evalEvery",
+  "evalSamples",
+  "samplesEvery",
+  "evalCache",
+];
+
+/** Settings of PPO, and nothing else of the flags. */
+export function ppoSettings(flags: AlignFlags): PpoSettings {
+  const { rollout: rolloutSize, adamBeta1, adamBeta2 } = flags;
+  const { episodes, minibatch, microBatch, ppoEpochs, lr, lrSchedule, weightDecay, gradClip, averageLast } =
+    flags;
+  const { clipRange, gamma, lam, seed } = flags;
+  const { value: kind, valueLr, valueEpochs, vfCoef, clipRangeValue } = flags;
+  const sizes = { episodes, rolloutSize, minibatch, microBatch, ppoEpochs };
+  const rates = {
+    lr,
+    valueLr,
+    lrSchedule,
+    betas: [adamBeta1, adamBeta2] as const,
+    weightDecay,
+    gradClip,
+    averageLast,
+  };
+  return {
+    ...sizes,
+    ...rates,
+    clipRange,
+    gamma,
+    lam,
+    seed,
+    value: kind,
+    valueEpochs,
+    vfCoef,
+    clipRangeValue,
+  };
+}
+
+/** How ranks become F. */
+export function cdfOptions({ estimator, smoothing, ties, fit, missingEos }: AlignFlags): CdfOptions {
+  const ending: MissingEos =
+    missingEos === "none" || missingEos === "bottom" ? missingEos : Number(missingEos);
+  return { estimator, smoothing, ties, fit, missingEos: ending };
+}
+
+/**
+ * n and the KL coefficient.
+ * @throws ConfigError when neither is given, or n would be infinite where it must not be
+ */
+export function objectiveSettings({ n, beta, compat, method }: AlignFlags): ObjectiveSettings {
+  const settings = resolveSettings({
+    ...(n !== undefined && { n }),
+    ...(beta !== undefined && { beta }),
+    ...(compat && { compat }),
+  });
+  if (method === "ppo" || Number.isFinite(settings.n)) return settings;
+  throw new ConfigError(
+    `vbon align: --beta 0 means n = infinity, which ${method} cannot aim at; give --n, or --method ppo`,
+  );
+}

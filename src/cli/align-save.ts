@@ -1,0 +1,114 @@
+/** What `vbon align` leaves behind: the aligned model as a Hugging Face folder with its model card. */
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { saveModel } from "../../models/load.ts";
+import type { AlignRun } from "../align/loop.ts";
+import { writeFileAtomic } from "../data/files.ts";
+import { runtime } from "../host.ts";
+import { renderModelCard } from "../report/markdown.ts";
+import type { BonPoint, Comparison } from "../report/types.ts";
+import { type AlignFlags, alignSchema } from "./align-flags.ts";
+import type { CacheTask } from "./cache-task.ts";
+import { commandLine } from "./command-line.ts";
+import type { EvaluationReport } from "./evaluation-report.ts";
+import type { Opened } from "./open.ts";
+import { version } from "./version.ts";
+
+/** A run that has ended. */
+export interface Ended {
+  readonly run: AlignRun;
+  readonly reference: Opened;
+  readonly task: CacheTask;
+  /** Name of the reward. */
+  readonly reward: string;
+  readonly n: number;
+  readonly eosIds: readonly number[];
+  readonly report: EvaluationReport | undefined;
+  /** Prompts of the evaluation. */
+  readonly evalPrompts: number;
+  readonly seconds: Readonly<Record<string, number>>;
+  readonly flags: AlignFlags;
+}
+
+/** Writes weights, config, tokenizer, generation settings and the card into `folder`. */
+export async function saveAligned(folder: string, ended: Ended): Promise<void> {
+  const { run, reference, task, eosIds } = ended;
+  await saveModel(folder, run.policy);
+  await reference.tokenizer.save(folder);
+  const { temperature, maxNewTokens } = task.sampling;
+  const bos = reference.tokenizer.bosId;
+  const generation = {
+    ...(bos !== undefined && { bos_token_id: bos }),
+    ...(eosIds.length > 0 && { eos_token_id: eosIds }),
+    do_sample: true,
+    temperature,
+    top_k: 0,
+    top_p: 1,
+    max_new_tokens: maxNewTokens,
+  };
+  await writeFileAtomic(join(folder, "generation_config.json"), `${JSON.stringify(generation, null, 2)}\n`);
+  await writeFileAtomic(join(folder, "README.md"), await card(ended));
+}
+
+async function card(ended: Ended): Promise<string> {
+  const { reference, reward, flags, n } = ended;
+  return renderModelCard({
+    name: `${reference.name}-${flags.method}`,
+    summary:
+      `${reference.name}, aligned with ${flags.method} (N = ${n}) to score higher on ${reward}. ` +
+      "N says how far: a perfect vBoN policy draws what the best of N samples of the reference would be.",
+    license: "other",
+    language: [],
+    tags: [...new Set(["vbon", "alignment", flags.method])],
+    comparison: await comparison(ended),
+    attributions: [],
+    commands: [{ what: "How it was made:", command: commandLine("align", alignSchema, flags) }],
+    limits: [
+      `It inherits the limits and the licence of ${reference.name}, and the blind spots of the reward.`,
+      "It was trained on prompts like those of its cache; on others it may be no better than the reference.",
+    ],
+  });
+}
+
+async function comparison({
+  run,
+  reference,
+  task,
+  reward,
+  n,
+  report,
+  evalPrompts,
+  seconds,
+  flags,
+}: Ended): Promise<Comparison> {
+  const { temperature, maxNewTokens } = task.sampling;
+  const [cpu] = cpus();
+  return {
+    title: `${reference.name}: ${flags.method}`,
+    task: {
+      policy: reference.name,
+      reward,
+      prompts: evalPrompts,
+      M: Math.min(...task.entries.map((e) => e.rewards.length)),
+      N: n,
+      maxNewTokens,
+      temperature,
+      seed: flags.seed,
+      machine: `${run.policy.parameters.device.name}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}, ${runtime()}`,
+      date: new Date().toISOString().slice(0, 10),
+      version: await version(),
+      durations: seconds,
+      settings: { "training prompts": task.prompts.length, episodes: run.iterations * flags.rollout },
+    },
+    methods: report?.methods ?? [],
+    bonCurve: (report?.bon ?? []).flatMap(point),
+    trainingCurves: {},
+    cdfs: [],
+    samples: [],
+  };
+}
+
+/** Without a win rate, where N = M leaves no opponent, there is no point. */
+function point({ n, reward, winRate, klBound }: EvaluationReport["bon"][number]): BonPoint[] {
+  return winRate === undefined ? [] : [{ n, reward, win: winRate, kl: klBound }];
+}

@@ -1,0 +1,185 @@
+/** `vbon generate`: text from a model. */
+import { z } from "zod";
+import { type Prompt, responseText, streamOf } from "../../align/build-cache.ts";
+import { promptOf, readPrompts } from "../../align/prompts.ts";
+import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer.ts";
+import { ConfigError } from "../../errors.ts";
+import { createEngine, type Engine, type Request, type Sample } from "../../generate/engine.ts";
+import { endIds, openLanguageModel } from "../open.ts";
+import { checkPrompts, roomFor } from "../prompts.ts";
+import { samplingFields } from "../sampling-flags.ts";
+import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
+
+const MAX_NEW_TOKENS = 256;
+
+const schema = z.strictObject({
+  model: z.string().meta({ description: "the model's folder", hint: "DIR" }),
+  prompt: z
+    .string()
+    .optional()
+    .meta({ description: "text to continue; without one, a text from its beginning (BOS)" }),
+  prompts: z
+    .string()
+    .optional()
+    .meta({ description: "many prompts: lines of {prompt}, {text} or {ids}", hint: "FILE.jsonl" }),
+  samples: z
+    .number()
+    .int()
+    .positive()
+    .default(1)
+    .meta({ description: "responses to each prompt; they share its prefill" }),
+  maxNewTokens: z
+    .number()
+    .int()
+    .positive()
+    .optional()
+    .meta({
+      description: `most tokens of a response (default ${MAX_NEW_TOKENS}, or what the context leaves)`,
+    }),
+  greedy: z
+    .boolean()
+    .default(false)
+    .meta({ description: "always the likeliest token; nothing is drawn at random", heading: "Sampling" }),
+  ...samplingFields,
+  seed: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .meta({ description: "same seed, same text, whatever else is in the batch" }),
+  ignoreEos: z.boolean().default(false).meta({ description: "do not stop at an end token" }),
+  batch: z.number().int().positive().default(64).meta({ description: "responses decoded side by side" }),
+});
+
+type Config = z.output<typeof schema>;
+
+/** One response to be drawn, and where it belongs. */
+interface Task extends Request {
+  readonly prompt: Prompt;
+  /** Counted from 1. */
+  readonly numbers: { readonly prompt: number; readonly sample: number };
+}
+
+/** Text on stdout: one response as it is drawn, several one after the other, each with its log-probability under `--json`. */
+export const generate: AnyVerb = defineVerb({
+  name: "generate",
+  summary: "draw text from a model",
+  schema,
+  examples: [
+    {
+      does: "one story, as it is written",
+      line: 'vbon generate --model runs/stories/model --prompt "Once upon a time"',
+    },
+    {
+      does: "four responses to each prompt, as JSON lines",
+      line: "vbon generate --model runs/stories/model --prompts prompts.jsonl --samples 4 --json",
+    },
+  ],
+  async run(config, io) {
+    const device = await io.device();
+    const { model, tokenizer } = await openLanguageModel(device, config.model);
+    const prompts = await promptsOf(config, tokenizer);
+    const who = config.prompts ?? "--prompt";
+    checkPrompts(who, prompts, model.config);
+    const maxNewTokens = roomFor(who, prompts, model.config, config.maxNewTokens, MAX_NEW_TOKENS);
+    const tasks = tasksOf(prompts, config.samples);
+    const rows = Math.min(config.batch, tasks.length);
+    const longest = Math.max(...prompts.map((p) => p.ids.length));
+    const { temperature, topK, topP, greedy } = config;
+    const eosIds = config.ignoreEos ? [] : endIds(model, tokenizer);
+    const engine = await createEngine(model, rows, longest, {
+      maxNewTokens,
+      eosIds,
+      temperature,
+      topK,
+      topP,
+      greedy,
+    });
+    if (tasks.length === 1) await writeOne(tasks[0]!, engine, tokenizer, config, io);
+    else await writeMany(tasks, rows, engine, tokenizer, config, io);
+  },
+});
+
+async function promptsOf({ prompt, prompts }: Config, tokenizer: Tokenizer): Promise<Prompt[]> {
+  if (prompts === undefined) return [promptOf(prompt ?? "", tokenizer)];
+  if (prompt !== undefined)
+    throw new ConfigError("vbon generate: --prompt and --prompts are both given; expected one of them");
+  return readPrompts(prompts, tokenizer);
+}
+
+/** A prompt that is there twice gets other responses the second time. */
+function tasksOf(prompts: readonly Prompt[], samples: number): Task[] {
+  const drawn = new Map<string, number>();
+  return prompts.flatMap((prompt, p) => {
+    const key = prompt.ids.join(",");
+    const first = drawn.get(key) ?? 0;
+    drawn.set(key, first + samples);
+    return Array.from({ length: samples }, (_, m) => ({
+      prompt,
+      ids: prompt.ids,
+      stream: streamOf(prompt.ids, first + m),
+      numbers: { prompt: p + 1, sample: m + 1 },
+    }));
+  });
+}
+
+/** The text alone, piece by piece, so that a pipe gets nothing else. */
+async function writeOne(
+  task: Task,
+  engine: Engine,
+  tokenizer: Tokenizer,
+  { seed }: Config,
+  io: Io,
+): Promise<void> {
+  const text = continuation(task.prompt, tokenizer);
+  let shown = 0;
+  const show = (ids: ArrayLike<number>): void => {
+    for (; shown < ids.length; shown++) io.stream(text.push(ids[shown]!));
+  };
+  const onTokens = (responses: ReadonlyMap<number, Uint32Array>): void => show(responses.get(0) ?? []);
+  const [sample] = await engine.generate([task], { seed, onTokens });
+  show(sample!.ids);
+  io.result(recordOf(task, sample!, tokenizer), text.flush());
+}
+
+/** A stream of text that has read the prompt: joints between tokens come out right. */
+function continuation({ ids }: Prompt, tokenizer: Tokenizer): TextStream {
+  const text = createTextStream(tokenizer);
+  for (const id of ids) text.push(id);
+  return text;
+}
+
+async function writeMany(
+  tasks: readonly Task[],
+  rows: number,
+  engine: Engine,
+  tokenizer: Tokenizer,
+  { seed }: Config,
+  io: Io,
+): Promise<void> {
+  const progress = io.progress({ label: "generate", total: tasks.length, unit: "samples" });
+  for (let i = 0; i < tasks.length && !io.signal.aborted; i += rows) {
+    const some = tasks.slice(i, i + rows);
+    const samples = await engine.generate(some, { seed });
+    progress.update(i + some.length);
+    samples.forEach((sample, s) =>
+      io.result(recordOf(some[s]!, sample, tokenizer), blockOf(some[s]!, sample, tokenizer)),
+    );
+  }
+  progress.stop();
+}
+
+function recordOf(
+  { prompt }: Task,
+  { ids, logprobs, finish }: Sample,
+  tokenizer: Tokenizer,
+): Record<string, unknown> {
+  const logprob = logprobs.reduce((a, b) => a + b, 0);
+  return { prompt: prompt.text, ids, text: responseText(tokenizer, prompt, ids), logprob, finish };
+}
+
+/** A response under a line that says whose it is. */
+function blockOf({ prompt, numbers }: Task, { ids }: Sample, tokenizer: Tokenizer): string {
+  const text = responseText(tokenizer, prompt, ids);
+  return `--- prompt ${numbers.prompt}, sample ${numbers.sample}: ${JSON.stringify(prompt.text)}\n${text}\n`;
+}

@@ -1,0 +1,109 @@
+/** What several commands open: a language model with its tokenizer, and a reward by its SPEC. */
+import { basename, join, resolve } from "node:path";
+import { modelKind } from "../../models/index.ts";
+import { loadModel, loadScalarModel } from "../../models/load.ts";
+import { modelReward, moduleReward, type Reward, vaderReward } from "../align/rewards.ts";
+import { kindOf, readJson, readText } from "../data/files.ts";
+import { isRecord } from "../data/json.ts";
+import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { ConfigError, FormatError } from "../errors.ts";
+import type { Device } from "../gpu/device.ts";
+import type { LanguageModel, ModelConfig } from "../nn/lm.ts";
+import type { ParameterOptions } from "../nn/parameters.ts";
+import { hashText, hexOf } from "../tensor/hash.ts";
+
+/** A model and the tokenizer of its folder. */
+export interface Opened {
+  /** The folder's own name, without the path to it. */
+  readonly name: string;
+  readonly model: LanguageModel;
+  readonly tokenizer: Tokenizer;
+}
+
+/**
+ * Loads the language model of `folder` and its tokenizer.
+ * @param options default: frozen
+ * @throws FormatError when files are missing or corrupt; ConfigError when model and tokenizer do not fit
+ */
+export async function openLanguageModel(
+  device: Device,
+  folder: string,
+  options: ParameterOptions = { trainable: false },
+): Promise<Opened> {
+  await needFolder(folder, "a model folder");
+  const tokenizer = await loadTokenizer(folder);
+  const model = await loadModel(device, folder, options);
+  checkVocabulary(folder, tokenizer, model.config);
+  return { name: nameOf(folder), model, tokenizer };
+}
+
+/** The tokens that end a response: EOS and, where the tokenizer has one, BOS (a new text begins). */
+export function endIds({ config }: LanguageModel, tokenizer: Tokenizer): number[] {
+  const ids = [config.eosId ?? tokenizer.eosId, tokenizer.bosId];
+  return [...new Set(ids.filter((id) => id !== undefined))];
+}
+
+/** What `--reward` takes, for help pages. */
+export const REWARD_HELP: string =
+  "a reward model's folder, lexicon:vader, or a module (./reward.mjs) that exports a function of " +
+  "[{prompt, response, promptIds, responseIds}] giving a number for each";
+
+/**
+ * Opens a reward by its SPEC: a folder, `lexicon:<name>`, or a module's path. Its name holds a hash of weights or
+ * source, so that a cache made with another reward is found out.
+ * @throws ConfigError for a SPEC that is none of these; FormatError when its files are unusable
+ */
+export async function openReward(device: Device, spec: string): Promise<Reward> {
+  if (spec.startsWith("lexicon:")) return lexicon(spec);
+  const kind = await kindOf(spec);
+  if (kind === "folder") return openRewardModel(device, spec);
+  if (kind === "file") {
+    const hash = hexOf(hashText(await readText(spec))).slice(0, 8);
+    const { score } = await moduleReward(spec);
+    return { name: `${nameOf(spec)}@${hash}`, score };
+  }
+  throw new ConfigError(
+    `--reward ${spec}: no such folder or file; expected a reward model's folder, lexicon:vader, or a module's path`,
+  );
+}
+
+async function lexicon(spec: string): Promise<Reward> {
+  if (spec === "lexicon:vader") return vaderReward();
+  throw new ConfigError(`--reward ${spec}: unknown lexicon; the only one is lexicon:vader`);
+}
+
+async function openRewardModel(device: Device, folder: string): Promise<Reward> {
+  const where = join(folder, "config.json");
+  const json = await readJson(where);
+  if (!isRecord(json) || modelKind(json, where) !== "scalar") {
+    throw new FormatError(
+      `--reward ${folder}: expected a reward model (a …ForSequenceClassification), got a language model; ` +
+        "train one with `vbon reward`",
+    );
+  }
+  const tokenizer = await loadTokenizer(folder);
+  const model = await loadScalarModel(device, folder, { trainable: false });
+  checkVocabulary(folder, tokenizer, model.config);
+  const hash = (await model.parameters.hash()).slice(0, 8);
+  return modelReward(`${nameOf(folder)}@${hash}`, model, tokenizer);
+}
+
+/** A model may have more rows than its tokenizer has tokens (padding), never fewer. */
+export function checkVocabulary(folder: string, tokenizer: Tokenizer, { vocabSize }: ModelConfig): void {
+  if (tokenizer.vocabSize <= vocabSize) return;
+  throw new ConfigError(
+    `${folder}: the tokenizer has ${tokenizer.vocabSize} tokens, the model ${vocabSize}; expected a model at least as ` +
+      "large. Do tokenizer.json and model.safetensors belong together?",
+  );
+}
+
+async function needFolder(folder: string, what: string): Promise<void> {
+  const kind = await kindOf(folder);
+  if (kind === "folder") return;
+  const got = kind === "file" ? "a file" : "nothing";
+  throw new FormatError(
+    `${folder}: expected ${what} (config.json, model.safetensors, tokenizer.json), there is ${got}; check the path`,
+  );
+}
+
+const nameOf = (path: string): string => basename(resolve(path));

@@ -1,0 +1,24 @@
+/** The flags of sampling, the same in every command that draws text. */
+import { z } from "zod";
+
+/** Fields of a command's schema. */
+export interface SamplingFields {
+  readonly temperature: z.ZodDefault<z.ZodNumber>;
+  readonly topK: z.ZodDefault<z.ZodNumber>;
+  readonly topP: z.ZodDefault<z.ZodNumber>;
+}
+
+/** `--temperature --top-k --top-p`. */
+export const samplingFields: SamplingFields = {
+  temperature: z.number().positive().default(1).meta({ description: "divides the logits", hint: "T" }),
+  topK: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .meta({ description: "draw among the K likeliest tokens; 0 = all", hint: "K" }),
+  topP: z.number().positive().max(1).default(1).meta({
+    description: "draw among the likeliest tokens that together have probability P; 1 = all",
+    hint: "P",
+  }),
+};

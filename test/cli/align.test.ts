@@ -1,0 +1,336 @@
+/** `vbon align` and `vbon evaluate` on a random model: what a run leaves behind, resuming, refusals. */
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { alignTask, computed } from "../support/align-task.ts";
+import { testDevice } from "../support/device.ts";
+import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { letterReward, tinyLm } from "../support/tiny-lm.ts";
+
+const device = await testDevice();
+const task = await alignTask(device);
+const at = (name: string): string => join(task.folder, name);
+afterAll(async () => {
+  rmSync(task.folder, { recursive: true });
+  await device.close();
+});
+afterEach(() => {
+  delete process.env["NAN_AT"];
+});
+
+type Settings = Parameters<typeof flags>[0];
+const align = (
+  settings: Settings,
+  ...rest: Parameters<typeof vbon> extends [unknown, unknown, ...infer R] ? R : never
+): Promise<Outcome> => vbon(device, ["align", ...flags({ ...task.run, ...settings })], ...rest);
+const evaluate = (settings: Settings): Promise<Outcome> => {
+  const { policy, reward, test } = task;
+  return vbon(device, [
+    "evaluate",
+    ...flags({ policy, reference: policy, reward, cache: test, samples: 2, n: 3, ...settings }),
+  ]);
+};
+const records = (path: string): Record<string, number>[] =>
+  readFileSync(path, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, number>);
+
+describe("a run", () => {
+  it("shows a row an iteration and leaves model, card, metrics, samples and evaluation", async () => {
+    const { code, stdout, stderr } = await align({
+      out: at("run"),
+      evalCache: task.test,
+      evalEvery: 2,
+      samplesEvery: 2,
+      json: true,
+    });
+    expect(code, stderr).toBe(0);
+    expect(stderr).toMatch(/4 iterations of 16 responses; \d+ MiB at most on /);
+    expect(stderr).toMatch(
+      /^step +episodes +reward +rank +KL +k1 +k3 +J +entropy +clipped +tokens\/s +left$/m,
+    );
+    expect(stderr.match(/^ +\d +\d+ +[\d.]+ .*\d:\d\d$/gm)).toHaveLength(4);
+    expect(stderr).toMatch(/step 2, held-out prompts: win/);
+
+    const metrics = records(at("run/metrics.jsonl"));
+    expect(metrics.map((m) => m["step"])).toEqual([0, 1, 2, 2, 3, 4, 4]);
+    for (const name of [
+      "reward",
+      "rank",
+      "kl",
+      "klK1",
+      "klK3",
+      "J",
+      "entropy",
+      "clipFrac",
+      "lr",
+      "tokensPerSecond",
+    ]) {
+      expect(metrics[1]![name], name).toEqual(expect.any(Number));
+    }
+    expect(metrics[1]).toMatchObject({ kl: 0, klK1: 0, klK3: 0, episodes: 16 });
+    expect(metrics[5]!["kl"]).toBeGreaterThan(0);
+    expect(records(at("run/samples.jsonl"))[0]).toMatchObject({
+      step: 2,
+      prompt: expect.any(String),
+      text: expect.any(String),
+      score: expect.any(Number),
+      rank: expect.any(Number),
+    });
+    expect(readFileSync(at("run/model/README.md"), "utf8")).toMatch(
+      /^# model-vbon$[^]*\| vbon \|[^]*vbon align --policy/m,
+    );
+    expect(JSON.parse(readFileSync(at("run/model/generation_config.json"), "utf8"))).toMatchObject({
+      do_sample: true,
+      temperature: 1,
+      max_new_tokens: 6,
+    });
+    expect(JSON.parse(stdout)).toMatchObject(
+      JSON.parse(readFileSync(at("run/evaluation.json"), "utf8")) as object,
+    );
+  });
+
+  it("measures itself as `vbon evaluate` does", async () => {
+    const { code, stdout, stderr } = await evaluate({
+      policy: at("run/model"),
+      json: true,
+      out: at("again.json"),
+    });
+    expect(code, stderr).toBe(0);
+    const itself = readFileSync(at("run/evaluation.json"), "utf8");
+    expect(readFileSync(at("again.json"), "utf8")).toBe(itself);
+    expect(JSON.parse(stdout)).toEqual(JSON.parse(itself));
+  });
+
+  it("improves the reward and leaves the reference alone", async () => {
+    const before = readFileSync(join(task.policy, "model.safetensors"));
+    await align({
+      out: at("longer"),
+      evalCache: task.test,
+      episodes: 320,
+      rollout: 32,
+      evalSamples: 16,
+      n: 8,
+    });
+    const { policy, reference } = JSON.parse(readFileSync(at("longer/evaluation.json"), "utf8")) as Record<
+      string,
+      Record<string, never>
+    >;
+    expect(policy!["reward"]).toBeGreaterThan(1.5 * reference!["reward"]!);
+    expect(policy!["J"]).toBeGreaterThan(reference!["J"]!);
+    expect(readFileSync(join(task.policy, "model.safetensors")).equals(before)).toBe(true);
+  });
+
+  for (const settings of [
+    { method: "ppo", n: undefined, beta: 0.1 },
+    { method: "vbon-lle", value: "shared" },
+    { method: "vbon-l", estimator: "pooled", n: 2.5 },
+    { ties: "total-order", missingEos: "bottom", smoothing: "mid", compat: "vbon-release" },
+  ]) {
+    it(`works with ${JSON.stringify(settings)}`, async () => {
+      const out = at(`with-${Object.values(settings).join("-")}`);
+      const { code, stderr } = await align({ out, episodes: 32, evalCache: task.test, ...settings });
+      expect(code, stderr).toBe(0);
+      expect(existsSync(join(out, "model/model.safetensors"))).toBe(true);
+    });
+  }
+});
+
+describe("resuming", () => {
+  const settings = { out: at("straight"), samplesEvery: 1, averageLast: 0.6, saveEvery: 3 };
+
+  it("continues bit for bit after Ctrl-C", async () => {
+    expect((await align(settings)).code).toBe(0);
+    const stopped = await align({ ...settings, out: at("stopped") }, (text, stop) => {
+      if (/^ +2 /m.test(text)) stop();
+    });
+    expect(stopped.code).toBe(130);
+    expect(stopped.stderr).toContain(
+      `stopped after iteration 2 of 4; continue with: vbon align --resume --out ${at("stopped")}`,
+    );
+    expect(existsSync(at("stopped/model"))).toBe(false);
+    const resumed = await vbon(device, ["align", "--resume", "--out", at("stopped")]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(computed(at("stopped"))).toEqual(computed(at("straight")));
+  });
+
+  it("continues after the value function's pre-training", async () => {
+    const stopped = await align({ ...settings, out: at("early") }, (text, stop) => {
+      if (text.includes("episodes")) stop();
+    });
+    expect(stopped.stderr).toContain("stopped after iteration 0 of 4");
+    const resumed = await vbon(device, ["align", "--resume", "--out", at("early")]);
+    expect(resumed.stderr).not.toContain("steps");
+    expect(computed(at("early"))).toEqual(computed(at("straight")));
+  });
+
+  it("saves what it has when the reward fails, and continues", async () => {
+    process.env["NAN_AT"] = "4";
+    const reward = letterReward(task.folder, "nan-letter.mjs");
+    const source = readFileSync(task.train, "utf8");
+    const cache = at("nan-train.jsonl");
+    writeFileSync(cache, source.replace("letter.mjs@", "nan-letter.mjs@"));
+    const failed = await align({ ...settings, out: at("nan"), reward, cache });
+    expect(failed.code).toBe(2);
+    expect(failed.stderr).toMatch(
+      /saved after iteration 3; once the reward is mended, --resume continues[^]*is NaN; expected a finite number/,
+    );
+    delete process.env["NAN_AT"];
+    const resumed = await vbon(device, ["align", "--resume", "--out", at("nan")]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(computed(at("nan"))).toEqual(computed(at("straight")));
+  });
+
+  it("refuses another run, other settings, another cache", async () => {
+    expect((await align(settings)).stderr).toMatch(
+      /straight: holds a run already; continue it with --resume/,
+    );
+    expect((await vbon(device, ["align", "--resume", "--out", at("straight"), "--lr", "1"])).stderr).toMatch(
+      /has lr 0\.005, the command line says 1/,
+    );
+    const source = readFileSync(task.train, "utf8");
+    writeFileSync(task.train, source.slice(0, source.lastIndexOf("\n", source.length - 2) + 1));
+    const { code, stderr } = await vbon(device, ["align", "--resume", "--out", at("straight")]);
+    writeFileSync(task.train, source);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/the data have changed since this run began/);
+  });
+});
+
+describe("evaluate", () => {
+  it("finds the reference equal to itself", async () => {
+    const { stdout } = await evaluate({ samples: 32, json: true });
+    const { policy, reference, bestOfN } = JSON.parse(stdout) as {
+      policy: Record<string, number> & { win: { low: number; high: number } };
+      reference: Record<string, number>;
+      bestOfN: { n: number }[];
+    };
+    expect(policy).toMatchObject({
+      kl: 0,
+      klK1: 0,
+      klK3: 0,
+      klSe: 0,
+      klK1Se: 0,
+      klK3Se: 0,
+      prompts: 4,
+      samplesPerPrompt: 32,
+    });
+    expect(policy.win.low).toBeLessThan(0.55);
+    expect(policy.win.high).toBeGreaterThan(0.45);
+    expect(Math.abs(policy["reward"]! - reference["reward"]!)).toBeLessThan(0.05);
+    expect(reference).toMatchObject({ win: 0.5, kl: 0 });
+    expect(bestOfN.map((p) => p.n)).toEqual([1, 2, 4, 8]);
+  });
+
+  it("prints reference, policy and Best-of-N", async () => {
+    const { stdout } = await evaluate({});
+    for (const row of [
+      "win rate",
+      "KL, nats",
+      "KL by k1",
+      "KL by k3",
+      "J at N = 3, nats",
+      "ends with EOS",
+      "distinct-2",
+    ]) {
+      expect(stdout).toMatch(new RegExp(`^${row} `, "m"));
+    }
+    expect(stdout).toMatch(/^ +8 +– +[\d.]+ +1\.204$/m);
+  });
+});
+
+describe("wrong input", () => {
+  const other = at("other");
+  const header = (change: object): string => {
+    const [first = "", ...rest] = readFileSync(task.train, "utf8").split("\n");
+    const path = at(`changed-${Object.keys(change).join("-")}.jsonl`);
+    writeFileSync(
+      path,
+      [JSON.stringify({ ...(JSON.parse(first) as object), ...change }), ...rest].join("\n"),
+    );
+    return path;
+  };
+  const released = (): string => {
+    const path = at("released.jsonl");
+    const rows = records(task.train).slice(1) as unknown as { prompt: string; rewards: number[] }[];
+    writeFileSync(
+      path,
+      rows.map(({ prompt, rewards }) => `${JSON.stringify({ prompt, rewards })}\n`).join(""),
+    );
+    return path;
+  };
+  const cases: [string, () => Settings | Promise<Settings>, RegExp][] = [
+    ["no n", () => ({ n: undefined }), /expected n or beta, got neither/],
+    ["n infinite", () => ({ n: undefined, beta: 0 }), /--beta 0 means n = infinity/],
+    ["missing cache", () => ({ cache: at("none.jsonl") }), /none\.jsonl: no such file/],
+    ["malformed cache line", () => ({ cache: torn() }), /torn\.jsonl:3: malformed JSON/],
+    [
+      "cache of another reward",
+      () => ({ reward: "lexicon:vader" }),
+      /made with other settings[^]*reward: cache "letter\.mjs@\w+", here "lexicon:vader"/,
+    ],
+    ["cache of another temperature", () => ({ temperature: 0.7 }), /temperature: cache 1, here 0\.7/],
+    [
+      "cache of another model",
+      () => tinyLm(device, other, 2).then(() => ({ policy: other })),
+      /modelHash: cache "\w+", here "\w+"/,
+    ],
+    [
+      "truncated sampling",
+      () => ({ cache: header({ topP: 0.9 }) }),
+      /sampled with top-k 0 and top-p 0\.9; .* build the cache with --top-k 0 --top-p 1/,
+    ],
+    [
+      "test cache of other lengths",
+      () => ({ evalCache: header({ maxNewTokens: 7 }) }),
+      /maxNewTokens: cache 7, here 6/,
+    ],
+    [
+      "cache without a header",
+      () => ({ cache: released() }),
+      /has no header .* give --temperature and --max-new-tokens/,
+    ],
+  ];
+
+  for (const [what, settings, message] of cases) {
+    it(`is one message and exit code 2: ${what}`, async () => {
+      const { code, stdout, stderr } = await align({ out: at("wrong"), ...(await settings()) });
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      expect(stderr).toMatch(message);
+      expect(stderr).not.toContain("    at ");
+    });
+  }
+
+  it("is not a cache in the released code's format, once its sampling is given", async () => {
+    const { code, stderr } = await align({
+      out: at("from-released"),
+      cache: released(),
+      temperature: 1,
+      maxNewTokens: 6,
+      episodes: 16,
+    });
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain("keeps no responses, so that the value function is not pre-trained");
+  });
+
+  it("warns where N exceeds M, and where prompts to test on are trained on", async () => {
+    const { stderr } = await align({ out: at("warned"), n: 50, evalCache: task.train, episodes: 16 });
+    expect(stderr).toMatch(/warning: n = 50 exceeds the 8 cached samples/);
+    expect(stderr).toMatch(/warning: 6 of the 6 prompts of .* are also trained on/);
+  });
+
+  it("is a policy of another vocabulary", async () => {
+    const { code, stderr } = await evaluate({
+      policy: new URL("../fixtures/models/llama-tiny-gqa", import.meta.url).pathname,
+    });
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/tokenizer\.json .*got none|vocabulary of/);
+  });
+
+  function torn(): string {
+    const lines = readFileSync(task.train, "utf8").split("\n");
+    writeFileSync(at("torn.jsonl"), [lines[0], lines[1], lines[2]!.slice(0, 40), ""].join("\n"));
+    return at("torn.jsonl");
+  }
+});

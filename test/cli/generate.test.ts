@@ -1,0 +1,194 @@
+/** `vbon generate`: exact text on stdout, one line a sample under --json, one message for every wrong input. */
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { testDevice } from "../support/device.ts";
+import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { promptFile, tinyLm } from "../support/tiny-lm.ts";
+
+const device = await testDevice();
+const folder = mkdtempSync(join(tmpdir(), "vbon-generate-"));
+const model = join(folder, "model");
+await tinyLm(device, model);
+afterAll(async () => {
+  rmSync(folder, { recursive: true });
+  await device.close();
+});
+
+interface Line {
+  readonly prompt: string;
+  readonly ids: number[];
+  readonly text: string;
+  readonly logprob: number;
+  readonly finish: string;
+}
+
+type Settings = Parameters<typeof flags>[0];
+const run = (settings: Settings): Promise<Outcome> =>
+  vbon(device, ["generate", ...flags({ model, ...settings })]);
+const lines = async (settings: Settings): Promise<Line[]> => {
+  const { code, stdout } = await run({ json: true, ...settings });
+  expect(code).toBe(0);
+  return stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Line);
+};
+
+const stories = new URL("../../../shared/data/stories260K", import.meta.url).pathname;
+if (!existsSync(stories))
+  console.log("generate: the real model is not tested, ../shared/data/stories260K is not here");
+
+describe.skipIf(!existsSync(stories))("the real model", () => {
+  const expected = (): string =>
+    (JSON.parse(readFileSync(join(stories, "expected_greedy.json"), "utf8")) as { text: string }).text;
+
+  it("writes its published continuation byte for byte, and one newline", async () => {
+    const { code, stdout } = await run({ model: stories, greedy: true, maxNewTokens: 200 });
+    expect(code).toBe(0);
+    expect(stdout).toBe(`${expected()}\n`);
+  });
+
+  it("continues a prompt where its text goes on", async () => {
+    const prompt = "Once upon a time";
+    const { stdout } = await run({ model: stories, greedy: true, maxNewTokens: 150, prompt });
+    expect(expected().startsWith(prompt + stdout.trimEnd())).toBe(true);
+    expect(stdout.length).toBeGreaterThan(300);
+  });
+});
+
+describe("samples", () => {
+  it("are the same alone, in any batch, and streamed", async () => {
+    const prompts = promptFile(folder, 5);
+    const settings = { prompts, samples: 4, maxNewTokens: 12, seed: 3 };
+    const together = await lines(settings);
+    expect(together.length).toBe(20);
+    expect(await lines({ ...settings, batch: 3 })).toEqual(together);
+    const { prompt, text } = together[0]!;
+    const alone = await run({ prompt, maxNewTokens: 12, seed: 3 });
+    expect(alone.stdout).toBe(`${text}\n`);
+  });
+
+  it("say prompt, ids, text, log-probability and how they end", async () => {
+    const [line] = await lines({ prompt: "the cat", maxNewTokens: 8 });
+    expect(Object.keys(line!)).toEqual(["prompt", "ids", "text", "logprob", "finish"]);
+    expect(line).toMatchObject({ prompt: "the cat" });
+    expect(line!.finish).toBe(line!.ids.length < 8 ? "eos" : "length");
+    expect(line!.logprob).toBeLessThan(0);
+    expect(line!.logprob).toBeGreaterThan(-8 * 20);
+  });
+
+  it("differ for a prompt that is there twice", async () => {
+    const prompts = join(folder, "twice.jsonl");
+    writeFileSync(prompts, '{"prompt":"the cat"}\n{"text":"the cat"}\n');
+    const [first, second] = await lines({ prompts, maxNewTokens: 12 });
+    expect(second!.ids).not.toEqual(first!.ids);
+    const [one, two] = await lines({ prompt: "the cat", samples: 2, maxNewTokens: 12 });
+    expect([one, two]).toEqual([first, second]);
+  });
+
+  it("stop at an end token, and do not with --ignore-eos", async () => {
+    const settings = { prompt: "the", samples: 256, batch: 256, maxNewTokens: 16, temperature: 3 };
+    const ended = (await lines(settings)).filter((l) => l.finish === "eos");
+    expect(ended.length).toBeGreaterThan(0);
+    expect(ended.every((l) => l.ids.length <= 16)).toBe(true);
+    const going = await lines({ ...settings, ignoreEos: true });
+    expect(going.every((l) => l.finish === "length" && l.ids.length === 16)).toBe(true);
+  });
+
+  it("are named where there are several", async () => {
+    const { stdout } = await run({ prompt: "the", samples: 2, maxNewTokens: 4 });
+    expect(stdout).toMatch(/^--- prompt 1, sample 1: "the"\n[^]*\n--- prompt 1, sample 2: "the"\n/);
+  });
+
+  it("fill the context where nothing else is asked for", async () => {
+    const [line] = await lines({ prompt: "the", ignoreEos: true });
+    const long = await run({ prompt: "the", maxNewTokens: 64 });
+    expect(long).toMatchObject({ code: 2 });
+    expect(long.stderr).toContain(`at most ${line!.ids.length}`);
+  });
+});
+
+describe("wrong input", () => {
+  const cases: [string, Settings | (() => Settings), RegExp][] = [
+    ["unknown flag", { maxNewToken: 3 }, /unknown flag --max-new-token; did you mean --max-new-tokens\?/],
+    [
+      "missing folder",
+      { model: join(folder, "nowhere") },
+      /nowhere: expected a model folder .* there is nothing/,
+    ],
+    ["no number", { temperature: "warm" }, /--temperature: expected a number, got "warm"/],
+    ["out of range", { topP: 1.5 }, /--top-p: .*1.*got 1\.5/],
+    ["two sources of prompts", { prompt: "a", prompts: "b.jsonl" }, /--prompt and --prompts are both given/],
+    ["missing file", { prompts: join(folder, "none.jsonl") }, /none\.jsonl: no such file/],
+    [
+      "malformed line",
+      () => ({ prompts: file("bad.jsonl", '{"prompt":"a"}\n{"prompt":\n') }),
+      /bad\.jsonl:2: malformed JSON/,
+    ],
+    [
+      "line of another kind",
+      () => ({ prompts: file("kind.jsonl", '{"prompt":"a"}\n{"query":"b"}\n') }),
+      /kind\.jsonl:2: expected/,
+    ],
+    [
+      "no prompts",
+      () => ({ prompts: file("empty.jsonl", "") }),
+      /empty\.jsonl: expected at least one prompt/,
+    ],
+    [
+      "id outside the vocabulary",
+      () => ({ prompts: file("ids.jsonl", '{"ids":[1,99999]}\n') }),
+      /prompt 1 holds the id 99999; expected ids from 0 to/,
+    ],
+    [
+      "prompt longer than the context",
+      { prompt: "cat ".repeat(80) },
+      /prompt 1 has \d+ tokens; the model's context holds 64; shorten/,
+    ],
+    [
+      "truncated weights",
+      () => ({ model: broken("cut", (m) => truncateSync(join(m, "model.safetensors"), 5000)) }),
+      /model\.safetensors: .*(truncated|ends|5000)/,
+    ],
+    [
+      "tokenizer of another size",
+      () => ({ model: broken("small", shrink) }),
+      /the tokenizer has \d+ tokens, the model \d+; expected a model at least as large/,
+    ],
+  ];
+
+  for (const [what, settings, message] of cases) {
+    it(`is one message and exit code 2: ${what}`, async () => {
+      const { code, stdout, stderr } = await run(typeof settings === "function" ? settings() : settings);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      expect(stderr).toMatch(message);
+      expect(stderr).not.toContain("    at ");
+    });
+  }
+
+  function file(name: string, text: string): string {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  }
+
+  function broken(name: string, harm: (copy: string) => void): string {
+    const copy = join(folder, name);
+    cpSync(model, copy, { recursive: true });
+    harm(copy);
+    return copy;
+  }
+
+  /** A tokenizer with more tokens than the model has rows. */
+  function shrink(copy: string): void {
+    const path = join(copy, "tokenizer.json");
+    const json = JSON.parse(readFileSync(path, "utf8")) as {
+      model: { vocab: Record<string, number> };
+      added_tokens: unknown[];
+    };
+    const size = Object.keys(json.model.vocab).length;
+    for (let i = 0; i < 50; i++) json.model.vocab[`extra${i}`] = size + i;
+    writeFileSync(path, JSON.stringify(json));
+  }
+});
