@@ -12,7 +12,10 @@ export function tiltKl(rewards: readonly number[], beta: number): number {
   const best = Math.max(...rewards);
   const weights = rewards.map((r) => Math.exp((r - best) / beta));
   const total = weights.reduce((a, b) => a + b, 0);
-  return weights.reduce((kl, w) => (w === 0 ? kl : kl + (w / total) * Math.log((rewards.length * w) / total)), 0);
+  return weights.reduce(
+    (kl, w) => (w === 0 ? kl : kl + (w / total) * Math.log((rewards.length * w) / total)),
+    0,
+  );
 }
 
 /**
@@ -29,7 +32,8 @@ export function matchedBeta(prompts: readonly (readonly number[])[], kl: number)
       "matchedBeta: the rewards of each prompt's samples are all equal; expected a reward that tells responses apart",
     );
   }
-  const mean = (beta: number): number => prompts.reduce((sum, rewards) => sum + tiltKl(rewards, beta), 0) / prompts.length;
+  const mean = (beta: number): number =>
+    prompts.reduce((sum, rewards) => sum + tiltKl(rewards, beta), 0) / prompts.length;
   let [low, high] = [Math.log(spread) - 12, Math.log(spread) + 12];
   for (let i = 0; i < 60; i++) {
     const middle = (low + high) / 2;

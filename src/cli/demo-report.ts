@@ -1,0 +1,195 @@
+/** The demo's results as records for the page and as text for the terminal. */
+import { cacheEntry, type CacheEntry } from "../align/cache.ts";
+import { createCdf } from "../align/cdf.ts";
+import type { AlignMetrics } from "../align/loop.ts";
+import { bonCurve, bonKlBound, expectedBest, expectedBonWin } from "../evaluate/bon-curve.ts";
+import { distinctN } from "../evaluate/text-metrics.ts";
+import { bootstrapMean } from "../evaluate/win-rate.ts";
+import { runtime } from "../host.ts";
+import { formatTable } from "../report/console-table.ts";
+import { duration, percent } from "../report/format.ts";
+import type {
+  BonPoint,
+  Comparison,
+  MethodResult,
+  PromptSamples,
+  SampleRow,
+  TrainingPoint,
+} from "../report/types.ts";
+import { createRandom } from "../tensor/random.ts";
+import type { Aligned, Judged } from "./demo-align.ts";
+import type { Caches } from "./demo-caches.ts";
+import type { Stage } from "./demo-stages.ts";
+import { version } from "./version.ts";
+
+/** Everything that was measured. */
+export interface DemoResults {
+  readonly title: string;
+  readonly caches: Caches;
+  readonly reference: Judged;
+  readonly ppo: Aligned;
+  readonly vbon: Aligned;
+  /** PPO's KL coefficient. */
+  readonly beta: number;
+  /** Adapter, as the device calls it. */
+  readonly adapter: string;
+}
+
+/** N of the Best-of-N curve, as far as the test cache reaches. */
+const NS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
+
+/** The records of the report page. */
+export async function comparisonOf(results: DemoResults, stage: Stage): Promise<Comparison> {
+  const { reference, ppo, vbon, beta, adapter, caches } = results;
+  const { plan, prompts, opened, reward, seed, generate, clock } = stage;
+  const entries = prompts.test.map((p) => cacheEntry(caches.test, p));
+  const { n } = stage.vbon;
+  const { episodes, rolloutSize, minibatch, lr, valueLr } = plan.ppo;
+  return {
+    title: results.title,
+    task: {
+      policy: opened.name,
+      reward: shortName(reward.name),
+      prompts: prompts.test.length,
+      M: plan.samples.test,
+      N: n,
+      maxNewTokens: generate.maxNewTokens,
+      temperature: generate.temperature,
+      seed,
+      machine: `${adapter}, ${runtime()}`,
+      date: new Date().toISOString(),
+      version: await version(),
+      durations: clock.seconds,
+      settings: {
+        "train prompts": prompts.train.length,
+        "train samples per prompt": plan.samples.train,
+        "episodes of each method": episodes,
+        "rollout, minibatch": `${rolloutSize}, ${minibatch}`,
+        "learning rates, policy and value": `${lr}, ${valueLr}`,
+        "samples per test prompt": plan.samplesPerPrompt,
+      },
+    },
+    methods: [
+      methodOf("reference", reference),
+      bestOf(entries, Math.round(n), seed),
+      methodOf("ppo", ppo, `beta = ${beta.toPrecision(2)}`),
+      methodOf("vbon", vbon, `N = ${n}`),
+    ],
+    bonCurve: curveOf(entries),
+    trainingCurves: { ppo: ppo.metrics.map(pointOf), vbon: vbon.metrics.map(pointOf) },
+    cdfs: entries.map(({ prompt, rewards }) => ({ prompt, rewards })),
+    samples: samplesOf(results, entries, Math.round(n)),
+  };
+}
+
+/** A reward's name without the hash of its weights. */
+export const shortName = (name: string): string => name.split("@")[0]!;
+
+function methodOf(name: string, { evaluation }: Judged, setting?: string): MethodResult {
+  const { reward, rewardSe, win, kl, klK1, klK3, J, length, eosRate, distinct2 } = evaluation;
+  const measured = {
+    reward,
+    rewardSe,
+    win: win.mean,
+    winInterval: [win.low, win.high] as const,
+    kl,
+    klK1,
+    klK3,
+    J,
+  };
+  return { name, ...(setting !== undefined && { setting }), ...measured, length, eosRate, distinct2 };
+}
+
+/**
+ * Best-of-n from the cached samples: reward and win rate by the unbiased order statistics, KL by its bound, and what its
+ * responses look like from the best of each n consecutive samples.
+ */
+function bestOf(entries: readonly CacheEntry[], n: number, seed: number): MethodResult {
+  const rewards = entries.map((e) => expectedBest(e.rewards, n));
+  const win = bootstrapMean(
+    entries.map((e) => expectedBonWin(e.rewards, n)),
+    createRandom(seed, "bootstrap"),
+  );
+  const winners = entries.flatMap((e) => {
+    const groups = Math.floor(e.rewards.length / n);
+    return Array.from({ length: groups }, (_, g) => ({ e, best: bestIndex(e.rewards, g * n, n) }));
+  });
+  const ids = winners.map(({ e, best }) => e.responseIds?.[best] ?? []);
+  return {
+    name: `best-of-${n}`,
+    reward: mean(rewards),
+    rewardSe: standardError(rewards),
+    win: win.mean,
+    winInterval: [win.low, win.high],
+    kl: bonKlBound(n),
+    length: mean(ids.map((row) => row.length)),
+    eosRate: mean(winners.map(({ e, best }) => Number(e.finished?.[best] ?? false))),
+    distinct2: distinctN(ids, 2),
+  };
+}
+
+function bestIndex(rewards: readonly number[], first: number, n: number): number {
+  const some = rewards.slice(first, first + n);
+  return first + some.indexOf(Math.max(...some));
+}
+
+function curveOf(entries: readonly CacheEntry[]): BonPoint[] {
+  const fewest = Math.min(...entries.map((e) => e.rewards.length));
+  const points = bonCurve(
+    entries.map((e) => e.rewards),
+    NS.filter((n) => n < fewest),
+  );
+  return points.map(({ n, reward, winRate, klBound }) => ({ n, reward, win: winRate ?? NaN, kl: klBound }));
+}
+
+function pointOf({ episodes, reward, rank, kl, entropy, clipFrac }: AlignMetrics): TrainingPoint {
+  return { episodes, reward, rank, kl, entropy, clipFraction: clipFrac };
+}
+
+/** The first response of each policy to a prompt, and the best of the first n cached ones. */
+function samplesOf(
+  { reference, ppo, vbon }: DemoResults,
+  entries: readonly CacheEntry[],
+  n: number,
+): PromptSamples[] {
+  const row = (method: string, { first }: Judged, p: number): SampleRow => {
+    const { text, score, rank } = first[p]!;
+    return { method, text, score, rank };
+  };
+  return entries.map((entry, p) => ({
+    prompt: entry.prompt,
+    rows: [row("reference", reference, p), bestSample(entry, n), row("ppo", ppo, p), row("vbon", vbon, p)],
+  }));
+}
+
+function bestSample(entry: CacheEntry, n: number): SampleRow {
+  const best = bestIndex(entry.rewards, 0, n);
+  const score = entry.rewards[best]!;
+  return {
+    method: `best-of-${n}`,
+    text: entry.responses?.[best] ?? "",
+    score,
+    rank: createCdf(entry.rewards).rank(score),
+  };
+}
+
+/** Where time went, the longest first. */
+export function timeTable(seconds: Readonly<Record<string, number>>): string {
+  const total = Object.values(seconds).reduce((a, b) => a + b, 0);
+  const rows = Object.entries(seconds).toSorted(([, a], [, b]) => b - a);
+  return formatTable(
+    [...rows, ["all", total] as const],
+    [
+      { title: "where time went", value: ([what]) => what },
+      { title: "time", value: ([, s]) => duration(s), align: "right" },
+      { title: "share", value: ([, s]) => percent(s / total, 0), align: "right" },
+    ],
+  );
+}
+
+const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
+
+function standardError(xs: readonly number[]): number {
+  const m = mean(xs);
+  return Math.sqrt(xs.reduce((sum, x) => sum + (x - m) ** 2, 0) / Math.max(1, xs.length - 1) / xs.length);
+}
