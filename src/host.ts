@@ -9,9 +9,9 @@ const node = (globalThis as { process?: NodeJS.Process }).process?.getBuiltinMod
   ? (globalThis as unknown as { process: NodeJS.Process }).process
   : undefined;
 
-/** True where the runtime brings WebGPU itself (browsers, Deno). */
+/** True where {@link gpu} is the runtime's own (browsers, Deno), not Dawn from npm. */
 export function hasBuiltinGpu(): boolean {
-  return builtinGpu() !== undefined;
+  return builtinGpu() !== undefined && !env("VBON_BACKEND");
 }
 
 function builtinGpu(): GPU | undefined {
@@ -36,7 +36,7 @@ const held: GPU[] = [];
 export function gpu(toggles: readonly string[] = []): Promise<GPU> {
   const builtin = builtinGpu();
   const backend = env("VBON_BACKEND");
-  if (builtin && !backend) return Promise.resolve(builtin);
+  if (builtin && hasBuiltinGpu()) return Promise.resolve(builtin);
   const options = backend ? [...toggles, `backend=${backend}`] : [...toggles];
   const key = options.join(" ");
   const known = opened.get(key) ?? openDawn(options, backend);

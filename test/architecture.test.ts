@@ -41,6 +41,20 @@ const HOUSE: readonly Area[] = [
 /** Folders whose files may own a shader: shaders/<stem>.wgsl belongs to <folder>/<stem>.ts. */
 const SHADER_OWNERS = ["src/gpu", "src/tensor", "src/ops", "src/optim", "src/generate"];
 
+/** What must work without a file system: a browser loads it (scripts/smoke.mjs). */
+const CORE = [
+  "src/host.ts",
+  "src/gpu",
+  "src/tensor",
+  "src/ops",
+  "src/nn",
+  "src/optim",
+  "src/generate",
+  "src/data/batch.ts",
+  "src/align/objectives",
+  "models/model.ts",
+];
+
 const MAX_LINES = 400;
 
 /** The files that each file imports, by their paths from the root. */
@@ -58,10 +72,12 @@ function read(file: string): string {
   return readFileSync(join(ROOT, file), "utf8");
 }
 
+/** A source text without its comments. */
+const codeOf = (source: string): string => source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+
 /** Relative imports and re-exports of a source text, type-only and dynamic ones included. */
 function importsIn(file: string, source: string): string[] {
-  const code = source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
-  const found = code.matchAll(/\b(?:from|import)\s*\(?\s*["'](\.[^"']+)["']/g);
+  const found = codeOf(source).matchAll(/\b(?:from|import)\s*\(?\s*["'](\.[^"']+)["']/g);
   return [...found].map((match) => join(dirname(file), match[1] ?? ""));
 }
 
@@ -101,6 +117,18 @@ function cycles(imports: Imports): string[] {
   };
   for (const file of imports.keys()) visit(file, []);
   return found;
+}
+
+/** The files that `from` import, directly or not, and themselves. */
+function reach(from: readonly string[], imports: Imports): Set<string> {
+  const reached = new Set<string>();
+  const queue = [...from];
+  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+    if (reached.has(file)) continue;
+    reached.add(file);
+    queue.push(...(imports.get(file) ?? []));
+  }
+  return reached;
 }
 
 /** Kernels and shaders that do not find each other. `loads`: the kernels that each source file loads. */
@@ -159,6 +187,15 @@ describe("the house", () => {
     const asks =
       /typeof (?:process|Deno|Bun|window|navigator)\b|\bnavigator\.gpu\b|(?:from|import\() *"webgpu"/;
     expect(sources.filter((file) => file !== "src/host.ts" && asks.test(texts.get(file) ?? ""))).toEqual([]);
+  });
+
+  it("runs in a browser: what trains and generates reaches no module of Node's", () => {
+    const core = sources.filter((f) => CORE.some((path) => f === path || f.startsWith(`${path}/`)));
+    expect(core.length).toBeGreaterThan(50);
+    const reached = reach(core, imports);
+    expect([...reached].filter((file) => /["']node:/.test(codeOf(texts.get(file) ?? "")))).toEqual([
+      "src/host.ts", // asks for them at run time, where there are any
+    ]);
   });
 
   it(`keeps files under ${MAX_LINES} lines`, () => {

@@ -1,6 +1,6 @@
 /** The GPU: one adapter, one device, its limits and features, and one place where its errors surface. */
 import { DeviceError, KernelError, messageOf } from "../errors.ts";
-import { gpu as openGpu, hasBuiltinGpu, memoryBytes, sleepSlice, yieldToEvents } from "../host.ts";
+import { gpu as openGpu, hasBuiltinGpu, memoryBytes, runtime, sleepSlice, yieldToEvents } from "../host.ts";
 import { debugs } from "./debug-level.ts";
 import type { Specialisation } from "./kernel.ts";
 import { type BufferKind, formatBytes, Memory, REMEDY, STORAGE_USAGE } from "./memory.ts";
@@ -41,6 +41,8 @@ export class Device {
   readonly limits: GPUSupportedLimits;
   /** A software adapter runs shaders on the CPU and wants other kernels than a GPU. */
   readonly software: boolean;
+  /** Waiting for a promise of the GPU takes a core, which the shaders need: {@link Device.drain} before a map. */
+  readonly spins: boolean;
   /** Lanes of a subgroup, where that is one fixed number; else 0 and no subgroup kernel is used. */
   readonly subgroupSize: number;
   readonly counters: Counters = {
@@ -69,6 +71,7 @@ export class Device {
     this.info = adapter.info;
     this.limits = device.limits;
     this.software = options.pretend?.software ?? software;
+    this.spins = software && !hasBuiltinGpu();
     this.subgroupSize = options.pretend?.subgroupSize ?? fixedSubgroup(device, adapter.info);
     this.memory = new Memory(options.memoryLimit ?? (software ? memoryBytes() : Infinity));
     device.addEventListener("uncapturederror", (event) => {
@@ -175,8 +178,8 @@ export class Device {
   }
 
   /**
-   * Waits until the queue is empty. On a software adapter it sleeps in slices: a pending promise would keep
-   * the main thread spinning on a core that the shaders need.
+   * Waits until the queue is empty. Where Dawn runs a software adapter in this process it sleeps in slices: a
+   * pending promise would keep the main thread spinning on a core that the shaders need.
    */
   async drain(): Promise<void> {
     const done = this.gpu.queue.onSubmittedWorkDone();
@@ -185,7 +188,7 @@ export class Device {
       () => (idle = true),
       () => (idle = true), // a lost device: the next check says so
     );
-    if (!this.software) return void (await settled);
+    if (!this.spins) return void (await settled);
     for (let slice = 0.05; !idle; slice = Math.min(1, slice * 1.5)) {
       sleepSlice(slice);
       await yieldToEvents();
@@ -208,7 +211,10 @@ export class Device {
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const power = { powerPreference: options.powerPreference ?? "high-performance" } as const;
   let adapter = await (await openGpu()).requestAdapter(power);
-  if (!adapter) throw new DeviceError(NO_ADAPTER);
+  if (!adapter)
+    throw new DeviceError(
+      `device: no WebGPU adapter was found. ${runtime() === "browser" ? IN_BROWSER : ON_SYSTEM}`,
+    );
   const software = adapter.info.isFallbackAdapter === true;
   if (software && !options.validation && !hasBuiltinGpu()) {
     // Mesa checks every access anyway; Dawn's own clamps cost a tenth to a third there (kernels.md 2.0).
@@ -231,9 +237,13 @@ function fixedSubgroup(
   return device.features.has("subgroups") && min === max && [4, 8, 16, 32, 64].includes(min) ? min : 0;
 }
 
-const NO_ADAPTER =
-  "device: no WebGPU adapter was found. On Linux install a Vulkan driver: the GPU maker's, or Mesa's software one " +
-  "(mesa-vulkan-drivers 23 or newer and libvulkan1); `npm run demo` does that by itself. `vbon doctor` says more.";
+const ON_SYSTEM =
+  "On Linux install a Vulkan driver: the GPU maker's, or Mesa's software one (mesa-vulkan-drivers 23 or newer and " +
+  "libvulkan1); `npm run demo` does that by itself. `vbon doctor` says more.";
+
+const IN_BROWSER =
+  "Turn WebGPU and hardware acceleration on in this browser's settings; Chromium without a GPU needs the flag " +
+  "--enable-unsafe-webgpu. Pages must come over https or from this machine.";
 
 function allLimits(limits: GPUSupportedLimits): Record<string, number> {
   const wanted: Record<string, number> = {};

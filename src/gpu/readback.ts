@@ -1,6 +1,5 @@
 /** From the GPU to the host: several slices with one copy, one wait and one reused staging buffer. */
 import { DeviceError, KernelError, messageOf } from "../errors.ts";
-import { yieldToEvents } from "../host.ts";
 import { bytesOf, type View } from "./call.ts";
 import type { Device } from "./device.ts";
 import { strayed } from "./plan.ts";
@@ -48,11 +47,12 @@ export async function readStorage(device: Device, views: readonly View[]): Promi
 }
 
 async function map(device: Device, target: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
-  await device.drain();
+  if (device.spins) await device.drain();
   const failure = await target.mapAsync(MAP_READ, 0, bytes).then(() => undefined, messageOf);
   device.check();
   if (failure === undefined) return target.getMappedRange(0, bytes);
-  await yieldToEvents(); // the reason, a lost device say, may arrive a turn after the refusal
+  // A lost device is often the reason, and may be announced a moment after the refusal.
+  await Promise.race([device.gpu.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
   device.check();
   throw new DeviceError(`device ${device.name}: results could not be read back: ${failure}`);
 }

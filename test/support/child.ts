@@ -1,6 +1,6 @@
 /** Scripts of our own in processes of their own: compiled first, as Node 20 runs no TypeScript. */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -25,6 +25,21 @@ export interface Script {
 
 /** Compiles a script of this repository, such as "test/gpu/children/ends.ts", and what it imports. */
 export function compileScript(path: string): Script {
+  const { folder, dispose } = compile([path]);
+  const script = join(folder, "dist", path.replace(/\.ts$/, ".js"));
+  return { run: (args = [], env = {}, timeout = 60_000) => runScript(script, args, env, timeout), dispose };
+}
+
+/** Builds the package and runs a script of `scripts/` on it. */
+export function builtScript(name: string): Script {
+  const { folder, dispose } = compile(["src/index.ts"]);
+  cpSync(join(ROOT, "scripts"), join(folder, "scripts"), { recursive: true });
+  const script = join(folder, "scripts", name);
+  return { run: (args = [], env = {}, timeout = 60_000) => runScript(script, args, env, timeout), dispose };
+}
+
+/** A folder like this one, with `dist/` made from these files and what they import. */
+function compile(paths: readonly string[]): { folder: string; dispose(): void } {
   const folder = mkdtempSync(join(tmpdir(), "vbon-child-"));
   for (const name of ["shaders", "node_modules", "package.json"])
     symlinkSync(join(ROOT, name), join(folder, name));
@@ -36,7 +51,7 @@ export function compileScript(path: string): Script {
     rootDir: ROOT,
     outDir: join(folder, "dist"),
   };
-  const files = [join(ROOT, path), join(ROOT, "src/gpu/wgsl_reflect.d.ts")];
+  const files = [...paths.map((path) => join(ROOT, path)), join(ROOT, "src/gpu/wgsl_reflect.d.ts")];
   const config = join(folder, "tsconfig.json");
   writeFileSync(
     config,
@@ -45,12 +60,8 @@ export function compileScript(path: string): Script {
   const tsc = spawnSync(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", config], {
     encoding: "utf8",
   });
-  if (tsc.status !== 0) throw new Error(`${path} does not compile:\n${tsc.stdout}${tsc.stderr}`);
-  const script = join(folder, "dist", path.replace(/\.ts$/, ".js"));
-  return {
-    run: (args = [], env = {}, timeout = 60_000) => runScript(script, args, env, timeout),
-    dispose: () => rmSync(folder, { recursive: true, force: true }),
-  };
+  if (tsc.status !== 0) throw new Error(`${paths} does not compile:\n${tsc.stdout}${tsc.stderr}`);
+  return { folder, dispose: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
 function runScript(
