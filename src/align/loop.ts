@@ -111,13 +111,15 @@ export interface AlignRun {
 
 /**
  * Copies the reference, records the programs, and gets ready for iteration 0.
- * @throws ConfigError when the objective needs a cache and none is given, or a prompt is not in it
+ * @throws ConfigError when the objective needs a cache and none is given, a prompt is not in it, or rollouts would
+ *   be sampled from a part of the distribution
  */
 export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const { refPolicy, prompts, generate, rows, ppo, objective, cache } = options;
   if (objective.needsCache && !cache) {
     throw new ConfigError(`${objective.name}: needs the reference's scores; build them with "vbon cache"`);
   }
+  checkSampling(generate);
   const cdfs = cache && prompts.map((p) => entryCdf(cacheEntry(cache, p), options.cdf));
   const { device } = refPolicy.parameters;
   const policy = refPolicy.with(trainableCopy(refPolicy, { seed: ppo.seed, withHead: ppo.value === "shared" }));
@@ -196,6 +198,15 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       if (value.kind === "separate") value.parameters.dispose();
     },
   };
+}
+
+/** Log-probabilities, KL and Best-of-N all speak of the whole distribution: samples of a truncated one would bias them. */
+function checkSampling({ topK = 0, topP = 1, greedy = false }: GenerateSettings): void {
+  if (topK === 0 && topP === 1 && !greedy) return;
+  throw new ConfigError(
+    `align: rollouts would be sampled ${greedy ? "greedily" : `with top-k ${topK} and top-p ${topP}`}; ` +
+      "expected the whole distribution: leave these settings out, and lower the temperature for bolder samples",
+  );
 }
 
 /** Iterations that `episodes` make, at least one. */
