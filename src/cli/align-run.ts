@@ -101,7 +101,8 @@ async function pretrain({ run, folder, task, objective, settings, flags }: Train
   const steps = epochs * Math.max(1, Math.floor(examples.length / minibatch));
   const progress = io.progress({ label: "value function", total: steps, unit: "steps" });
   for (let epoch = 0; epoch < epochs; epoch++) {
-    const onStep = (done: number, total: number): void => progress.update(epoch * total + done);
+    const onStep = (done: number, total: number): void =>
+      progress.update(epoch * total + done, "value function, on the cache");
     const valueLoss = await valueTrainer.pass(examples, {
       lr,
       minibatch,

@@ -10,8 +10,8 @@ import type { Device } from "../../src/gpu/device.ts";
 const WORDS =
   "the cat sat on a mat and the dog ran to a tree so that we saw it go by the big red house".split(" ");
 
-/** Writes model and tokenizer into `folder`. Other seeds give other weights. */
-export async function tinyLm(device: Device, folder: string, seed = 1): Promise<void> {
+/** Writes model and tokenizer into `folder`. Other seeds give other weights; `padding` rows have no token. */
+export async function tinyLm(device: Device, folder: string, seed = 1, padding = 0): Promise<void> {
   const text = Array.from({ length: 400 }, (_, i) => WORDS[(i * 7 + (i >> 2)) % WORDS.length]).join(" ");
   await saveBpeTokenizer(folder, trainBpe([text], { vocabSize: 290 }));
   const { vocabSize, eosId } = await loadTokenizer(folder);
@@ -24,7 +24,7 @@ export async function tinyLm(device: Device, folder: string, seed = 1): Promise<
   };
   const json = {
     model_type: "llama",
-    vocab_size: vocabSize,
+    vocab_size: vocabSize + padding,
     max_position_embeddings: 64,
     rms_norm_eps: 1e-5,
     tie_word_embeddings: true,
