@@ -50,19 +50,41 @@ fn plain(@builtin(global_invocation_id) id: vec3u) {
   c_flat[id.z * params.c_batch + m * params.N + n] = sum;
 }
 
-@compute @workgroup_size(L)
-fn broadcast_nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+// Rows first .. last of C, chunk k0 of the sum, for A stored [M, K]: `block` holds the lane's columns of B.
+fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u32, group: vec3u, lane: u32) {
   let K4 = params.K / 4u;
   let N4 = params.N / 4u;
   let column = group.x * L + lane;
   let near = min(column, N4 - 1u);
-  let first = group.y * params.rows;
-  let last = min(first + params.rows, params.M);
+  let left = min(params.chunk, params.K - k0);
   let from_a = group.z * params.a_batch / 4u;
-  let from_b = group.z * params.b_batch / 4u;
   let from_c = group.z * params.c_batch / 4u;
   var start = vec4f(0.0);
   if (BIAS == 1) { start = bias[near]; }
+  for (var r = first; r < last; r++) {
+    //: for t in 0..KC/(4*L)
+    let q$t = $(t*L)u + lane;
+    let a$t = select(vec4f(0.0), a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)], q$t * 4u < left);
+    //: end
+    var even = start;
+    if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
+    var odd = vec4f(0.0);
+    //: for j in 0..KC/2
+    even = fma(vec4f(subgroupBroadcast(a$(2*j/(4*L))[$(2*j%4)], $(2*j/4%L)u)), (*block)[$(2*j)], even);
+    odd = fma(vec4f(subgroupBroadcast(a$((2*j+1)/(4*L))[$((2*j+1)%4)], $((2*j+1)/4%L)u)), (*block)[$(2*j+1)], odd);
+    //: end
+    let sum = even + odd;
+    if (column < N4) { c[from_c + r * N4 + column] = sum; }
+  }
+}
+
+@compute @workgroup_size(L)
+fn broadcast_nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let N4 = params.N / 4u;
+  let near = min(group.x * L + lane, N4 - 1u);
+  let first = group.y * params.rows;
+  let last = min(first + params.rows, params.M);
+  let from_b = group.z * params.b_batch / 4u;
   var block: array<vec4f, KC>;
   for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
     let left = min(params.chunk, params.K - k0);
@@ -70,37 +92,17 @@ fn broadcast_nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
       let row = b[from_b + min(k0 + k, params.K - 1u) * N4 + near];
       block[k] = select(vec4f(0.0), row, k < left);
     }
-    for (var r = first; r < last; r++) {
-      //: for t in 0..KC/(4*L)
-      let q$t = $(t*L)u + lane;
-      let a$t = select(vec4f(0.0), a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)], q$t * 4u < left);
-      //: end
-      var even = start;
-      if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
-      var odd = vec4f(0.0);
-      //: for j in 0..KC/2
-      even = fma(vec4f(subgroupBroadcast(a$(2*j/(4*L))[$(2*j%4)], $(2*j/4%L)u)), block[$(2*j)], even);
-      odd = fma(vec4f(subgroupBroadcast(a$((2*j+1)/(4*L))[$((2*j+1)%4)], $((2*j+1)/4%L)u)), block[$(2*j+1)], odd);
-      //: end
-      let sum = even + odd;
-      if (column < N4) { c[from_c + r * N4 + column] = sum; }
-    }
+    add_rows(&block, k0, first, last, group, lane);
   }
 }
 
 @compute @workgroup_size(L)
 fn broadcast_nt(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let K4 = params.K / 4u;
-  let N4 = params.N / 4u;
-  let column = group.x * L + lane;
-  let near = min(column, N4 - 1u);
+  let near = min(group.x * L + lane, params.N / 4u - 1u);
   let first = group.y * params.rows;
   let last = min(first + params.rows, params.M);
-  let from_a = group.z * params.a_batch / 4u;
   let from_b = group.z * params.b_batch / 4u;
-  let from_c = group.z * params.c_batch / 4u;
-  var start = vec4f(0.0);
-  if (BIAS == 1) { start = bias[near]; }
   var block: array<vec4f, KC>;
   for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
     let left = min(params.chunk, params.K - k0);
@@ -117,21 +119,7 @@ fn broadcast_nt(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
       block[k * 4u + 2u] = vec4f(b0.z, b1.z, b2.z, b3.z);
       block[k * 4u + 3u] = vec4f(b0.w, b1.w, b2.w, b3.w);
     }
-    for (var r = first; r < last; r++) {
-      //: for t in 0..KC/(4*L)
-      let q$t = $(t*L)u + lane;
-      let a$t = select(vec4f(0.0), a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)], q$t * 4u < left);
-      //: end
-      var even = start;
-      if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
-      var odd = vec4f(0.0);
-      //: for j in 0..KC/2
-      even = fma(vec4f(subgroupBroadcast(a$(2*j/(4*L))[$(2*j%4)], $(2*j/4%L)u)), block[$(2*j)], even);
-      odd = fma(vec4f(subgroupBroadcast(a$((2*j+1)/(4*L))[$((2*j+1)%4)], $((2*j+1)/4%L)u)), block[$(2*j+1)], odd);
-      //: end
-      let sum = even + odd;
-      if (column < N4) { c[from_c + r * N4 + column] = sum; }
-    }
+    add_rows(&block, k0, first, last, group, lane);
   }
 }
 
