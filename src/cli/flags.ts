@@ -80,10 +80,19 @@ export interface Typed {
  */
 export function readFlags(who: string, flags: readonly Flag[], argv: readonly string[]): Typed {
   const definitions = Object.fromEntries(
-    flags.map(({ name, type }) => [name, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
+    flags.map(({ name, type }) => [
+      name,
+      { type: type === "boolean" ? ("boolean" as const) : ("string" as const) },
+    ]),
   );
-  const common = { help: { type: "boolean", alias: "h" }, json: { type: "boolean" }, config: { type: "string" } } as const;
-  const parsed = parseArgs([...argv], { ...definitions, ...common }) as Record<string, unknown> & { _: string[] };
+  const common = {
+    help: { type: "boolean", alias: "h" },
+    json: { type: "boolean" },
+    config: { type: "string" },
+  } as const;
+  const parsed = parseArgs([...argv], { ...definitions, ...common }) as Record<string, unknown> & {
+    _: string[];
+  };
   refuseUnknown(who, flags, parsed, argv);
   const given = (name: string): unknown => present(who, name, parsed[name], argv);
   const typed = flags.flatMap((flag) => {
@@ -91,6 +100,9 @@ export function readFlags(who: string, flags: readonly Flag[], argv: readonly st
     return raw === undefined ? [] : [[flag.key, convert(who, flag, raw)] as const];
   });
   const configFile = given("config") as string | undefined;
+  const [stray] = parsed._;
+  if (stray !== undefined)
+    throw new ConfigError(`${who}: unexpected argument "${stray}"; expected flags only (\`${who} --help\`)`);
   return { help: parsed["help"] === true, json: parsed["json"] === true, configFile, values: new Map(typed) };
 }
 
@@ -104,13 +116,13 @@ function refuseUnknown(
   const known = new Set(["_", "h", ...names, ...flags.map((f) => f.key)]);
   const unknown = Object.keys(parsed).find((name) => !known.has(name));
   if (unknown !== undefined) {
-    const shown = argv.find((arg) => arg.startsWith("-") && arg.replace(/^--?(no-)?/, "").split("=")[0] === unknown) ?? `--${unknown}`;
+    const shown =
+      argv.find((arg) => arg.startsWith("-") && arg.replace(/^--?(no-)?/, "").split("=")[0] === unknown) ??
+      `--${unknown}`;
     const meant = nearest(kebab(unknown), names);
     const hint = meant ? `did you mean --${meant}?` : `\`${who} --help\` lists the flags`;
     throw new ConfigError(`${who}: unknown flag ${shown.split("=")[0]}; ${hint}`);
   }
-  const [stray] = parsed._;
-  if (stray !== undefined) throw new ConfigError(`${who}: unexpected argument "${stray}"; expected flags only (\`${who} --help\`)`);
 }
 
 /** The parser gives "" for a flag at the end, and takes the next flag for a value. */

@@ -23,7 +23,11 @@ export function overview(version: string, verbs: readonly Pick<AnyVerb, "name" |
 export function verbHelp(verb: AnyVerb): string {
   const flags = flagsOf(verb.schema);
   const required = flags.filter((f) => f.required).map((f) => `${left(f)} `);
-  const lines = [`vbon ${verb.name}: ${verb.summary}`, "", `Usage: vbon ${verb.name} ${required.join("")}[flags]`];
+  const lines = [
+    `vbon ${verb.name}: ${verb.summary}`,
+    "",
+    `Usage: vbon ${verb.name} ${required.join("")}[flags]`,
+  ];
   const widest = Math.max(...[...flags, ...COMMON_FLAGS].map((f) => left(f).length).filter((n) => n <= 28));
   for (const [i, flag] of flags.entries()) {
     if (i === 0 || flag.heading) lines.push("", flag.heading ?? "Flags");
@@ -37,7 +41,13 @@ export function verbHelp(verb: AnyVerb): string {
 
 const plain = { key: "", options: [], heading: undefined, required: false, default: undefined } as const;
 const COMMON_FLAGS: readonly Flag[] = [
-  { ...plain, name: "config", type: "string", hint: "FILE.json", description: "settings from a file, such as a run's config.json; flags win" },
+  {
+    ...plain,
+    name: "config",
+    type: "string",
+    hint: "FILE.json",
+    description: "settings from a file, such as a run's config.json; flags win",
+  },
   { ...plain, name: "json", type: "boolean", hint: "", description: "results as JSON lines" },
   { ...plain, name: "help", type: "boolean", hint: "", description: "this page" },
 ];
@@ -49,7 +59,8 @@ function flagLines(flag: Flag, widest: number): string[] {
   const indent = " ".repeat(widest + 4);
   const [first = "", ...rest] = wrap(text, WIDTH - indent.length);
   const name = left(flag);
-  const head = name.length > widest ? [`  ${name}`, `${indent}${first}`] : [`  ${name.padEnd(widest)}  ${first}`];
+  const head =
+    name.length > widest ? [`  ${name}`, `${indent}${first}`] : [`  ${name.padEnd(widest)}  ${first}`];
   return [...head, ...rest.map((line) => indent + line)];
 }
 
@@ -63,7 +74,8 @@ function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(" ")) {
     const last = lines.at(-1);
-    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    if (last !== undefined && last.length + 1 + word.length <= width)
+      lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);
   }
   return lines;

@@ -28,7 +28,11 @@ export async function readOptions(verb: AnyVerb, argv: readonly string[]): Promi
   return { help, json, config: validate(who, verb, flags, { ...fromFile, ...resumed, ...typed }) };
 }
 
-async function readConfig(who: string, flags: readonly Flag[], path: string): Promise<Record<string, unknown>> {
+async function readConfig(
+  who: string,
+  flags: readonly Flag[],
+  path: string,
+): Promise<Record<string, unknown>> {
   const value = await readJson(path);
   if (!isRecord(value)) throw new ConfigError(`${who}: ${path}: expected an object of settings`);
   const keys = flags.map((f) => f.key);
@@ -48,13 +52,18 @@ async function resumedConfig(
 ): Promise<Record<string, unknown>> {
   const who = `vbon ${verb.name}`;
   const { out } = typed;
-  if (typeof out !== "string") throw new ConfigError(`${who}: --resume needs --out DIR, the folder of the run to continue`);
+  if (typeof out !== "string")
+    throw new ConfigError(`${who}: --resume needs --out DIR, the folder of the run to continue`);
   const path = join(out, "config.json");
-  if (!(await exists(path))) throw new ConfigError(`${who}: --resume: there is no run in ${out} (no config.json); leave --resume out to start one`);
+  if (!(await exists(path)))
+    throw new ConfigError(
+      `${who}: --resume: there is no run in ${out} (no config.json); leave --resume out to start one`,
+    );
   const { resume: _, ...before } = await readConfig(who, flags, path);
   const free = new Set(["out", "resume", ...(verb.changeableOnResume ?? [])]);
   for (const { key, name } of flags) {
-    if (free.has(key) || !(key in typed) || JSON.stringify(typed[key]) === JSON.stringify(before[key])) continue;
+    if (free.has(key) || !(key in typed) || JSON.stringify(typed[key]) === JSON.stringify(before[key]))
+      continue;
     throw new ConfigError(
       `${who}: --resume: the run in ${out} has ${name} ${JSON.stringify(before[key])}, the command line says ` +
         `${JSON.stringify(typed[key])}; leave --${name} out, or start another run with another --out`,
@@ -63,17 +72,32 @@ async function resumedConfig(
   return before;
 }
 
-function validate(who: string, verb: AnyVerb, flags: readonly Flag[], settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function validate(
+  who: string,
+  verb: AnyVerb,
+  flags: readonly Flag[],
+  settings: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
   const missing = flags.find((flag) => flag.required && settings[flag.key] === undefined);
-  if (missing) throw new ConfigError(`${who}: --${missing.name} ${missing.hint} is required: ${missing.description}`);
+  if (missing)
+    throw new ConfigError(`${who}: --${missing.name} ${missing.hint} is required: ${missing.description}`);
   const checked = verb.schema.safeParse(settings);
   if (checked.success) return checked.data;
-  throw new ConfigError(checked.error.issues.map((issue) => describe(who, flags, issue, settings)).join("\n"));
+  throw new ConfigError(
+    checked.error.issues.map((issue) => describe(who, flags, issue, settings)).join("\n"),
+  );
 }
 
-function describe(who: string, flags: readonly Flag[], issue: z.core.$ZodIssue, settings: Readonly<Record<string, unknown>>): string {
+function describe(
+  who: string,
+  flags: readonly Flag[],
+  issue: z.core.$ZodIssue,
+  settings: Readonly<Record<string, unknown>>,
+): string {
   const key = String(issue.path[0] ?? "");
   const flag = flags.find((f) => f.key === key);
-  const rule = issue.message.replace(/^(Invalid input|Too small|Too big|Invalid option): /, "").replace(`expected ${flag?.type} to be`, "expected");
+  const rule = issue.message
+    .replace(/^(Invalid input|Too small|Too big|Invalid option): /, "")
+    .replace(`expected ${flag?.type} to be`, "expected");
   return `${who}: --${flag?.name ?? key}: ${rule}; got ${JSON.stringify(settings[key])}${flag ? ` (${flag.description})` : ""}`;
 }

@@ -42,7 +42,11 @@ export function createProgress(
 
 type Describe = (done: number, note: string) => string;
 
-function bar(stream: ProgressStream, { label, total, start = 0 }: ProgressOptions, describe: Describe): Progress {
+function bar(
+  stream: ProgressStream,
+  { label, total, start = 0 }: ProgressOptions,
+  describe: Describe,
+): Progress {
   const shown = new cliProgress.SingleBar({
     stream: stream as NodeJS.WritableStream,
     format: `${label} [{bar}] {text}`,

@@ -17,6 +17,8 @@ export interface Surroundings {
   readonly signal: AbortSignal;
   /** A device to use instead of one of the command's own; it stays open. */
   readonly device?: Device;
+  /** The commands, where they are not vbon's own. */
+  readonly verbs?: typeof verbs;
 }
 
 /** Exit codes. */
@@ -35,7 +37,9 @@ export async function runCli(argv: readonly string[], around: Surroundings): Pro
       around.stderr.write(`${messageOf(error)}${stack}\n`);
       return EXIT.wrongInput;
     }
-    around.stderr.write(`this is a bug in vbon, please report it:\n${error instanceof Error ? error.stack : String(error)}\n`);
+    around.stderr.write(
+      `this is a bug in vbon, please report it:\n${error instanceof Error ? error.stack : String(error)}\n`,
+    );
     return EXIT.bug;
   }
 }
@@ -44,22 +48,29 @@ async function dispatch(argv: readonly string[], around: Surroundings): Promise<
   const [name, ...rest] = argv;
   const print = (text: string): void => void around.stdout.write(`${text}\n`);
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-    print(overview(await version(), await Promise.all(Object.values(verbs).map((load) => load()))));
+    print(
+      overview(
+        await version(),
+        await Promise.all(Object.values(around.verbs ?? verbs).map((load) => load())),
+      ),
+    );
     return EXIT.done;
   }
   if (name === "--version" || name === "-v") {
     print(await version());
     return EXIT.done;
   }
-  return runVerb(await findVerb(name), rest, around);
+  return runVerb(await findVerb(name, around.verbs ?? verbs), rest, around);
 }
 
-async function findVerb(name: string): Promise<AnyVerb> {
-  const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+async function findVerb(name: string, among: typeof verbs): Promise<AnyVerb> {
+  const load = Object.hasOwn(among, name) ? among[name] : undefined;
   if (load) return load();
-  const meant = nearest(name, Object.keys(verbs));
-  const known = Object.keys(verbs).join(", ");
-  throw new ConfigError(`vbon: unknown command "${name}"; ${meant ? `did you mean "${meant}"? ` : ""}The commands are ${known}`);
+  const meant = nearest(name, Object.keys(among));
+  const known = Object.keys(among).join(", ");
+  throw new ConfigError(
+    `vbon: unknown command "${name}"; ${meant ? `did you mean "${meant}"? ` : ""}The commands are ${known}`,
+  );
 }
 
 async function runVerb(verb: AnyVerb, argv: readonly string[], around: Surroundings): Promise<number> {
@@ -77,7 +88,10 @@ async function runVerb(verb: AnyVerb, argv: readonly string[], around: Surroundi
   return around.signal.aborted ? EXIT.stopped : EXIT.done;
 }
 
-function createIo(json: boolean, { stdout, stderr, signal, device: given }: Surroundings): { io: Io; close(): Promise<void> } {
+function createIo(
+  json: boolean,
+  { stdout, stderr, signal, device: given }: Surroundings,
+): { io: Io; close(): Promise<void> } {
   let opened: Promise<Device> | undefined;
   let running: Progress | undefined;
   const io: Io = {

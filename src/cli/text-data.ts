@@ -12,7 +12,14 @@ import type { LmData } from "../train/sft.ts";
 /** What a file holds: documents (texts, or ids already), or prompts with responses. */
 export type TextData =
   | { readonly kind: "documents"; readonly documents: readonly (string | readonly number[])[] }
-  | { readonly kind: "pairs"; readonly pairs: readonly { readonly prompt: string; readonly response: string; readonly line: number }[] };
+  | {
+      readonly kind: "pairs";
+      readonly pairs: readonly {
+        readonly prompt: string;
+        readonly response: string;
+        readonly line: number;
+      }[];
+    };
 
 /**
  * Reads `path`: JSONL where its name says so, else text whose documents are separated by `<|endoftext|>`.
@@ -29,7 +36,9 @@ export async function readTextData(path: string, textField: string): Promise<Tex
     }
   }
   if (documents.length > 0 && pairs.length > 0) {
-    throw new ConfigError(`${path}:${pairs[0]!.line}: {"prompt", "response"} among lines of text; expected one kind in a file`);
+    throw new ConfigError(
+      `${path}:${pairs[0]!.line}: {"prompt", "response"} among lines of text; expected one kind in a file`,
+    );
   }
   if (pairs.length > 0) return { kind: "pairs", pairs };
   if (documents.length === 0) throw new ConfigError(`${path}: holds no text; expected documents to train on`);
@@ -39,7 +48,10 @@ export async function readTextData(path: string, textField: string): Promise<Tex
 async function* readField(path: string, field: string): AsyncGenerator<Example> {
   for await (const { line, value } of readJsonl(path)) {
     const text = isRecord(value) ? value[field] : undefined;
-    if (typeof text !== "string") throw new FormatError(`${path}:${line}: expected a text in "${field}", got ${JSON.stringify(text) ?? "nothing"}`);
+    if (typeof text !== "string")
+      throw new FormatError(
+        `${path}:${line}: expected a text in "${field}", got ${JSON.stringify(text) ?? "nothing"}`,
+      );
     yield { text, line };
   }
 }
@@ -50,14 +62,28 @@ export function* textsOf(data: TextData): Generator<string> {
   else for (const document of data.documents) if (typeof document === "string") yield document;
 }
 
+/** How to train a tokenizer. */
+export interface TrainTokenizerOptions {
+  readonly vocabSize: number;
+  /** Use the one in the folder: a run that resumes keeps its own. */
+  readonly resume: boolean;
+}
+
 /**
- * The tokenizer in `folder`, trained on `texts` and written there where there is none yet.
+ * A tokenizer trained on `texts` and written to `folder`.
  * @throws ConfigError when there is no text to train on
  */
-export async function trainedTokenizer(folder: string, texts: Iterable<string>, vocabSize: number): Promise<Tokenizer> {
-  if (!(await exists(`${folder}/tokenizer.json`))) {
+export async function trainedTokenizer(
+  folder: string,
+  texts: Iterable<string>,
+  { vocabSize, resume }: TrainTokenizerOptions,
+): Promise<Tokenizer> {
+  if (!(resume && (await exists(`${folder}/tokenizer.json`)))) {
     const all = [...texts];
-    if (all.length === 0) throw new ConfigError("sft: the data are token ids; give the tokenizer they come from with --tokenizer DIR");
+    if (all.length === 0)
+      throw new ConfigError(
+        "sft: the data are token ids; give the tokenizer they come from with --tokenizer DIR",
+      );
     await saveBpeTokenizer(folder, trainBpe(all, { vocabSize }));
   }
   return loadTokenizer(folder);
@@ -82,29 +108,47 @@ export interface EncodeOptions {
 export function encodeTextData(data: TextData, options: EncodeOptions): LmData {
   const { tokenizer, blockSize } = options;
   const eosId = tokenizer.eosId;
-  if (eosId === undefined) throw new ConfigError("sft: the tokenizer has no end token (eos_token in tokenizer_config.json); training needs one");
+  if (eosId === undefined)
+    throw new ConfigError(
+      "sft: the tokenizer has no end token (eos_token in tokenizer_config.json); training needs one",
+    );
   if (data.kind === "pairs") {
     const rows = data.pairs.map((pair) => encodePair(pair, eosId, options));
     return split(rows, options, (some) => rowSource(some, blockSize));
   }
   const documents = data.documents.map((d) => (typeof d === "string" ? tokenizer.encode(d) : d));
-  return split(inParts(documents, options), options, (some) => blockSource(packDocuments(some, { blockSize, eosId })));
+  return split(inParts(documents, options), options, (some) =>
+    blockSource(packDocuments(some, { blockSize, eosId })),
+  );
 }
 
-function split<T>(items: readonly T[], { evalFraction, seed }: EncodeOptions, source: (some: readonly T[]) => LmSource): LmData {
+function split<T>(
+  items: readonly T[],
+  { evalFraction, seed }: EncodeOptions,
+  source: (some: readonly T[]) => LmSource,
+): LmData {
   if (evalFraction === 0) return { train: source(items) };
   const { train, heldOut } = splitHeldOut(items, { fraction: evalFraction, seed });
   return { train: source(train), heldOut: source(heldOut) };
 }
 
 /** A file of few long documents is held out by parts of them. */
-function inParts(documents: readonly (readonly number[])[], { evalFraction, blockSize }: EncodeOptions): readonly (readonly number[])[] {
+function inParts(
+  documents: readonly (readonly number[])[],
+  { evalFraction, blockSize }: EncodeOptions,
+): readonly (readonly number[])[] {
   if (evalFraction === 0 || documents.length * evalFraction >= 2) return documents;
   const length = 2 * blockSize;
-  return documents.flatMap((ids) => Array.from({ length: Math.ceil(ids.length / length) }, (_, i) => ids.slice(i * length, (i + 1) * length)));
+  return documents.flatMap((ids) =>
+    Array.from({ length: Math.ceil(ids.length / length) }, (_, i) => ids.slice(i * length, (i + 1) * length)),
+  );
 }
 
-function encodePair(pair: { readonly prompt: string; readonly response: string; readonly line: number }, eosId: number, options: EncodeOptions): TrainingRow {
+function encodePair(
+  pair: { readonly prompt: string; readonly response: string; readonly line: number },
+  eosId: number,
+  options: EncodeOptions,
+): TrainingRow {
   const { tokenizer, blockSize, truncate } = options;
   const prompt = tokenizer.encode(pair.prompt);
   const response = tokenizer.encode(pair.response, { addSpecialTokens: false });

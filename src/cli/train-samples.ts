@@ -25,7 +25,11 @@ const NEW_TOKENS = 64;
  * Prepares sampling from the model's weights as they are at each call.
  * @throws ConfigError when the prompt does not fit the model's context
  */
-export async function createSampler(model: LanguageModel, tokenizer: Tokenizer, { prompt, rows, seed }: SamplerOptions): Promise<Sampler> {
+export async function createSampler(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  { prompt, rows, seed }: SamplerOptions,
+): Promise<Sampler> {
   const ids = promptIds(prompt, tokenizer);
   const maxNewTokens = Math.max(1, Math.min(NEW_TOKENS, model.config.blockSize - ids.length));
   const settings = { maxNewTokens, temperature: 1, eosIds: endIds(model, tokenizer) };

@@ -23,15 +23,34 @@ interface ScratchFields {
 }
 
 /** Sizes of a model that begins with random weights. */
-export const scratchFields: ScratchFields = {
-  family: z.enum(["llama", "gpt2"]).default("llama").meta({ description: "architecture of a new model", heading: "A new model (where there is no --model)" }),
-  layers: count.default(4).meta({ description: "transformer blocks" }),
-  heads: count.default(4).meta({ description: "attention heads" }),
-  kvHeads: count.optional().meta({ description: "key/value heads (llama; default: as many as heads)" }),
-  dim: count.default(128).meta({ description: "width of the hidden states" }),
-  vocab: z.number().int().min(257).default(2048).meta({ description: "tokens of the BPE tokenizer that is trained on the data (where there is no --tokenizer)" }),
-  tokenizer: z.string().optional().meta({ description: "folder of a tokenizer to use instead", hint: "DIR" }),
-};
+export function scratchFields(defaults: { layers: number; dim: number; vocab: number }): ScratchFields {
+  return {
+    family: z
+      .enum(["llama", "gpt2"])
+      .default("llama")
+      .meta({
+        description: "architecture of a new model",
+        heading: "A new model (where there is no --model)",
+      }),
+    layers: count.default(defaults.layers).meta({ description: "transformer blocks" }),
+    heads: count.default(4).meta({ description: "attention heads" }),
+    kvHeads: count.optional().meta({ description: "key/value heads (llama; default: as many as heads)" }),
+    dim: count.default(defaults.dim).meta({ description: "width of the hidden states" }),
+    vocab: z
+      .number()
+      .int()
+      .min(257)
+      .default(defaults.vocab)
+      .meta({
+        description:
+          "tokens of the BPE tokenizer that is trained on the data (where there is no --tokenizer)",
+      }),
+    tokenizer: z
+      .string()
+      .optional()
+      .meta({ description: "folder of a tokenizer to use instead", hint: "DIR" }),
+  };
+}
 
 interface TrainingFields {
   readonly epochs: NumberField;
@@ -47,18 +66,42 @@ interface TrainingFields {
 }
 
 /** How long and how fast; the defaults of learning rate and length are the command's. */
-export function trainingFields(defaults: { lr: number; epochs: number; batch: number; weightDecay: number }): TrainingFields {
+export function trainingFields(defaults: {
+  lr: number;
+  epochs: number;
+  batch: number;
+  weightDecay: number;
+}): TrainingFields {
   return {
-    epochs: z.number().gt(0).default(defaults.epochs).meta({ description: "passes over the data", heading: "Training" }),
+    epochs: z
+      .number()
+      .gt(0)
+      .default(defaults.epochs)
+      .meta({ description: "passes over the data", heading: "Training" }),
     steps: count.optional().meta({ description: "optimizer steps, instead of --epochs" }),
     batch: count.default(defaults.batch).meta({ description: "sequences a forward and backward pass" }),
-    accumulate: count.default(1).meta({ description: "passes an optimizer step: less memory for the same gradient" }),
+    accumulate: count
+      .default(1)
+      .meta({ description: "passes an optimizer step: less memory for the same gradient" }),
     lr: z.number().gt(0).default(defaults.lr).meta({ description: "peak learning rate" }),
-    schedule: z.enum(["cosine", "linear", "constant"]).default("cosine").meta({ description: "how the rate falls to 0 after the warm-up" }),
+    schedule: z
+      .enum(["cosine", "linear", "constant"])
+      .default("cosine")
+      .meta({ description: "how the rate falls to 0 after the warm-up" }),
     warmup: countOrNever.default(20).meta({ description: "steps in which the rate rises" }),
-    weightDecay: z.number().min(0).default(defaults.weightDecay).meta({ description: "AdamW's decoupled decay, of matrices only" }),
-    gradClip: z.number().min(0).default(1).meta({ description: "largest norm of the gradient; 0 = no clipping" }),
-    seed: countOrNever.default(0).meta({ description: "of initial weights, held-out items and the order of the data" }),
+    weightDecay: z
+      .number()
+      .min(0)
+      .default(defaults.weightDecay)
+      .meta({ description: "AdamW's decoupled decay, of matrices only" }),
+    gradClip: z
+      .number()
+      .min(0)
+      .default(1)
+      .meta({ description: "largest norm of the gradient; 0 = no clipping" }),
+    seed: countOrNever
+      .default(0)
+      .meta({ description: "of initial weights, held-out items and the order of the data" }),
   };
 }
 
@@ -74,11 +117,28 @@ interface RunFields {
 /** Where a run lives, and how often it looks up. */
 export function runFields(defaults: { evalEvery: number; saveEvery: number }): RunFields {
   return {
-    out: z.string().meta({ description: "folder of the run: config.json, metrics.jsonl, samples.jsonl, checkpoint/, model/", hint: "DIR", heading: "The run" }),
-    resume: z.boolean().default(false).meta({ description: "continue the run in --out from its checkpoint, bit for bit" }),
-    evalEvery: countOrNever.default(defaults.evalEvery).meta({ description: "steps between evaluations; 0 = only at the end" }),
-    saveEvery: countOrNever.default(defaults.saveEvery).meta({ description: "steps between checkpoints; 0 = only at the end" }),
-    logEvery: count.default(10).meta({ description: "steps between readbacks of losses (every step is logged; 1 on software adapters)" }),
+    out: z
+      .string()
+      .meta({
+        description: "folder of the run: config.json, metrics.jsonl, samples.jsonl, checkpoint/, model/",
+        hint: "DIR",
+        heading: "The run",
+      }),
+    resume: z
+      .boolean()
+      .default(false)
+      .meta({ description: "continue the run in --out from its checkpoint, bit for bit" }),
+    evalEvery: countOrNever
+      .default(defaults.evalEvery)
+      .meta({ description: "steps between evaluations; 0 = only at the end" }),
+    saveEvery: countOrNever
+      .default(defaults.saveEvery)
+      .meta({ description: "steps between checkpoints; 0 = only at the end" }),
+    logEvery: count
+      .default(10)
+      .meta({
+        description: "steps between readbacks of losses (every step is logged; 1 on software adapters)",
+      }),
     dtype: z.enum(["f32", "f16", "bf16"]).default("f32").meta({ description: "of the weights in model/" }),
   };
 }
@@ -124,17 +184,28 @@ export interface ScratchFlags {
  * GPT-2 4 times; embeddings are tied.
  * @throws ConfigError when heads do not divide the width or each other
  */
-export function scratchConfig(flags: ScratchFlags, blockSize: number, tokenizer: Tokenizer): Record<string, unknown> {
+export function scratchConfig(
+  flags: ScratchFlags,
+  blockSize: number,
+  tokenizer: Tokenizer,
+): Record<string, unknown> {
   const { family, layers, heads, kvHeads = heads, dim } = flags;
   const headDim = dim / heads;
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
-    throw new ConfigError(`--heads ${heads}, --dim ${dim}: expected a width that is an even multiple of the number of heads`);
+    throw new ConfigError(
+      `--heads ${heads}, --dim ${dim}: expected a width that is an even multiple of the number of heads`,
+    );
   }
-  if (heads % kvHeads !== 0) throw new ConfigError(`--kv-heads ${kvHeads}, --heads ${heads}: expected key/value heads that divide the heads`);
-  if (family === "gpt2" && kvHeads !== heads) throw new ConfigError(`--kv-heads ${kvHeads}: gpt2 has as many as --heads; leave it out`);
+  if (heads % kvHeads !== 0)
+    throw new ConfigError(
+      `--kv-heads ${kvHeads}, --heads ${heads}: expected key/value heads that divide the heads`,
+    );
+  if (family === "gpt2" && kvHeads !== heads)
+    throw new ConfigError(`--kv-heads ${kvHeads}: gpt2 has as many as --heads; leave it out`);
   const ids = { bos_token_id: tokenizer.bosId, eos_token_id: tokenizer.eosId };
   const common = { model_type: family, vocab_size: tokenizer.vocabSize, tie_word_embeddings: true, ...ids };
-  if (family === "gpt2") return { ...common, n_positions: blockSize, n_layer: layers, n_head: heads, n_embd: dim };
+  if (family === "gpt2")
+    return { ...common, n_positions: blockSize, n_layer: layers, n_head: heads, n_embd: dim };
   return {
     ...common,
     hidden_size: dim,

@@ -53,7 +53,9 @@ function shown(record: StepRecord): string | undefined {
 }
 
 function evaluationText({ step, ...results }: StepRecord): string {
-  const parts = Object.entries(results).map(([name, value]) => `${name} ${typeof value === "number" ? value.toFixed(4) : value}`);
+  const parts = Object.entries(results).map(
+    ([name, value]) => `${name} ${typeof value === "number" ? value.toFixed(4) : value}`,
+  );
   return `step ${step}: ${parts.join(", ")}`;
 }
 
@@ -64,11 +66,14 @@ function evaluationText({ step, ...results }: StepRecord): string {
 export function checkSameData({ restored, path }: RunFolder, hash: string): void {
   const before = restored?.["data"];
   if (restored === undefined || before === hash) return;
-  throw new ConfigError(`${path}: the data have changed since this run began; expected the same file. Start another run with another --out`);
+  throw new ConfigError(
+    `${path}: the data have changed since this run began; expected the same file. Start another run with another --out`,
+  );
 }
 
 /** "1.2 M parameters; … ; 310 MiB on llvmpipe …" */
 export function memoryNote(device: Device, parameters: number, what: string): string {
-  const count = parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)} M` : `${(parameters / 1e3).toFixed(0)} k`;
+  const count =
+    parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)} M` : `${(parameters / 1e3).toFixed(0)} k`;
   return `${count} parameters; ${what}; ${(device.bytesAllocated / 2 ** 20).toFixed(0)} MiB on ${device.name}`;
 }

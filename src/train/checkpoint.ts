@@ -33,20 +33,29 @@ const FORMAT = "vbon-checkpoint-1";
 
 /** The weights of `parameters` and the moments of `optimizer`, under `prefix` so that several models fit one checkpoint. */
 export function carriedOf(parameters: Parameters, optimizer: Optimizer, prefix = ""): Carried {
-  const entries = [...parameters, ...optimizer.tensors].map(([name, tensor]) => [prefix + name, tensor] as const);
+  const entries = [...parameters, ...optimizer.tensors].map(
+    ([name, tensor]) => [prefix + name, tensor] as const,
+  );
   return { tensors: new Map(entries), optimizers: [optimizer] };
 }
 
 /** Writes a checkpoint into `run` (a folder), in place of the one that is there. */
 export async function saveCheckpoint(run: string, carried: Carried, state: RunState): Promise<void> {
-  const [now, next, last] = [NAME, `${NAME}.new`, `${NAME}.old`].map((name) => join(run, name)) as [string, string, string];
+  const [now, next, last] = [NAME, `${NAME}.new`, `${NAME}.old`].map((name) => join(run, name)) as [
+    string,
+    string,
+    string,
+  ];
   await rm(next, { recursive: true, force: true });
   const tensors = [...carried.tensors].map(([name, tensor]): TensorToWrite => {
     return { name, dtype: "F32", shape: tensor.shape, data: () => tensor.read() };
   });
   await writeSafetensors(join(next, TENSORS), tensors);
   const optimizerSteps = carried.optimizers.map((o) => o.steps);
-  await writeFileAtomic(join(next, "state.json"), `${JSON.stringify({ format: FORMAT, ...state, optimizerSteps }, null, 2)}\n`);
+  await writeFileAtomic(
+    join(next, "state.json"),
+    `${JSON.stringify({ format: FORMAT, ...state, optimizerSteps }, null, 2)}\n`,
+  );
   // Between the two renames there is no `checkpoint`, and `checkpoint.old` is complete: loading looks there too.
   if (await exists(now)) {
     await rm(last, { recursive: true, force: true });
@@ -75,12 +84,16 @@ export async function loadCheckpoint(folder: string, carried: Carried): Promise<
   const source = await openSafetensors(join(folder, TENSORS));
   const missing = [...carried.tensors.keys()].find((name) => !source.tensors.has(name));
   if (missing ?? optimizerSteps.length !== carried.optimizers.length) {
-    throw new FormatError(`${folder}: expected a checkpoint of this model, it has no ${missing ?? "state of each optimizer"}; was the run started with other settings?`);
+    throw new FormatError(
+      `${folder}: expected a checkpoint of this model, it has no ${missing ?? "state of each optimizer"}; was the run started with other settings?`,
+    );
   }
   for (const [name, tensor] of carried.tensors) {
     const { shape } = source.tensors.get(name)!;
     if (String(shape) !== String(tensor.shape)) {
-      throw new FormatError(`${folder}: ${name}: expected [${tensor.shape}], got [${shape}]; was the run started with other settings?`);
+      throw new FormatError(
+        `${folder}: ${name}: expected [${tensor.shape}], got [${shape}]; was the run started with other settings?`,
+      );
     }
     tensor.write(await source.read(name));
   }

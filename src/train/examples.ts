@@ -63,10 +63,14 @@ const BUCKET = 32;
  * @throws ConfigError when a row is too short, or longer than `blockSize` tokens and their last target
  */
 export function rowSource(rows: readonly TrainingRow[], blockSize: number): LmSource {
-  const bad = rows.findIndex(({ ids, from }) => !(from >= 1 && from < ids.length && ids.length <= blockSize + 1));
+  const bad = rows.findIndex(
+    ({ ids, from }) => !(from >= 1 && from < ids.length && ids.length <= blockSize + 1),
+  );
   if (bad >= 0) {
     const { ids, from } = rows[bad]!;
-    throw new ConfigError(`train: row ${bad}: expected 2 to ${blockSize + 1} tokens with 1 <= from < length, got ${ids.length} and from ${from}`);
+    throw new ConfigError(
+      `train: row ${bad}: expected 2 to ${blockSize + 1} tokens with 1 <= from < length, got ${ids.length} and from ${from}`,
+    );
   }
   const bucket = (longest: number): number => bucketLength(longest - 1, blockSize, BUCKET);
   return {
@@ -76,8 +80,14 @@ export function rowSource(rows: readonly TrainingRow[], blockSize: number): LmSo
     gather(items) {
       const some = items.map((i) => rows[i]!);
       const T = bucket(Math.max(...some.map(({ ids }) => ids.length)));
-      const { B, ids, positions, range } = padBatch(some.map((row) => row.ids.slice(0, -1)), { padId: 0, length: T });
-      const targets = padBatch(some.map((row) => row.ids.slice(1)), { padId: 0, length: T }).ids;
+      const { B, ids, positions, range } = padBatch(
+        some.map((row) => row.ids.slice(0, -1)),
+        { padId: 0, length: T },
+      );
+      const targets = padBatch(
+        some.map((row) => row.ids.slice(1)),
+        { padId: 0, length: T },
+      ).ids;
       const mask = new Float32Array(B * T);
       for (const [b, row] of some.entries()) mask.fill(1, b * T + row.from - 1, b * T + row.ids.length - 1);
       const tokens = some.reduce((n, row) => n + row.ids.length - row.from, 0);

@@ -95,7 +95,8 @@ export async function trainLoop(
     optimizer.step(rate);
     const done = step + 1;
     const stops = events.signal?.aborted === true;
-    const pauses = stops || due(evalEvery, done) || due(saveEvery, done) || due(sampleEvery, done) || done === steps;
+    const pauses =
+      stops || due(evalEvery, done) || due(saveEvery, done) || due(sampleEvery, done) || done === steps;
     await log.step(done, rate, microBatches, optimizer.clip, pauses);
     const early = (due(evalEvery, done) || done === steps) && (await evaluate(done));
     if (due(sampleEvery, done) || done === steps) await events.sample?.(done);
@@ -156,7 +157,7 @@ async function readRecords(
   losses: Ring,
   norms: Ring,
   accumulate: number,
-): Promise<(StepRecord & { loss: number })[]> {
+): Promise<(StepRecord & Readonly<Record<"step" | "loss" | "gradNorm", number>>)[]> {
   const [loss, norm] = (await readRings(device, [losses, norms])) as [Float32Array, Float32Array];
   return pending.map(({ step, lr, tokens, parts }, i) => {
     const ofStep = loss.subarray(i * accumulate, i * accumulate + parts);
@@ -164,10 +165,11 @@ async function readRecords(
   });
 }
 
-function checkFinite({ step, loss }: { readonly step: number; readonly loss: number }): void {
-  if (Number.isFinite(loss)) return;
+/** The norm too: max() in a kernel may drop a NaN, so that the loss of NaN logits is a number. */
+function checkFinite({ step, loss, gradNorm }: Readonly<Record<"step" | "loss" | "gradNorm", number>>): void {
+  if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
   throw new ConfigError(
-    `train: the loss of step ${step} is ${loss}; training diverged. Lower the learning rate, lengthen the warm-up or clip ` +
-      "gradients; the last checkpoint is as it was.",
+    `train: step ${step} has loss ${loss} and gradient norm ${gradNorm}; training diverged. Lower the learning rate, ` +
+      "lengthen the warm-up or clip gradients; the last checkpoint is as it was.",
   );
 }

@@ -7,7 +7,15 @@ import { concat } from "../ops/layout.ts";
 import { crossEntropy } from "../ops/logprob.ts";
 import { backward } from "../optim/gradients.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
-import { createTraining, evalBatches, type Lesson, type Programs, programsByLength, type Training, type TrainingSettings } from "./training.ts";
+import {
+  createTraining,
+  evalBatches,
+  type Lesson,
+  type Programs,
+  programsByLength,
+  type Training,
+  type TrainingSettings,
+} from "./training.ts";
 
 /** A text as token ids, at least one, and what to make of it. */
 export interface LabelledIds {
@@ -42,7 +50,11 @@ export interface Classifier {
  * @param model with trained parameters
  * @throws ConfigError for a text without tokens or longer than the model's context, and as {@link createTraining}
  */
-export async function classifierTraining(model: ScalarModel, data: ClassifierData, settings: TrainingSettings): Promise<Training> {
+export async function classifierTraining(
+  model: ScalarModel,
+  data: ClassifierData,
+  settings: TrainingSettings,
+): Promise<Training> {
   const { device } = model.parameters;
   const { blockSize } = model.config;
   const { train, heldOut } = data;
@@ -51,7 +63,11 @@ export async function classifierTraining(model: ScalarModel, data: ClassifierDat
   const classifier = heldOut && createClassifier(model, settings.batch);
   const lesson: Lesson<ClassifierBatch> = {
     count: train.length,
-    gather: (items) => gather(items.map((i) => train[i]!), blockSize),
+    gather: (items) =>
+      gather(
+        items.map((i) => train[i]!),
+        blockSize,
+      ),
     learn: (part, divisor) => learn(learning, part, divisor),
     ...(classifier && { evaluate: () => classifier.evaluate(heldOut) }),
     dispose() {
@@ -67,12 +83,17 @@ export async function classifierTraining(model: ScalarModel, data: ClassifierDat
 /** Prepares scoring of `batch` texts side by side, the model's weights as they are at each call. */
 export function createClassifier(model: ScalarModel, batch: number): Classifier {
   const { blockSize } = model.config;
-  const programs = programsByLength(model.parameters.device, "classify", (T) => recordScores(model, batch, T));
+  const programs = programsByLength(model.parameters.device, "classify", (T) =>
+    recordScores(model, batch, T),
+  );
   const scores = async (texts: readonly LabelledIds[]): Promise<Float32Array> => {
     const out = new Float32Array(texts.length);
     const order = texts.map((_, i) => i).toSorted((a, b) => texts[a]!.ids.length - texts[b]!.ids.length);
     for (const { items, real } of evalBatches(texts.length, batch)) {
-      const part = gather(items.map((i) => texts[order[i]!]!), blockSize);
+      const part = gather(
+        items.map((i) => texts[order[i]!]!),
+        blockSize,
+      );
       const program = await programs.at(part.T);
       writeBatch(program.result, part);
       program.run();
@@ -112,7 +133,10 @@ interface ClassifierBatch {
 
 function gather(texts: readonly LabelledIds[], blockSize: number): ClassifierBatch {
   const T = bucketLength(Math.max(...texts.map(({ ids }) => ids.length)), blockSize);
-  const { ids, positions, range } = padBatch(texts.map((text) => text.ids), { padId: 0, length: T });
+  const { ids, positions, range } = padBatch(
+    texts.map((text) => text.ids),
+    { padId: 0, length: T },
+  );
   const last = texts.map((text, b) => b * T + text.ids.length - 1);
   return { T, tokens: texts.length, ids, positions, range, last, labels: texts.map(({ label }) => label) };
 }
@@ -135,7 +159,11 @@ interface LossProgram extends ScoreProgram {
 }
 
 function recordScores(model: ScalarModel, B: number, T: number): ScoreProgram {
-  const batch = { ids: input([B, T], "u32", "ids"), positions: input([B, T], "u32", "positions"), range: input([B, 2], "u32", "range") };
+  const batch = {
+    ids: input([B, T], "u32", "ids"),
+    positions: input([B, T], "u32", "positions"),
+    range: input([B, 2], "u32", "range"),
+  };
   const last = input([B], "u32", "last");
   const scores = model.scores(takeRows(model.hidden(batch).reshape(B * T, -1), last));
   return { batch, last, scores };
@@ -159,7 +187,11 @@ function writeBatch({ batch, last }: ScoreProgram, part: ClassifierBatch): void 
   last.write(part.last);
 }
 
-async function learn(programs: Programs<LossProgram>, part: ClassifierBatch, divisor: number): Promise<Tensor> {
+async function learn(
+  programs: Programs<LossProgram>,
+  part: ClassifierBatch,
+  divisor: number,
+): Promise<Tensor> {
   const program = await programs.at(part.T);
   writeBatch(program.result, part);
   program.result.labels.write(part.labels);
@@ -170,5 +202,7 @@ async function learn(programs: Programs<LossProgram>, part: ClassifierBatch, div
 
 function checkLength(length: number, blockSize: number): void {
   if (length >= 1 && length <= blockSize) return;
-  throw new ConfigError(`classifier: a text has ${length} tokens; expected 1 to ${blockSize}, the model's context. Cut it first`);
+  throw new ConfigError(
+    `classifier: a text has ${length} tokens; expected 1 to ${blockSize}, the model's context. Cut it first`,
+  );
 }

@@ -17,7 +17,13 @@ export function createRing(device: Device, slots: number, width: number, label: 
     keep(slot, from) {
       const [source, target] = [from.storage.place!, values.storage.place!];
       const encoder = device.gpu.createCommandEncoder({ label });
-      encoder.copyBufferToBuffer(source.buffer, source.offset + from.offset, target.buffer, target.offset + slot * width * 4, width * 4);
+      encoder.copyBufferToBuffer(
+        source.buffer,
+        source.offset + from.offset,
+        target.buffer,
+        target.offset + slot * width * 4,
+        width * 4,
+      );
       device.gpu.queue.submit([encoder.finish()]);
     },
   };
@@ -25,5 +31,8 @@ export function createRing(device: Device, slots: number, width: number, label: 
 
 /** The values of several rings, with one copy and one wait. */
 export function readRings(device: Device, rings: readonly Ring[]): Promise<Float32Array[]> {
-  return readAll(device, rings.map((ring) => ring.values));
+  return readAll(
+    device,
+    rings.map((ring) => ring.values),
+  );
 }

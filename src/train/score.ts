@@ -30,17 +30,26 @@ export function createSequenceScorer(model: LanguageModel): SequenceScorer {
     const positions = Math.min(POSITIONS, Math.floor(LOGIT_BYTES / (vocabSize * 4)));
     return Math.max(1, Math.floor(positions / T));
   };
-  const programs = programsByLength(model.parameters.device, "score", (T) => recordLogprobs(model, rowsAt(T), T));
+  const programs = programsByLength(model.parameters.device, "score", (T) =>
+    recordLogprobs(model, rowsAt(T), T),
+  );
   return {
     async score(rows) {
       for (const row of rows) check(row, blockSize, vocabSize);
       const out: Float32Array[] = Array.from({ length: rows.length }, () => new Float32Array(0));
-      const order = rows.flatMap((row, i) => (row.length > 1 ? [i] : [])).toSorted((a, b) => rows[b]!.length - rows[a]!.length);
-      for (let at = 0; at < order.length; ) {
+      const order = rows
+        .flatMap((row, i) => (row.length > 1 ? [i] : []))
+        .toSorted((a, b) => rows[b]!.length - rows[a]!.length);
+      for (let at = 0; at < order.length;) {
         // The longest of what is left decides the length; what fits beside it follows.
         const T = bucketLength(rows[order[at]!]!.length, blockSize, 32);
         const some = order.slice(at, at + rowsAt(T));
-        const found = await run(programs, some.map((i) => rows[i]!), rowsAt(T), T);
+        const found = await run(
+          programs,
+          some.map((i) => rows[i]!),
+          rowsAt(T),
+          T,
+        );
         some.forEach((i, b) => (out[i] = found[b]!));
         at += some.length;
       }
@@ -57,13 +66,22 @@ interface LogprobProgram {
 }
 
 function recordLogprobs(model: LanguageModel, B: number, T: number): LogprobProgram {
-  const batch = { ids: input([B, T], "u32", "ids"), positions: input([B, T], "u32", "positions"), range: input([B, 2], "u32", "range") };
+  const batch = {
+    ids: input([B, T], "u32", "ids"),
+    positions: input([B, T], "u32", "positions"),
+    range: input([B, 2], "u32", "range"),
+  };
   const targets = input([B * T], "u32", "targets");
   const [logprobs] = tokenLogprobs(model.logits(model.hidden(batch).reshape(B * T, -1)), targets);
   return { batch, targets, logprobs: logprobs.detach() };
 }
 
-async function run(programs: Programs<LogprobProgram>, rows: readonly (readonly number[])[], B: number, T: number): Promise<Float32Array[]> {
+async function run(
+  programs: Programs<LogprobProgram>,
+  rows: readonly (readonly number[])[],
+  B: number,
+  T: number,
+): Promise<Float32Array[]> {
   const program = await programs.at(T);
   const { batch, targets, logprobs } = program.result;
   const filled = [...rows, ...Array.from({ length: B - rows.length }, () => [0])];
@@ -79,8 +97,11 @@ async function run(programs: Programs<LogprobProgram>, rows: readonly (readonly 
 
 function check(row: readonly number[], blockSize: number, vocabSize: number): void {
   if (row.length > blockSize) {
-    throw new ConfigError(`score: a sequence has ${row.length} tokens; expected at most ${blockSize}, the model's context. Cut it first`);
+    throw new ConfigError(
+      `score: a sequence has ${row.length} tokens; expected at most ${blockSize}, the model's context. Cut it first`,
+    );
   }
   const beyond = row.find((id) => !(id >= 0 && id < vocabSize));
-  if (beyond !== undefined) throw new ConfigError(`score: token id ${beyond} is not in the model's vocabulary of ${vocabSize}`);
+  if (beyond !== undefined)
+    throw new ConfigError(`score: token id ${beyond} is not in the model's vocabulary of ${vocabSize}`);
 }

@@ -5,7 +5,15 @@ import { backward } from "../optim/gradients.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import type { LmBatch, LmSource } from "./examples.ts";
 import type { LoopEvents, LoopResult } from "./loop.ts";
-import { createTraining, evalBatches, type Lesson, type Programs, programsByLength, type Training, type TrainingSettings } from "./training.ts";
+import {
+  createTraining,
+  evalBatches,
+  type Lesson,
+  type Programs,
+  programsByLength,
+  type Training,
+  type TrainingSettings,
+} from "./training.ts";
 
 /** What to learn from, and what to test on. */
 export interface LmData {
@@ -25,7 +33,11 @@ export interface SftSettings extends TrainingSettings {
  * @param model with trained parameters
  * @throws ConfigError as {@link createTraining}; DeviceError when the batch does not fit the device
  */
-export async function languageModelTraining(model: LanguageModel, data: LmData, settings: SftSettings): Promise<Training> {
+export async function languageModelTraining(
+  model: LanguageModel,
+  data: LmData,
+  settings: SftSettings,
+): Promise<Training> {
   const { batch } = settings;
   const { device } = model.parameters;
   const learning = programsByLength(device, "train", (T) => recordLoss(model, batch, T, true));
@@ -75,7 +87,11 @@ interface LossProgram {
 }
 
 function recordLoss(model: LanguageModel, B: number, T: number, learns: boolean): LossProgram {
-  const batch = { ids: input([B, T], "u32", "ids"), positions: input([B, T], "u32", "positions"), range: input([B, 2], "u32", "range") };
+  const batch = {
+    ids: input([B, T], "u32", "ids"),
+    positions: input([B, T], "u32", "positions"),
+    range: input([B, 2], "u32", "range"),
+  };
   const targets = input([B * T], "u32", "targets");
   const weights = input([B * T], "f32", "weights");
   const loss = crossEntropy(model.logits(model.hidden(batch).reshape(B * T, -1)), targets, weights);
@@ -96,7 +112,12 @@ async function runLoss(programs: Programs<LossProgram>, part: LmBatch, divisor: 
 }
 
 /** Mean loss over the first held-out items, in nats a token. */
-async function heldOutLoss(programs: Programs<LossProgram>, source: LmSource, size: number, most: number): Promise<{ evalLoss: number }> {
+async function heldOutLoss(
+  programs: Programs<LossProgram>,
+  source: LmSource,
+  size: number,
+  most: number,
+): Promise<{ evalLoss: number }> {
   let [sum, count] = [0, 0];
   for (const { items, real } of evalBatches(Math.min(source.count, most), size)) {
     const part = source.gather(items);

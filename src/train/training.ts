@@ -47,7 +47,10 @@ export interface Lesson<B extends { readonly tokens: number }> {
 }
 
 /** Optimizer steps in one pass over `count` items. */
-export function stepsPerEpoch(count: number, { batch, accumulate }: Pick<TrainingSettings, "batch" | "accumulate">): number {
+export function stepsPerEpoch(
+  count: number,
+  { batch, accumulate }: Pick<TrainingSettings, "batch" | "accumulate">,
+): number {
   return Math.max(1, Math.floor(count / (batch * accumulate)));
 }
 
@@ -76,7 +79,10 @@ export async function createTraining<B extends { readonly tokens: number }>(
 }
 
 /** A step's items, split into micro-batches whose losses share one divisor: the tokens of the whole step. */
-function createTask<B extends { readonly tokens: number }>(lesson: Lesson<B>, settings: TrainingSettings): TrainTask {
+function createTask<B extends { readonly tokens: number }>(
+  lesson: Lesson<B>,
+  settings: TrainingSettings,
+): TrainTask {
   const { batch, accumulate, seed } = settings;
   const plan = planEpochs(lesson.count, { batchSize: batch * accumulate, seed });
   return {
@@ -84,7 +90,9 @@ function createTask<B extends { readonly tokens: number }>(lesson: Lesson<B>, se
     ...(lesson.evaluate && { evaluate: () => lesson.evaluate!() }),
     microBatches(step) {
       const items = plan.at(step);
-      const parts = Array.from({ length: accumulate }, (_, i) => lesson.gather(items.slice(i * batch, (i + 1) * batch)));
+      const parts = Array.from({ length: accumulate }, (_, i) =>
+        lesson.gather(items.slice(i * batch, (i + 1) * batch)),
+      );
       const divisor = parts.reduce((n, part) => n + part.tokens, 0);
       return parts.map((part) => ({ tokens: part.tokens, run: () => lesson.learn(part, divisor) }));
     },
@@ -114,6 +122,6 @@ export function programsByLength<R>(device: Device, label: string, build: (T: nu
 export function evalBatches(count: number, size: number): { items: number[]; real: number }[] {
   return Array.from({ length: Math.ceil(count / size) }, (_, g) => {
     const real = Math.min(size, count - g * size);
-    return { items: Array.from({ length: size }, (_, i) => g * size + (i < real ? i : 0)), real };
+    return { items: Array.from({ length: size }, (__, i) => g * size + (i < real ? i : 0)), real };
   });
 }

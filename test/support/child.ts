@@ -18,6 +18,8 @@ export interface Ended {
 
 /** A compiled script. */
 export interface Script {
+  /** The JavaScript file. */
+  readonly path: string;
   /** Runs it; it is killed after `timeout` milliseconds. */
   run(args?: readonly string[], env?: Readonly<Record<string, string>>, timeout?: number): Promise<Ended>;
   dispose(): void;
@@ -27,7 +29,11 @@ export interface Script {
 export function compileScript(path: string): Script {
   const { folder, dispose } = compile([path]);
   const script = join(folder, "dist", path.replace(/\.ts$/, ".js"));
-  return { run: (args = [], env = {}, timeout = 60_000) => runScript(script, args, env, timeout), dispose };
+  return {
+    path: script,
+    run: (args = [], env = {}, timeout = 60_000) => runScript(script, args, env, timeout),
+    dispose,
+  };
 }
 
 /** Builds the package and runs a script of `scripts/` on it. */
@@ -35,7 +41,11 @@ export function builtScript(name: string): Script {
   const { folder, dispose } = compile(["src/index.ts"]);
   cpSync(join(ROOT, "scripts"), join(folder, "scripts"), { recursive: true });
   const script = join(folder, "scripts", name);
-  return { run: (args = [], env = {}, timeout = 60_000) => runScript(script, args, env, timeout), dispose };
+  return {
+    path: script,
+    run: (args = [], env = {}, timeout = 60_000) => runScript(script, args, env, timeout),
+    dispose,
+  };
 }
 
 /** A folder like this one, with `dist/` made from these files and what they import. */

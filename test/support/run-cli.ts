@@ -1,5 +1,5 @@
 /** The command line inside the test's process: arguments in, exit code and output out. */
-import { runCli } from "../../src/cli/run.ts";
+import { runCli, type Surroundings } from "../../src/cli/run.ts";
 import type { Device } from "../../src/gpu/device.ts";
 
 /** What a command did. */
@@ -9,26 +9,32 @@ export interface Outcome {
   readonly stderr: string;
 }
 
+/** Runs `vbon <argv>` in surroundings of which the test gives what it cares for. */
+export async function cli(argv: readonly string[], around: Partial<Surroundings> = {}): Promise<Outcome> {
+  let [stdout, stderr] = ["", ""];
+  const code = await runCli(argv, {
+    stdout: { write: (text: string) => void (stdout += text) },
+    signal: new AbortController().signal,
+    ...around,
+    stderr: {
+      write(text: string): void {
+        stderr += text;
+        around.stderr?.write(text);
+      },
+    },
+  });
+  return { code, stdout, stderr };
+}
+
 /** Runs `vbon <argv>` on `device`, which stays open; `onStderr` hears what is written and may stop the command. */
-export async function vbon(
+export function vbon(
   device: Device | undefined,
   argv: readonly (string | number)[],
   onStderr: (text: string, stop: () => void) => void = () => {},
 ): Promise<Outcome> {
-  let [stdout, stderr] = ["", ""];
   const stopping = new AbortController();
-  const code = await runCli(argv.map(String), {
-    stdout: { write: (text: string) => void (stdout += text) },
-    stderr: {
-      write(text: string): void {
-        stderr += text;
-        onStderr(text, () => stopping.abort());
-      },
-    },
-    signal: stopping.signal,
-    ...(device && { device }),
-  });
-  return { code, stdout, stderr };
+  const stderr = { write: (text: string) => onStderr(text, () => stopping.abort()) };
+  return cli(argv.map(String), { stderr, signal: stopping.signal, ...(device && { device }) });
 }
 
 /** `{ maxNewTokens: 4, greedy: true }` as `--max-new-tokens 4 --greedy`. */

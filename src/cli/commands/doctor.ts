@@ -10,7 +10,8 @@ import { version } from "../version.ts";
 /** The command: exit code 0 with an adapter, 2 without. */
 export const doctor: AnyVerb = defineVerb({
   name: "doctor",
-  summary: "what this machine offers: adapter, driver, limits, and what to install where something is missing",
+  summary:
+    "what this machine offers: adapter, driver, limits, and what to install where something is missing",
   schema: z.strictObject({}),
   examples: [{ does: "machine-readable", line: "vbon doctor --json" }],
   run,
@@ -19,7 +20,12 @@ export const doctor: AnyVerb = defineVerb({
 type Facts = Record<string, string | number | boolean | readonly string[] | Readonly<Record<string, number>>>;
 
 async function run(_config: object, io: Io): Promise<void> {
-  const here: Facts = { vbon: await version(), runtime: runtime(), system: `${process.platform} ${process.arch}`, webgpu: await webgpuVersion() };
+  const here: Facts = {
+    vbon: await version(),
+    runtime: runtime(),
+    system: `${process.platform} ${process.arch}`,
+    webgpu: await webgpuVersion(),
+  };
   let device: Device;
   try {
     device = await io.device();
@@ -51,7 +57,10 @@ function factsOf(device: Device): Facts {
 /** Which kernels this device gets. */
 function tierOf({ software, subgroupSize, gpu }: Device): string {
   if (software) return subgroupSize > 0 ? "software, with subgroups" : "software, without subgroups";
-  const parts = [subgroupSize > 0 ? "subgroups" : "no subgroups", gpu.features.has("shader-f16") ? "f16" : "no f16"];
+  const parts = [
+    subgroupSize > 0 ? "subgroups" : "no subgroups",
+    gpu.features.has("shader-f16") ? "f16" : "no f16",
+  ];
   return `GPU, ${parts.join(", ")}`;
 }
 
@@ -80,8 +89,10 @@ async function webgpuVersion(): Promise<string> {
 
 async function advice(): Promise<string[]> {
   const lines = ["doctor: no WebGPU adapter: nothing can run here yet. To get one:"];
-  if ((await webgpuVersion()) === "not installed") lines.push("- run `npm ci`: the package webgpu (Dawn) is missing");
-  if (process.platform !== "linux") return [...lines, "- update the graphics driver, or use a browser or Deno, which have WebGPU themselves"];
+  if ((await webgpuVersion()) === "not installed")
+    lines.push("- run `npm ci`: the package webgpu (Dawn) is missing");
+  if (process.platform !== "linux")
+    return [...lines, "- update the graphics driver, or use a browser or Deno, which have WebGPU themselves"];
   const folder = swiftshaderFolder();
   return [
     ...lines,
@@ -94,7 +105,8 @@ async function advice(): Promise<string[]> {
 function textOf(facts: Facts): string {
   const lines = Object.entries(facts).flatMap(([name, value]) => {
     if (Array.isArray(value)) return [`${name.padEnd(14)}${value.join(", ") || "none"}`];
-    if (typeof value === "object") return [name, ...Object.entries(value).map(([limit, n]) => `  ${limit.padEnd(36)}${String(n)}`)];
+    if (typeof value === "object")
+      return [name, ...Object.entries(value).map(([limit, n]) => `  ${limit.padEnd(36)}${String(n)}`)];
     return [`${name.padEnd(14)}${String(value)}`];
   });
   return lines.join("\n");

@@ -16,7 +16,15 @@ import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
 import type { Training } from "../../train/training.ts";
 import { checkVocabulary } from "../open.ts";
 import { trainedTokenizer } from "../text-data.ts";
-import { CHANGEABLE_ON_RESUME, runFields, saveDtype, scratchConfig, scratchFields, trainingFields, trainingSettings } from "../training-flags.ts";
+import {
+  CHANGEABLE_ON_RESUME,
+  runFields,
+  saveDtype,
+  scratchConfig,
+  scratchFields,
+  trainingFields,
+  trainingSettings,
+} from "../training-flags.ts";
 import { checkSameData, memoryNote, watchTraining } from "../training-run.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -24,16 +32,40 @@ const DEFAULT_BLOCK = 64;
 const share = z.number().gt(0).lt(1);
 
 const schema = z.strictObject({
-  data: z.string().optional().meta({ description: "lines of {text, label}, label 0 (bad) or 1 (good)", hint: "FILE.jsonl", heading: "Data (--data, or --positive with --negative)" }),
+  data: z.string().optional().meta({
+    description: "lines of {text, label}, label 0 (bad) or 1 (good)",
+    hint: "FILE.jsonl",
+    heading: "Data (--data, or --positive with --negative)",
+  }),
   positive: z.string().optional().meta({ description: "good texts, one a line", hint: "FILE" }),
   negative: z.string().optional().meta({ description: "bad texts, one a line", hint: "FILE" }),
-  block: z.number().int().min(1).optional().meta({ description: `most tokens of a text, longer ones lose their beginning (default ${DEFAULT_BLOCK}, or the model's context where that is shorter)` }),
-  testFraction: share.default(0.1).meta({ description: "share of the texts held out for the accuracy at the end; nothing else sees them" }),
-  validationFraction: share.default(0.05).meta({ description: "share of the other texts that chooses the step to keep" }),
-  model: z.string().optional().meta({ description: "model whose trunk to start from: a language model, or a classifier", hint: "DIR", heading: "A model to start from" }),
-  ...scratchFields,
-  ...trainingFields({ lr: 5e-4, epochs: 4, batch: 32, weightDecay: 0.1 }),
-  patience: z.number().int().min(0).default(0).meta({ description: "evaluations without a new best after which training ends; 0 = never" }),
+  block: z
+    .number()
+    .int()
+    .min(1)
+    .optional()
+    .meta({
+      description: `most tokens of a text, longer ones lose their beginning (default ${DEFAULT_BLOCK}, or the model's context where that is shorter)`,
+    }),
+  testFraction: share
+    .default(0.1)
+    .meta({ description: "share of the texts held out for the accuracy at the end; nothing else sees them" }),
+  validationFraction: share
+    .default(0.05)
+    .meta({ description: "share of the other texts that chooses the step to keep" }),
+  model: z.string().optional().meta({
+    description: "model whose trunk to start from: a language model, or a classifier",
+    hint: "DIR",
+    heading: "A model to start from",
+  }),
+  ...scratchFields({ layers: 2, dim: 64, vocab: 4096 }),
+  ...trainingFields({ lr: 5e-4, epochs: 3, batch: 32, weightDecay: 0.1 }),
+  patience: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .meta({ description: "evaluations without a new best after which training ends; 0 = never" }),
   ...runFields({ evalEvery: 50, saveEvery: 200 }),
 });
 type Config = z.output<typeof schema>;
@@ -45,8 +77,14 @@ export const reward: AnyVerb = defineVerb({
   schema,
   changeableOnResume: CHANGEABLE_ON_RESUME,
   examples: [
-    { does: "from two files of sentences", line: "vbon reward --positive good.txt --negative bad.txt --out runs/sentiment" },
-    { does: "from a language model's trunk", line: "vbon reward --model runs/reviews/model --data labelled.jsonl --out runs/sentiment" },
+    {
+      does: "from two files of sentences",
+      line: "vbon reward --positive good.txt --negative bad.txt --out runs/sentiment",
+    },
+    {
+      does: "from a language model's trunk",
+      line: "vbon reward --model runs/reviews/model --data labelled.jsonl --out runs/sentiment",
+    },
   ],
   run,
 });
@@ -80,7 +118,14 @@ async function run(config: Config, io: Io): Promise<void> {
 }
 
 /** Returns false when it was stopped before the end. */
-async function train(config: Config, steps: number, data: Split, training: Training, best: Best, io: Io): Promise<boolean> {
+async function train(
+  config: Config,
+  steps: number,
+  data: Split,
+  training: Training,
+  best: Best,
+  io: Io,
+): Promise<boolean> {
   const { tensors, optimizers } = training.carried;
   const carried: Carried = { tensors: new Map([...tensors, ...best.tensors]), optimizers };
   const hash = hexOf(hashIds(data.train.flatMap(({ ids, label }) => [label, ...ids])));
@@ -90,7 +135,13 @@ async function train(config: Config, steps: number, data: Split, training: Train
     if (folder.restored) best.restore(folder.restored["best"] as BestState);
     const first = folder.restored?.step ?? 0;
     if (config.patience > 0 && best.state.worse >= config.patience) return true;
-    const watch = watchTraining(io, { label: "reward", folder, steps, first, state: () => ({ data: hash, best: best.state }) });
+    const watch = watchTraining(io, {
+      label: "reward",
+      folder,
+      steps,
+      first,
+      state: () => ({ data: hash, best: best.state }),
+    });
     const onEval = (step: number, results: Readonly<Record<string, number>>): Promise<boolean> =>
       Promise.resolve(best.consider(step, results["evalAccuracy"]!));
     const { end } = await training.run({ ...watch, onEval }, first);
@@ -101,7 +152,14 @@ async function train(config: Config, steps: number, data: Split, training: Train
   }
 }
 
-async function finish(config: Config, model: ScalarModel, tokenizer: Tokenizer, test: readonly LabelledIds[], best: Best, io: Io): Promise<void> {
+async function finish(
+  config: Config,
+  model: ScalarModel,
+  tokenizer: Tokenizer,
+  test: readonly LabelledIds[],
+  best: Best,
+  io: Io,
+): Promise<void> {
   const out = join(config.out, "model");
   await saveModel(out, model, { dtype: saveDtype(config.dtype) });
   await tokenizer.save(out);
@@ -118,36 +176,67 @@ async function finish(config: Config, model: ScalarModel, tokenizer: Tokenizer, 
 }
 
 async function readTexts({ data, positive, negative }: Config): Promise<LabelledText[]> {
-  if ((data === undefined) === (positive === undefined && negative === undefined) || (positive === undefined) !== (negative === undefined)) {
+  if (
+    (data === undefined) === (positive === undefined && negative === undefined) ||
+    (positive === undefined) !== (negative === undefined)
+  ) {
     throw new ConfigError("reward: expected --data FILE.jsonl, or --positive FILE and --negative FILE");
   }
-  const texts = await readLabelled(data === undefined ? { positive: positive!, negative: negative! } : { file: data });
+  const texts = await readLabelled(
+    data === undefined ? { positive: positive!, negative: negative! } : { file: data },
+  );
   const good = texts.filter(({ label }) => label === 1).length;
   if (good > 0 && good < texts.length) return texts;
   throw new ConfigError(`reward: expected texts of both labels, got ${good} good ones of ${texts.length}`);
 }
 
-async function openStart(device: Device, config: Config, texts: readonly LabelledText[]): Promise<{ model: ScalarModel; tokenizer: Tokenizer }> {
-  const { model: folder, tokenizer: given, out, seed, vocab } = config;
+async function openStart(
+  device: Device,
+  config: Config,
+  texts: readonly LabelledText[],
+): Promise<{ model: ScalarModel; tokenizer: Tokenizer }> {
+  const { model: folder, tokenizer: given, out, seed, vocab, resume } = config;
   if (folder !== undefined) {
-    if (given !== undefined) throw new ConfigError("reward: --tokenizer does not go with --model, which has its own; leave one out");
+    if (given !== undefined)
+      throw new ConfigError("reward: --tokenizer does not go with --model, which has its own; leave one out");
     const tokenizer = await loadTokenizer(folder);
     const model = await loadScalarModel(device, folder, { trainable: true, seed });
     checkVocabulary(folder, tokenizer, model.config);
     return { model, tokenizer };
   }
-  const tokenizer = given === undefined ? await trainedTokenizer(join(out, "tokenizer"), texts.map((t) => t.text), vocab) : await loadTokenizer(given);
+  const tokenizer =
+    given === undefined
+      ? await trainedTokenizer(
+          join(out, "tokenizer"),
+          texts.map((t) => t.text),
+          { vocabSize: vocab, resume },
+        )
+      : await loadTokenizer(given);
   const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
   return { model: createScalarModel(device, json, { trainable: true, seed }), tokenizer };
 }
 
-function split(texts: readonly LabelledText[], model: ScalarModel, tokenizer: Tokenizer, config: Config): Split {
+function split(
+  texts: readonly LabelledText[],
+  model: ScalarModel,
+  tokenizer: Tokenizer,
+  config: Config,
+): Split {
   const most = model.config.blockSize;
   const block = config.block ?? Math.min(DEFAULT_BLOCK, most);
-  if (block > most) throw new ConfigError(`reward: --block ${block} exceeds the model's context of ${most}; expected at most that`);
+  if (block > most)
+    throw new ConfigError(
+      `reward: --block ${block} exceeds the model's context of ${most}; expected at most that`,
+    );
   const { seed, testFraction, validationFraction } = config;
-  const all = texts.map(({ text, label }): LabelledIds => ({ ids: tokenizer.encode(text).slice(-block), label }));
-  const { train: rest, heldOut: test } = splitHeldOut(all.filter(({ ids }) => ids.length > 0), { fraction: testFraction, seed });
+  const all = texts.map(({ text, label }): LabelledIds => ({
+    ids: tokenizer.encode(text).slice(-block),
+    label,
+  }));
+  const { train: rest, heldOut: test } = splitHeldOut(
+    all.filter(({ ids }) => ids.length > 0),
+    { fraction: testFraction, seed },
+  );
   const { train: some, heldOut: validation } = splitHeldOut(rest, { fraction: validationFraction, seed });
   return { train: some, validation, test };
 }

@@ -16,20 +16,33 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 const schema = z.strictObject({
   model: z.string().meta({ description: "the language model's folder", hint: "DIR" }),
   input: z.string().meta({ description: "lines of {text}, {prompt, response} or {ids}", hint: "FILE.jsonl" }),
-  output: z.string().optional().meta({ description: "where the lines go (default: stdout)", hint: "FILE.jsonl" }),
+  output: z
+    .string()
+    .optional()
+    .meta({ description: "where the lines go (default: stdout)", hint: "FILE.jsonl" }),
   reward: z.string().optional().meta({ description: REWARD_HELP, hint: "SPEC" }),
-  truncate: z.boolean().default(false).meta({ description: "cut texts that exceed the model's context, instead of refusing them" }),
+  truncate: z
+    .boolean()
+    .default(false)
+    .meta({ description: "cut texts that exceed the model's context, instead of refusing them" }),
 });
 type Config = z.output<typeof schema>;
 
-/** Each line's nll is the mean over its tokens but the first; stderr tells the mean over all tokens. */
+/** Each line's nll is that of its whole text; stderr tells the mean over all tokens. */
 export const score: AnyVerb = defineVerb({
   name: "score",
-  summary: "log-probabilities of texts under a model: {ids, logprobs, nll} for each line, in nats",
+  summary:
+    "log-probabilities of texts under a model: {ids, logprobs, nll} a line, in nats; nll = -sum of logprobs",
   schema,
   examples: [
-    { does: "log-probabilities", line: "vbon score --model runs/stories/model --input texts.jsonl --output scores.jsonl" },
-    { does: "with a reward, {score} as well", line: "vbon score --model runs/stories/model --reward lexicon:vader --input pairs.jsonl" },
+    {
+      does: "log-probabilities",
+      line: "vbon score --model runs/stories/model --input texts.jsonl --output scores.jsonl",
+    },
+    {
+      does: "with a reward, {score} as well",
+      line: "vbon score --model runs/stories/model --reward lexicon:vader --input pairs.jsonl",
+    },
   ],
   run,
 });
@@ -46,8 +59,8 @@ interface Line extends Record<string, unknown> {
   readonly ids: readonly number[];
   /** logprobs[t] = log p(ids[t + 1] | ids[0 .. t]) */
   readonly logprobs: readonly number[];
-  /** Mean of -logprobs; null where there are none. */
-  readonly nll: number | null;
+  /** -sum of logprobs: of the whole line, given its first token. */
+  readonly nll: number;
   readonly score?: number;
 }
 
@@ -65,10 +78,15 @@ async function run(config: Config, io: Io): Promise<void> {
   const sink = await openSink(config.output, io);
   const done = await scoreRows(rows, model, reward, sink.write, io);
   await sink.close(done.lines === rows.length);
-  if (done.lines < rows.length) io.note(`stopped after ${done.lines} of ${rows.length} lines${config.output ? `; they are in ${config.output}.partial` : ""}`);
+  if (done.lines < rows.length)
+    io.note(
+      `stopped after ${done.lines} of ${rows.length} lines${config.output ? `; they are in ${config.output}.partial` : ""}`,
+    );
   const mean = (sum: number, n: number): string => (sum / n).toFixed(4);
   const scores = reward ? `; mean score ${mean(done.scores, done.lines)} (${reward.name})` : "";
-  io.note(`${done.lines} lines, ${done.tokens} tokens: mean NLL ${mean(done.nll, done.tokens)} nats a token${scores}`);
+  io.note(
+    `${done.lines} lines, ${done.tokens} tokens: mean NLL ${mean(done.nll, done.tokens)} nats a token${scores}`,
+  );
 }
 
 /** Ids need no tokenizer: a folder without one will do. */
@@ -81,7 +99,12 @@ async function openModel(
   return { model: await loadModel(device, folder, { trainable: false }) };
 }
 
-function encode(example: Example, tokenizer: Tokenizer | undefined, blockSize: number, { input, truncate }: Config): Row {
+function encode(
+  example: Example,
+  tokenizer: Tokenizer | undefined,
+  blockSize: number,
+  { input, truncate }: Config,
+): Row {
   const row = seenOf(example, tokenizer);
   if (row.ids.length <= blockSize) return row;
   if (truncate) return { ...row, ids: row.ids.slice(0, blockSize) };
@@ -100,7 +123,10 @@ function seenOf(example: Example, tokenizer: Tokenizer | undefined): Row {
     const ids = tokenizer!.encode(response);
     return { ids, seen: { prompt, response, promptIds: [], responseIds: ids } };
   }
-  const [promptIds, responseIds] = [tokenizer!.encode(prompt), tokenizer!.encode(response, { addSpecialTokens: false })];
+  const [promptIds, responseIds] = [
+    tokenizer!.encode(prompt),
+    tokenizer!.encode(response, { addSpecialTokens: false }),
+  ];
   return { ids: [...promptIds, ...responseIds], seen: { prompt, response, promptIds, responseIds } };
 }
 
@@ -127,12 +153,11 @@ async function scoreRows(
     const logprobs = await scorer.score(some.map((row) => row.ids));
     const scores = await reward?.score(some.map((row) => row.seen));
     for (const [i, { ids }] of some.entries()) {
-      const sum = logprobs[i]!.reduce((s, l) => s - l, 0);
-      const nll = logprobs[i]!.length > 0 ? sum / logprobs[i]!.length : null;
+      const nll = logprobs[i]!.reduce((sum, l) => sum - l, 0);
       await write({ ids, logprobs: Array.from(logprobs[i]!), nll, ...(scores && { score: scores[i]! }) });
       totals.lines++;
       totals.tokens += logprobs[i]!.length;
-      totals.nll += sum;
+      totals.nll += nll;
       totals.scores += scores?.[i] ?? 0;
     }
     progress.update(totals.lines);

@@ -12,23 +12,69 @@ import { languageModelTraining, type LmData, type SftSettings } from "../../trai
 import { openLanguageModel } from "../open.ts";
 import { createSampler, type Sampler } from "../train-samples.ts";
 import { encodeTextData, readTextData, type TextData, textsOf, trainedTokenizer } from "../text-data.ts";
-import { CHANGEABLE_ON_RESUME, runFields, saveDtype, scratchConfig, scratchFields, trainingFields, trainingSettings } from "../training-flags.ts";
+import {
+  CHANGEABLE_ON_RESUME,
+  runFields,
+  saveDtype,
+  scratchConfig,
+  scratchFields,
+  trainingFields,
+  trainingSettings,
+} from "../training-flags.ts";
 import { checkSameData, memoryNote, watchTraining } from "../training-run.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({
-  data: z.string().meta({ description: "text (documents separated by <|endoftext|>), or .jsonl of {text}, {prompt, response} or {ids}", hint: "FILE", heading: "Data" }),
-  textField: z.string().default("text").meta({ description: "the field of a .jsonl line that holds the text", hint: "NAME" }),
-  block: z.number().int().min(2).optional().meta({ description: "tokens a sequence (default 256, or the model's context where that is shorter)" }),
-  truncate: z.boolean().default(false).meta({ description: "cut responses that do not fit --block, instead of refusing them" }),
-  evalFraction: z.number().min(0).lt(1).default(0.05).meta({ description: "share of the documents held out for evaluation; 0 = none" }),
-  evalItems: z.number().int().min(1).default(256).meta({ description: "most held-out sequences an evaluation looks at" }),
-  model: z.string().optional().meta({ description: "model to fine-tune (a Hugging Face folder)", hint: "DIR", heading: "A model to start from" }),
-  ...scratchFields,
+  data: z.string().meta({
+    description:
+      "text (documents separated by <|endoftext|>), or .jsonl of {text}, {prompt, response} or {ids}",
+    hint: "FILE",
+    heading: "Data",
+  }),
+  textField: z
+    .string()
+    .default("text")
+    .meta({ description: "the field of a .jsonl line that holds the text", hint: "NAME" }),
+  block: z
+    .number()
+    .int()
+    .min(2)
+    .optional()
+    .meta({ description: "tokens a sequence (default 256, or the model's context where that is shorter)" }),
+  truncate: z
+    .boolean()
+    .default(false)
+    .meta({ description: "cut responses that do not fit --block, instead of refusing them" }),
+  evalFraction: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0.05)
+    .meta({ description: "share of the documents held out for evaluation; 0 = none" }),
+  evalItems: z
+    .number()
+    .int()
+    .min(1)
+    .default(256)
+    .meta({ description: "most held-out sequences an evaluation looks at" }),
+  model: z.string().optional().meta({
+    description: "model to fine-tune (a Hugging Face folder)",
+    hint: "DIR",
+    heading: "A model to start from",
+  }),
+  ...scratchFields({ layers: 4, dim: 128, vocab: 2048 }),
   ...trainingFields({ lr: 1e-3, epochs: 1, batch: 16, weightDecay: 0.1 }),
   ...runFields({ evalEvery: 200, saveEvery: 200 }),
-  sampleEvery: z.number().int().min(0).default(200).meta({ description: "steps between samples; 0 = only at the end" }),
-  samplePrompt: z.string().default("").meta({ description: "what the samples continue (default: a new document)" }),
+  sampleEvery: z
+    .number()
+    .int()
+    .min(0)
+    .default(200)
+    .meta({ description: "steps between samples; 0 = only at the end" }),
+  samplePrompt: z
+    .string()
+    .default("")
+    .meta({ description: "what the samples continue (default: a new document)" }),
 });
 type Config = z.output<typeof schema>;
 
@@ -39,8 +85,14 @@ export const sft: AnyVerb = defineVerb({
   schema,
   changeableOnResume: CHANGEABLE_ON_RESUME,
   examples: [
-    { does: "a small Llama from scratch, with a tokenizer of its own", line: "vbon sft --data stories.txt --layers 4 --dim 128 --out runs/stories" },
-    { does: "fine-tune on responses (the loss counts only there)", line: "vbon sft --model runs/stories/model --data pairs.jsonl --lr 1e-4 --out runs/tuned" },
+    {
+      does: "a small Llama from scratch, with a tokenizer of its own",
+      line: "vbon sft --data stories.txt --layers 4 --dim 128 --out runs/stories",
+    },
+    {
+      does: "fine-tune on responses (the loss counts only there)",
+      line: "vbon sft --model runs/stories/model --data pairs.jsonl --lr 1e-4 --out runs/tuned",
+    },
     { does: "continue after a stop or a crash", line: "vbon sft --resume --out runs/stories" },
   ],
   run,
@@ -52,18 +104,46 @@ async function run(config: Config, io: Io): Promise<void> {
   const device = await io.device();
   const { model, tokenizer } = await openStart(device, config, text);
   const data = encode(text, model, tokenizer, config);
-  const settings: SftSettings = { ...trainingSettings(config, data.train.count), evalItems: config.evalItems };
+  const settings: SftSettings = {
+    ...trainingSettings(config, data.train.count),
+    evalItems: config.evalItems,
+  };
   const training = await languageModelTraining(model, data, settings);
-  const sampler = await createSampler(model, tokenizer, { prompt: config.samplePrompt, rows: 3, seed: config.seed });
-  io.note(memoryNote(device, model.parameters.count, `${data.train.count} sequences of up to ${data.train.longest} tokens, ${settings.steps} steps`));
-  const folder = await openRunFolder(config.out, { ...config, resume: false }, training.carried, config.resume);
+  const sampler = await createSampler(model, tokenizer, {
+    prompt: config.samplePrompt,
+    rows: 3,
+    seed: config.seed,
+  });
+  io.note(
+    memoryNote(
+      device,
+      model.parameters.count,
+      `${data.train.count} sequences of up to ${data.train.longest} tokens, ${settings.steps} steps`,
+    ),
+  );
+  const folder = await openRunFolder(
+    config.out,
+    { ...config, resume: false },
+    training.carried,
+    config.resume,
+  );
   try {
     checkSameData(folder, data.train.hash);
     const first = folder.restored?.step ?? 0;
-    const events = watchTraining(io, { label: "sft", folder, steps: settings.steps, first, state: () => ({ data: data.train.hash }) });
-    const end = await training.run({ ...events, sample: (step) => writeSamples(folder, sampler, step, io) }, first);
+    const events = watchTraining(io, {
+      label: "sft",
+      folder,
+      steps: settings.steps,
+      first,
+      state: () => ({ data: data.train.hash }),
+    });
+    const end = await training.run(
+      { ...events, sample: (step) => writeSamples(folder, sampler, step, io) },
+      first,
+    );
     events.stop();
-    if (end.end === "stopped") return io.note(`stopped after step ${end.step}; continue with: vbon sft --resume --out ${config.out}`);
+    if (end.end === "stopped")
+      return io.note(`stopped after step ${end.step}; continue with: vbon sft --resume --out ${config.out}`);
     await finish(config, model, tokenizer, events.results, end.step, io);
   } finally {
     await folder.close();
@@ -73,14 +153,22 @@ async function run(config: Config, io: Io): Promise<void> {
 }
 
 /** The model to train and its tokenizer: loaded, or new. */
-async function openStart(device: Device, config: Config, text: TextData): Promise<{ model: LanguageModel; tokenizer: Tokenizer }> {
+async function openStart(
+  device: Device,
+  config: Config,
+  text: TextData,
+): Promise<{ model: LanguageModel; tokenizer: Tokenizer }> {
   if (config.model !== undefined) {
-    if (config.tokenizer !== undefined) throw new ConfigError("sft: --tokenizer does not go with --model, which has its own; leave one out");
+    if (config.tokenizer !== undefined)
+      throw new ConfigError("sft: --tokenizer does not go with --model, which has its own; leave one out");
     return openLanguageModel(device, config.model, { trainable: true });
   }
   const tokenizer =
     config.tokenizer === undefined
-      ? await trainedTokenizer(join(config.out, "tokenizer"), textsOf(text), config.vocab)
+      ? await trainedTokenizer(join(config.out, "tokenizer"), textsOf(text), {
+          vocabSize: config.vocab,
+          resume: config.resume,
+        })
       : await loadTokenizer(config.tokenizer);
   const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
   return { model: createModel(device, json, { trainable: true, seed: config.seed }), tokenizer };
@@ -91,7 +179,10 @@ const DEFAULT_BLOCK = 256;
 function encode(text: TextData, model: LanguageModel, tokenizer: Tokenizer, config: Config): LmData {
   const most = model.config.blockSize;
   const blockSize = config.block ?? Math.min(DEFAULT_BLOCK, most);
-  if (blockSize > most) throw new ConfigError(`sft: --block ${blockSize} exceeds the model's context of ${most}; expected at most that`);
+  if (blockSize > most)
+    throw new ConfigError(
+      `sft: --block ${blockSize} exceeds the model's context of ${most}; expected at most that`,
+    );
   const { truncate, evalFraction, seed } = config;
   return encodeTextData(text, { tokenizer, blockSize, truncate, evalFraction, seed });
 }
@@ -113,6 +204,8 @@ async function finish(
   const out = join(config.out, "model");
   await saveModel(out, model, { dtype: saveDtype(config.dtype) });
   await tokenizer.save(out);
-  const numbers = ["loss", "evalLoss"].flatMap((name) => (results[name] === undefined ? [] : [`${name} ${results[name].toFixed(4)}`]));
+  const numbers = ["loss", "evalLoss"].flatMap((name) =>
+    results[name] === undefined ? [] : [`${name} ${results[name].toFixed(4)}`],
+  );
   io.result({ model: out, step, ...results }, `${out}: ${[`${step} steps`, ...numbers].join(", ")}`);
 }
