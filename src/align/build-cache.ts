@@ -40,12 +40,13 @@ export function responseText(tokenizer: Tokenizer, prompt: Prompt, ids: readonly
 }
 
 /**
- * Appends every prompt that the writer does not have yet.
+ * Appends every prompt that the writer does not have yet, once.
  * @throws ConfigError when the reward gives something else than finite numbers; what was written before stays
  */
 export async function buildCache(prompts: readonly Prompt[], writer: CacheWriter, options: CacheOptions): Promise<void> {
   const { engine, samples, rows, seed, onProgress, signal } = options;
-  const todo = prompts.filter((p) => !writer.has(promptIdOf(p.ids)));
+  const distinct = new Map(prompts.map((p) => [promptIdOf(p.ids), p]));
+  const todo = [...distinct].filter(([id]) => !writer.has(id)).map(([, prompt]) => prompt);
   const group = Math.max(1, Math.floor(rows / samples));
   for (let i = 0; i < todo.length && !signal?.aborted; i += group) {
     const some = todo.slice(i, i + group);

@@ -14,7 +14,7 @@ import type { Optimizer } from "../../src/optim/adamw.ts";
 import { persistent } from "../../src/tensor/tensor.ts";
 import * as table from "./table-model.ts";
 
-/** Small enough for tests; what is not said is as in the library's own defaults. */
+/** Small enough for tests; each says what it changes. */
 export const ppo: PpoSettings = {
   episodes: 64,
   rolloutSize: 32,

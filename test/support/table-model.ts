@@ -24,6 +24,8 @@ export const END = 2;
 export const BOS = 3;
 /** BOS alone. */
 export const prompt: Prompt = { ids: [BOS], text: "" };
+/** It conditions on its last token alone: the same conditionals after any prompt that ends with BOS. */
+export const longPrompt: Prompt = { ids: [A, B, B, BOS], text: "abb" };
 /** Two letters at most: what is not ended by then is cut off without an end token. */
 export const settings: GenerateSettings = { maxNewTokens: 2, eosIds: [END], temperature: 1 };
 
@@ -109,4 +111,14 @@ export function exactCache(): RewardCache {
     responseIds: drawn.map(responseOf),
   };
   return { header: undefined, entries: new Map([[entry.promptId, entry]]) };
+}
+
+/** A cache of scores alone. */
+export function cacheOf(
+  entries: readonly { readonly prompt: Prompt; readonly rewards: number[] }[],
+): RewardCache {
+  const lines = entries.map(({ prompt, rewards }): CacheEntry => {
+    return { promptId: promptIdOf(prompt.ids), prompt: prompt.text, promptIds: [...prompt.ids], rewards };
+  });
+  return { header: undefined, entries: new Map(lines.map((entry) => [entry.promptId, entry])) };
 }

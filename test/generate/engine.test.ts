@@ -1,0 +1,140 @@
+/** The engine: what it draws is what scoring says, alone or in a batch, from a shared prefill, and it stops when all have ended. */
+import { existsSync } from "node:fs";
+import { afterAll, describe, expect, it } from "vitest";
+import { loadModel } from "../../models/load.ts";
+import { streamOf } from "../../src/align/build-cache.ts";
+import { createScorer } from "../../src/align/scorer.ts";
+import { createEngine, type GenerateSettings, type Request, type Sample } from "../../src/generate/engine.ts";
+import type { LanguageModel } from "../../src/nn/lm.ts";
+import { createRandom } from "../../src/tensor/random.ts";
+import { testDevice } from "../support/device.ts";
+import { expectAllClose } from "../support/golden.ts";
+import * as table from "../support/table-model.ts";
+
+const stories = new URL("../../../shared/data/stories260K", import.meta.url).pathname;
+const there = existsSync(stories);
+if (!there) console.log("stories260K: skipped, the folder ../shared/data/stories260K is not here");
+
+const device = await testDevice();
+afterAll(() => device.close());
+
+const tiny = (name: string): string => new URL(`../fixtures/models/${name}`, import.meta.url).pathname;
+const models = [
+  { name: "gpt2-tiny", folder: tiny("gpt2-tiny"), maxNewTokens: 20 },
+  { name: "llama-tiny-gqa", folder: tiny("llama-tiny-gqa"), maxNewTokens: 20 },
+  ...(there ? [{ name: "stories260K", folder: stories, maxNewTokens: 48 }] : []),
+];
+
+/** Prompt number `p`: one to twelve tokens. */
+function promptOf(p: number): number[] {
+  const random = createRandom(3, p);
+  return Array.from({ length: 1 + ((5 * p) % 12) }, () => 3 + random.integer(90));
+}
+
+/** Sample `m` of prompt `p`. */
+const request = (p: number, m = 0): Request => ({ ids: promptOf(p), stream: streamOf(promptOf(p), m) });
+
+describe.each(models)("$name", ({ folder, maxNewTokens }) => {
+  const settings: GenerateSettings = { maxNewTokens, eosIds: [1, 2], temperature: 0.9 };
+  const requests = Array.from({ length: 64 }, (_, i) => request(i % 10, i));
+  const load = (): Promise<LanguageModel> => loadModel(device, folder, { trainable: false });
+
+  it("decodes with the log-probabilities that scoring gives, prompts of unequal length side by side", async () => {
+    const model = await load();
+    const engine = await createEngine(model, 64, 12, settings);
+    const samples = await engine.generate(requests, { seed: 1 });
+    const scorer = createScorer({ policy: model, refPolicy: model, temperature: 0.9, batch: 16 });
+    const sequences = samples.map((s, i) => ({ query: requests[i]!.ids, response: s.ids }));
+    const { logprobs } = await scorer.score(sequences);
+    samples.forEach((s, i) => expectAllClose(s.logprobs, logprobs[i]!, 1e-4, `response ${i}`));
+    expect(new Set(requests.map((r) => r.ids.length)).size).toBe(10);
+    expect(new Set(samples.map((s) => s.ids.join())).size).toBeGreaterThan(60);
+    [engine, scorer].forEach((x) => x.dispose());
+  });
+
+  it("trap 40: draws the same for a seed, prompt and number, alone and in a batch of 64", async () => {
+    const model = await load();
+    const wide = await createEngine(model, 64, 12, settings);
+    const narrow = await createEngine(model, 1, 12, settings);
+    const together = await wide.generate(requests, { seed: 2 });
+    for (const i of [0, 9, 37, 63]) {
+      expect(await wide.generate([requests[i]!], { seed: 2 }), "one row of the same engine").toEqual([
+        together[i],
+      ]);
+      const [alone] = (await narrow.generate([requests[i]!], { seed: 2 })) as [Sample];
+      expect(alone.ids, "an engine of one row").toEqual(together[i]!.ids);
+      expectAllClose(alone.logprobs, together[i]!.logprobs, 1e-5);
+    }
+    const reversed = await wide.generate(requests.toReversed(), { seed: 2 });
+    expect(reversed.toReversed()).toEqual(together);
+    [wide, narrow].forEach((engine) => engine.dispose());
+  });
+});
+
+/** The model, and the shape of every batch that its forward pass was recorded for. */
+function spied(model: LanguageModel): { model: LanguageModel; shapes: string[] } {
+  const shapes: string[] = [];
+  const hidden: LanguageModel["hidden"] = (batch, cache) => {
+    shapes.push(batch.ids.shape.join("x"));
+    return model.hidden(batch, cache);
+  };
+  return { model: { ...model, hidden }, shapes };
+}
+
+describe("work saved", () => {
+  it("prefills a prompt once for all of its samples", async () => {
+    const { model, shapes } = spied(await loadModel(device, tiny("llama-tiny-gqa"), { trainable: false }));
+    const settings = { maxNewTokens: 8, eosIds: [2], temperature: 1 };
+    const engine = await createEngine(model, 64, 12, settings);
+    const shared = await engine.generate(
+      Array.from({ length: 64 }, (_, m) => request(m % 2, m)),
+      { seed: 0 },
+    );
+    expect(shapes, "a decoding step of 64 rows and a prefill of 2 prompts").toEqual(["64x1", "2x12"]);
+    for (const m of [0, 1, 63])
+      expect(await engine.generate([request(m % 2, m)], { seed: 0 })).toEqual([shared[m]]);
+    engine.dispose();
+  });
+
+  it("stops soon after every response has ended", async () => {
+    const settings: GenerateSettings = { maxNewTokens: 200, eosIds: [table.END], temperature: 1 };
+    const requests = Array.from({ length: 8 }, (_, m) => ({ ids: [table.BOS], stream: [0, m] as const }));
+    const engine = await createEngine(table.tableModel(device), 8, 1, settings);
+    await engine.generate(requests, { seed: 0 });
+    const before = device.counters.dispatches;
+    let counted = 0;
+    const samples = await engine.generate(requests, { seed: 0, onProgress: (tokens) => (counted += tokens) });
+    const dispatches = device.counters.dispatches - before;
+    const lengths = samples.map((s) => s.ids.length);
+    expect(
+      samples.every(
+        (s) =>
+          s.finish === "eos" && s.ids.at(-1) === table.END && s.ids.indexOf(table.END) === s.ids.length - 1,
+      ),
+    ).toBe(true);
+    expect(Math.max(...lengths)).toBeLessThan(60);
+    expect(counted).toBe(lengths.reduce((a, b) => a + b));
+    const endless = await createEngine(table.tableModel(device), 8, 1, { ...settings, eosIds: [] });
+    const start = device.counters.dispatches;
+    const cut = await endless.generate(requests, { seed: 0 });
+    const all = device.counters.dispatches - start;
+    expect(cut.every((s) => s.ids.length === 200 && s.finish === "length")).toBe(true);
+    // It looks every 8 tokens.
+    expect(dispatches).toBeLessThan((all * (Math.max(...lengths) + 10)) / 200);
+    [engine, endless].forEach((x) => x.dispose());
+  });
+
+  it("refuses prompts that do not fit, by name", async () => {
+    const model = await loadModel(device, tiny("llama-tiny-gqa"), { trainable: false });
+    const settings = { maxNewTokens: 8, eosIds: [2], temperature: 1 };
+    await expect(createEngine(model, 4, 1000, settings)).rejects.toThrow(/exceed the model's context/);
+    const engine = await createEngine(model, 4, 4, settings);
+    await expect(engine.generate([{ ids: [], stream: [0, 0] }], { seed: 0 })).rejects.toThrow(
+      /has no tokens/,
+    );
+    await expect(engine.generate([{ ids: [3, 4, 5, 6, 7], stream: [0, 0] }], { seed: 0 })).rejects.toThrow(
+      /made for 4/,
+    );
+    engine.dispose();
+  });
+});
