@@ -7,7 +7,7 @@ import { matchedBeta } from "../../align/matched-beta.ts";
 import { ensureFolder, writeFileAtomic } from "../../data/files.ts";
 import { bonKlBound } from "../../evaluate/bon-curve.ts";
 import { packageUrl } from "../../host.ts";
-import { formatResults, sideBySide } from "../../report/console-table.ts";
+import { sideBySide } from "../../report/console-table.ts";
 import { duration, fixed } from "../../report/format.ts";
 import { renderReport } from "../../report/page.ts";
 import type { Comparison } from "../../report/types.ts";
@@ -15,7 +15,7 @@ import { alignPolicy, judgeReference, methodsFor } from "../demo-align.ts";
 import { buildCaches, type Caches } from "../demo-caches.ts";
 import { demoPlan } from "../demo-plan.ts";
 import { readSplitPrompts } from "../demo-prompts.ts";
-import { comparisonOf, type DemoResults, shortName, timeTable } from "../demo-report.ts";
+import { comparisonOf, type DemoResults, resultsTable, shortName, timeTable } from "../demo-report.ts";
 import { createClock, type Stage } from "../demo-stages.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
@@ -32,13 +32,10 @@ const schema = z.strictObject({
     .meta({ description: "a tenth of the work: shows that it runs, not what it can do" }),
   n: z.number().gt(1).lt(32).default(8).meta({ description: "the N of Best-of-N; need not be whole" }),
   seed: z.number().int().min(0).default(0).meta({ description: "of every random number" }),
-  policy: z
-    .string()
-    .optional()
-    .meta({
-      description: "another language model's folder (default: the movie-review model that comes with vbon)",
-      hint: "DIR",
-    }),
+  policy: z.string().optional().meta({
+    description: "another language model's folder (default: the movie-review model that comes with vbon)",
+    hint: "DIR",
+  }),
   reward: z
     .string()
     .optional()
@@ -46,13 +43,10 @@ const schema = z.strictObject({
       description: `another ${REWARD_HELP} (default: the sentiment model that comes with vbon)`,
       hint: "SPEC",
     }),
-  prompts: z
-    .string()
-    .optional()
-    .meta({
-      description: 'other prompts: lines of {split: "train" | "test", prompt or ids}',
-      hint: "FILE.jsonl",
-    }),
+  prompts: z.string().optional().meta({
+    description: 'other prompts: lines of {split: "train" | "test", prompt or ids}',
+    hint: "FILE.jsonl",
+  }),
 });
 
 type Config = z.output<typeof schema>;
@@ -77,7 +71,7 @@ export const demo: AnyVerb = defineVerb({
     if (!results) return io.note(`stopped; the same command goes on from the caches in ${config.out}`);
     const comparison = await comparisonOf(results, stage);
     const path = join(config.out, "report.html");
-    await writeFileAtomic(path, await renderReport(comparison));
+    await stage.clock.time("report", async () => writeFileAtomic(path, await renderReport(comparison)));
     tell(comparison, stage, path, (performance.now() - start) / 1000);
   },
 });
@@ -165,9 +159,8 @@ function tell(
   seconds: number,
 ): void {
   const { methods, bonCurve, samples } = comparison;
-  const width = Math.max(60, process.stdout.columns ?? 120);
-  const look = { width, ansi: process.stdout.isTTY === true };
-  io.result({ kind: "results", methods, bonCurve }, `\n${formatResults(methods, look)}\n`);
+  const look = { width: Math.max(60, process.stdout.columns ?? 120), ansi: process.stdout.isTTY === true };
+  io.result({ kind: "results", methods, bonCurve }, `\n${resultsTable(methods, comparison.task.N, look)}\n`);
   const shown = samples.slice(0, plan.shown.terminal);
   io.result({ kind: "samples", samples: shown }, `${sideBySide(shown, look)}\n`);
   io.result({ kind: "time", seconds, stages: clock.seconds }, `${timeTable(clock.seconds)}\n`);
