@@ -115,7 +115,7 @@ describe("the demo", () => {
 });
 
 describe("bad input", () => {
-  const refuses = async (settings: Partial<typeof args>, message: RegExp): Promise<void> => {
+  const expectRefusal = async (settings: Partial<typeof args>, message: RegExp): Promise<void> => {
     const { code, stdout, stderr } = await demo({ out: at("bad"), ...settings });
     expect({ code, stdout }, stderr).toEqual({ code: 2, stdout: "" });
     expect(stderr).toMatch(message);
@@ -126,15 +126,15 @@ describe("bad input", () => {
   };
 
   it("is refused with the line it is in", async () => {
-    await refuses(
+    await expectRefusal(
       { prompts: prompts(`${line("train", "a")}{"split": "dev", "prompt": "b"}\n`) },
       /bad\.jsonl:2: expected \{split, ids\}/,
     );
-    await refuses(
+    await expectRefusal(
       { prompts: prompts(line("train", "a")) },
       /expected prompts of both splits, got 1 of train and 0 of test/,
     );
-    await refuses(
+    await expectRefusal(
       { prompts: prompts(`${line("train", "a")}{"split":"test","ids":[999]}\n`) },
       /holds the id 999; expected ids from 0 to/,
     );
@@ -142,6 +142,9 @@ describe("bad input", () => {
 
   it("such as a reward that tells nothing apart is refused before anything is trained", async () => {
     writeFileSync(at("constant.mjs"), "export default (inputs) => inputs.map(() => 1);\n");
-    await refuses({ reward: at("constant.mjs") }, /all equal; expected a reward that tells responses apart/);
+    await expectRefusal(
+      { reward: at("constant.mjs") },
+      /all equal; expected a reward that tells responses apart/,
+    );
   });
 });
