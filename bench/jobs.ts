@@ -3,7 +3,7 @@ import { createModel } from "../models/model.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { createEngine, type GenerateSettings } from "../src/generate/engine.ts";
 import { createParameters } from "../src/nn/parameters.ts";
-import { attention } from "../src/ops/attention.ts";
+import { attentionOp } from "../src/ops/attention.ts";
 import { tokenLogprobs } from "../src/ops/logprob.ts";
 import { matmul, type MatmulAttrs } from "../src/ops/matmul.ts";
 import { norm } from "../src/ops/norm.ts";
@@ -149,7 +149,7 @@ function attentionPlans(B: number, T: number, H: number, D: number): Plan[] {
   const plan = (learns: boolean): Plan =>
     opPlan(
       `attention B${B} T${T} H${H} D${D}`,
-      attention,
+      attentionOp,
       given,
       { causal: true },
       { flops: learns ? 4.5 * forward : forward },

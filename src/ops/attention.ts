@@ -4,6 +4,8 @@ import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
+import { zeros } from "./copy.ts";
+import { concat, slice } from "./layout.ts";
 
 const kernel = await loadKernel("attention");
 
@@ -61,11 +63,18 @@ function run(
   const workgroups: Grid = [Math.ceil(T / (broadcast ? L * ROWS : 64)), heads, B];
   const constants = broadcast ? { L, D4, KEYS, ROWS, LOADS, CAUSAL } : { L: 1, D4, CAUSAL };
   const params = { B, T, H, G, scale: attrs.scale ?? 1 / Math.sqrt(D), queries: H / G };
-  const flops = (entry === "forward" ? 4 : entry === "query" ? 6 : 8) * B * H * T * T * D * (attrs.causal ? 0.5 : 1);
+  const flops =
+    (entry === "forward" ? 4 : entry === "query" ? 6 : 8) * B * H * T * T * D * (attrs.causal ? 0.5 : 1);
   call(kernel, `${entry}_${variant}`, { bindings, params, constants, workgroups, flops });
 }
 
-function reference(q: NdArray, k: NdArray, v: NdArray, range: NdArray, { causal, scale }: AttentionAttrs): NdArray {
+function reference(
+  q: NdArray,
+  k: NdArray,
+  v: NdArray,
+  range: NdArray,
+  { causal, scale }: AttentionAttrs,
+): NdArray {
   const { B, T, H, G, D } = sizes(q.shape, k.shape, v.shape, range.shape);
   const data = new Float64Array(B * T * H * D);
   const factor = scale ?? 1 / Math.sqrt(D);
@@ -94,18 +103,16 @@ function reference(q: NdArray, k: NdArray, v: NdArray, range: NdArray, { causal,
   return { shape: q.shape, data };
 }
 
-const rangeOf = (...pairs: [number, number][]): { shape: Shape; dtype: "u32"; fill: (i: number) => number } => ({
+const rangeOf = (
+  ...pairs: [number, number][]
+): { shape: Shape; dtype: "u32"; fill: (i: number) => number } => ({
   shape: [pairs.length, 2],
   dtype: "u32",
   fill: (i) => pairs[i >> 1]![i & 1]!,
 });
 
-/**
- * y = softmax(scale q kᵀ + mask) v. q: [B,T,H,D], k and v: [B,T,G,D] with G dividing H, range: u32 [B,2], first
- * and one past the last real token of each row; returns [B,T,H,D]. Rows of padding before the first token are 0.
- * @throws ShapeError when shapes disagree or D is not a multiple of 4
- */
-export const attention: Op<[q: Tensor, k: Tensor, v: Tensor, range: Tensor], AttentionAttrs> = defineOp<
+/** The op itself, for head dimensions that are multiples of 4; see {@link attention}. */
+export const attentionOp: Op<[q: Tensor, k: Tensor, v: Tensor, range: Tensor], AttentionAttrs> = defineOp<
   [q: Tensor, k: Tensor, v: Tensor, range: Tensor],
   AttentionAttrs
 >({
@@ -125,7 +132,12 @@ export const attention: Op<[q: Tensor, k: Tensor, v: Tensor, range: Tensor], Att
     const stats = empty([B, H, T, 2], "f32", "attention stats");
     const params = { B, T, H, G: size.G, scale: 1, queries: 1 };
     const bindings = { y_in: y!, dy: dy!, lse_in: lse!, stats };
-    call(kernel, "delta", { bindings, params, constants: { D4: D / 4, L: 1, CAUSAL: 0 }, workgroups: strided(B * T * H) });
+    call(kernel, "delta", {
+      bindings,
+      params,
+      constants: { D4: D / 4, L: 1, CAUSAL: 0 },
+      workgroups: strided(B * T * H),
+    });
     const shared = { q, k, v, range, stats_in: stats, dy: dy! };
     const [dq, dk, dv] = [empty(q.shape), empty(k.shape), empty(v.shape)];
     run("query", { ...shared, dq }, size, attrs);
@@ -135,10 +147,48 @@ export const attention: Op<[q: Tensor, k: Tensor, v: Tensor, range: Tensor], Att
   reference: ([q, k, v, range], attrs) => [reference(q!, k!, v!, range!, attrs)],
   variants: (device) => (device.subgroupSize > 0 ? ["plain", "broadcast"] : ["plain"]),
   cases: [
-    { inputs: [[1, 1, 1, 4], [1, 1, 1, 4], [1, 1, 1, 4], rangeOf([0, 1])], attrs: { causal: true }, name: "one token" },
-    { inputs: [[2, 5, 2, 4], [2, 5, 2, 4], [2, 5, 2, 4], rangeOf([0, 5], [0, 3])], attrs: { causal: true }, name: "padded right" },
-    { inputs: [[1, 9, 4, 8], [1, 9, 2, 8], [1, 9, 2, 8], rangeOf([0, 9])], attrs: { causal: true }, name: "grouped heads" },
-    { inputs: [[1, 19, 1, 12], [1, 19, 1, 12], [1, 19, 1, 12], rangeOf([0, 19])], attrs: { causal: true }, name: "two blocks" },
-    { inputs: [[2, 6, 3, 4], [2, 6, 1, 4], [2, 6, 1, 4], rangeOf([0, 4], [0, 6])], attrs: { causal: false, scale: 0.3 }, name: "both ways" },
+    {
+      inputs: [[1, 1, 1, 4], [1, 1, 1, 4], [1, 1, 1, 4], rangeOf([0, 1])],
+      attrs: { causal: true },
+      name: "one token",
+    },
+    {
+      inputs: [[2, 5, 2, 4], [2, 5, 2, 4], [2, 5, 2, 4], rangeOf([0, 5], [0, 3])],
+      attrs: { causal: true },
+      name: "padded right",
+    },
+    {
+      inputs: [[1, 9, 4, 8], [1, 9, 2, 8], [1, 9, 2, 8], rangeOf([0, 9])],
+      attrs: { causal: true },
+      name: "grouped heads",
+    },
+    {
+      inputs: [[1, 19, 1, 12], [1, 19, 1, 12], [1, 19, 1, 12], rangeOf([0, 19])],
+      attrs: { causal: true },
+      name: "two blocks",
+    },
+    {
+      inputs: [[2, 6, 3, 4], [2, 6, 1, 4], [2, 6, 1, 4], rangeOf([0, 4], [0, 6])],
+      attrs: { causal: false, scale: 0.3 },
+      name: "both ways",
+    },
   ],
 });
+
+/**
+ * y = softmax(scale q kᵀ + mask) v. q: [B,T,H,D], k and v: [B,T,G,D] with G dividing H, range: u32 [B,2], first
+ * and one past the last real token of each row; returns [B,T,H,D]. Rows of padding before the first token are 0.
+ * @throws ShapeError when shapes disagree
+ */
+export function attention(q: Tensor, k: Tensor, v: Tensor, range: Tensor, attrs: AttentionAttrs): Tensor {
+  const D = q.dim(-1);
+  if (D % 4 === 0) return attentionOp(q, k, v, range, attrs);
+  // Kernels read vec4s. Zeros behind every head change no score and no output.
+  const fill = (x: Tensor): Tensor => concat([x, zeros([...x.shape.slice(0, -1), 4 - (D % 4)])], -1);
+  return slice(
+    attentionOp(fill(q), fill(k), fill(v), range, { scale: 1 / Math.sqrt(D), ...attrs }),
+    -1,
+    0,
+    D,
+  );
+}

@@ -1,6 +1,6 @@
 /** Every op, for the conformance test and the benches. */
 import type { AnyOp } from "../tensor/op.ts";
-import { attention } from "./attention.ts";
+import { attentionOp } from "./attention.ts";
 import { affine, binary } from "./binary.ts";
 import { embed } from "./embedding.ts";
 import { gather } from "./gather.ts";
@@ -16,4 +16,28 @@ import { softmaxOp } from "./softmax.ts";
 import { swiglu } from "./swiglu.ts";
 import { unary } from "./unary.ts";
 
-export const ops: readonly AnyOp[] = [unary, matmul, attention, cachedAttention, binary, affine, reduce, permute, part, concatOf(1), concatOf(3), repeat, clamp, choose, gather, embed, norm, softmaxOp, tokenLogprobs, weightedNll, fullKl, rope, swiglu];
+export const ops: readonly AnyOp[] = [
+  unary,
+  matmul,
+  attentionOp,
+  cachedAttention,
+  binary,
+  affine,
+  reduce,
+  permute,
+  part,
+  concatOf(1),
+  concatOf(3),
+  repeat,
+  clamp,
+  choose,
+  gather,
+  embed,
+  norm,
+  softmaxOp,
+  tokenLogprobs,
+  weightedNll,
+  fullKl,
+  rope,
+  swiglu,
+];

@@ -17,13 +17,20 @@ export interface CachedAttentionAttrs {
 
 type CachedInputs = [q: Tensor, k: Tensor, v: Tensor, cacheK: Tensor, cacheV: Tensor, lengths: Tensor];
 
-const bestVariant = (device: Device): string => (device.subgroupSize > 0 && !device.software ? "lanes" : "plain");
+const bestVariant = (device: Device): string =>
+  device.subgroupSize > 0 && !device.software ? "lanes" : "plain";
 
 function forward([q, k, v, cacheK, cacheV, lengths]: CachedInputs, attrs: CachedAttentionAttrs): Tensor {
   const [R = 0, H = 0, D = 0] = q.shape;
   const [, S = 0, G = 0] = cacheK.shape;
-  const fits = String(k.shape) === String([R, G, D]) && String(cacheK.shape) === String([R, S, G, D]) && lengths.size === R;
-  need(fits && H % G === 0 && D % 4 === 0, `cachedAttention: q [${q.shape}], k [${k.shape}], cache [${cacheK.shape}], lengths [${lengths.shape}] do not fit`);
+  const fits =
+    String(k.shape) === String([R, G, D]) &&
+    String(cacheK.shape) === String([R, S, G, D]) &&
+    lengths.size === R;
+  need(
+    fits && H % G === 0 && D % 4 === 0,
+    `cachedAttention: q [${q.shape}], k [${k.shape}], cache [${cacheK.shape}], lengths [${lengths.shape}] do not fit`,
+  );
   const y = empty(q.shape, "f32", "cached attention");
   const variant = attrs.variant ?? bestVariant(q.device);
   const L = q.device.subgroupSize;
@@ -46,7 +53,9 @@ function reference(inputs: readonly (NdArray | undefined)[], attrs: CachedAttent
     for (let h = 0; h < H; h++) {
       const g = Math.floor((h * G) / H);
       const length = lengths!.data[r]!;
-      const rows = Array.from({ length: length + 1 }, (_, j) => (j < length ? ((r * S + j) * G + g) * D : (r * G + g) * D));
+      const rows = Array.from({ length: length + 1 }, (_, j) =>
+        j < length ? ((r * S + j) * G + g) * D : (r * G + g) * D,
+      );
       const scores = rows.map((at, j) => {
         const keys = j < length ? cacheK! : k!;
         let s = 0;
@@ -57,7 +66,8 @@ function reference(inputs: readonly (NdArray | undefined)[], attrs: CachedAttent
       const total = scores.reduce((sum, s) => sum + Math.exp(s - high), 0);
       rows.forEach((at, j) => {
         const values = j < length ? cacheV! : v!;
-        for (let d = 0; d < D; d++) data[(r * H + h) * D + d]! += (Math.exp(scores[j]! - high) / total) * values.data[at + d]!;
+        for (let d = 0; d < D; d++)
+          data[(r * H + h) * D + d]! += (Math.exp(scores[j]! - high) / total) * values.data[at + d]!;
       });
     }
   }
@@ -76,16 +86,28 @@ const lengthsOf = (...n: number[]): { shape: Shape; dtype: "u32"; fill: (i: numb
  * `lengths` of their row. Not differentiable.
  * @throws ShapeError when shapes disagree
  */
-export const cachedAttention: Op<CachedInputs, CachedAttentionAttrs> = defineOp<CachedInputs, CachedAttentionAttrs>({
+export const cachedAttention: Op<CachedInputs, CachedAttentionAttrs> = defineOp<
+  CachedInputs,
+  CachedAttentionAttrs
+>({
   name: "cachedAttention",
   arity: 6,
   forward,
   reference: (inputs, attrs) => [reference(inputs, attrs)],
   variants: (device) => (device.subgroupSize > 0 ? ["plain", "lanes"] : ["plain"]),
   cases: [
-    { inputs: [[1, 1, 4], [1, 1, 4], [1, 1, 4], [1, 3, 1, 4], [1, 3, 1, 4], lengthsOf(0)], name: "empty cache" },
-    { inputs: [[2, 4, 8], [2, 2, 8], [2, 2, 8], [2, 21, 2, 8], [2, 21, 2, 8], lengthsOf(20, 7)], name: "ragged lengths" },
-    { inputs: [[3, 3, 12], [3, 1, 12], [3, 1, 12], [3, 9, 1, 12], [3, 9, 1, 12], lengthsOf(8, 1, 3)], name: "one key head" },
+    {
+      inputs: [[1, 1, 4], [1, 1, 4], [1, 1, 4], [1, 3, 1, 4], [1, 3, 1, 4], lengthsOf(0)],
+      name: "empty cache",
+    },
+    {
+      inputs: [[2, 4, 8], [2, 2, 8], [2, 2, 8], [2, 21, 2, 8], [2, 21, 2, 8], lengthsOf(20, 7)],
+      name: "ragged lengths",
+    },
+    {
+      inputs: [[3, 3, 12], [3, 1, 12], [3, 1, 12], [3, 9, 1, 12], [3, 9, 1, 12], lengthsOf(8, 1, 3)],
+      name: "one key head",
+    },
   ],
 });
 
@@ -97,7 +119,10 @@ export const cachedAttention: Op<CachedInputs, CachedAttentionAttrs> = defineOp<
 export function fillCache(k: Tensor, v: Tensor, cacheK: Tensor, cacheV: Tensor, source: Tensor): void {
   const [, T = 0, G = 0, D = 0] = k.shape;
   const [R = 0, S = 0] = cacheK.shape;
-  need(T <= S && String(cacheK.shape.slice(2)) === String([G, D]), `fillCache: prompts [${k.shape}] do not fit a cache of [${cacheK.shape}]`);
+  need(
+    T <= S && String(cacheK.shape.slice(2)) === String([G, D]),
+    `fillCache: prompts [${k.shape}] do not fit a cache of [${cacheK.shape}]`,
+  );
   need(source.size === R, `fillCache: source is [${source.shape}]; expected [${R}]`);
   call(kernel, "fill", {
     bindings: { k, v, cache_k: cacheK, cache_v: cacheV, source },

@@ -34,7 +34,10 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
   need(K === inner, `matmul: a is [${a}], b is [${b}]; inner dimensions ${K} and ${inner} differ`);
   const lead = a.slice(0, -2);
   const shared = b.length === 2;
-  need(shared || String(lead) === String(b.slice(0, -2)), `matmul: a is [${a}], b is [${b}]; leading dimensions differ`);
+  need(
+    shared || String(lead) === String(b.slice(0, -2)),
+    `matmul: a is [${a}], b is [${b}]; leading dimensions differ`,
+  );
   const batch = lead.reduce((x, y) => x * y, 1);
   // A shared B turns a batch of products into one tall product.
   if (shared && !transposeA) return { batch: 1, M: batch * M, N, K, shared: true, out: [...lead, M, N] };
@@ -44,10 +47,16 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
 /** KC of the broadcast kernels: rows of B that a lane keeps. */
 const chunkOf = (lanes: number): number => Math.max(64, 4 * lanes);
 
-function variantFor(device: Device, { M, N, K }: Sizes, { transposeA, transposeB, variant }: MatmulAttrs): string {
+function variantFor(
+  device: Device,
+  { M, N, K }: Sizes,
+  { transposeA, transposeB, variant }: MatmulAttrs,
+): string {
   const aligned = N % 4 === 0 && (transposeA ? M % 4 === 0 : K % 4 === 0);
   const fits = aligned && !(transposeA && transposeB) && device.subgroupSize > 0;
-  return fits && (variant ?? "broadcast") === "broadcast" && (variant || device.software) ? "broadcast" : "plain";
+  return fits && (variant ?? "broadcast") === "broadcast" && (variant || device.software)
+    ? "broadcast"
+    : "plain";
 }
 
 /** Rows a workgroup: enough to pay for filling its block of B, few enough to keep the cores busy. */
@@ -99,7 +108,12 @@ function gradientA(b: Tensor, dc: Tensor, { transposeA, transposeB, ...rest }: M
     : run(dc, b, undefined, { ...rest, transposeB: !transposeB });
 }
 
-function gradientB(a: Tensor, b: Tensor, dc: Tensor, { transposeA, transposeB, ...rest }: MatmulAttrs): Tensor {
+function gradientB(
+  a: Tensor,
+  b: Tensor,
+  dc: Tensor,
+  { transposeA, transposeB, ...rest }: MatmulAttrs,
+): Tensor {
   if (b.shape.length === 2 && a.shape.length > 2) [a, dc] = [rowsOf(a), rowsOf(dc)];
   return transposeB
     ? run(dc, a, undefined, { ...rest, transposeA: true, transposeB: transposeA ?? false })
@@ -139,7 +153,10 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
   arity: 3,
   forward: ([a, b, bias], attrs) => run(a, b, bias, attrs),
   backward({ inputs: [a, b, bias], attrs, dy: [dc], needs }) {
-    need(!(attrs.transposeA && b.shape.length === 2 && a.shape.length > 2), "matmul: no gradient for a batch of transposed a with a shared b");
+    need(
+      !(attrs.transposeA && b.shape.length === 2 && a.shape.length > 2),
+      "matmul: no gradient for a batch of transposed a with a shared b",
+    );
     return [
       needs[0] ? gradientA(b, dc!, attrs) : undefined,
       needs[1] ? gradientB(a, b, dc!, attrs) : undefined,
@@ -147,7 +164,8 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
     ];
   },
   reference: ([a, b, bias], attrs) => [reference(a!, b!, bias, attrs)],
-  variants: (device) => (device.subgroupSize > 0 && device.subgroupSize <= 16 ? ["plain", "broadcast"] : ["plain"]),
+  variants: (device) =>
+    device.subgroupSize > 0 && device.subgroupSize <= 16 ? ["plain", "broadcast"] : ["plain"],
   cases: [
     { inputs: [[3, 5], [5, 7], [7]] },
     { inputs: [[4, 8], [8, 12], [12]] },
