@@ -6,8 +6,6 @@ import { bonCurve, bonKlBound, expectedBest, expectedBonWin } from "../evaluate/
 import { distinctN } from "../evaluate/text-metrics.ts";
 import { bootstrapMean } from "../evaluate/win-rate.ts";
 import { runtime } from "../host.ts";
-import { type ConsoleOptions, formatTable } from "../report/console-table.ts";
-import { duration, fixed, interval, percent } from "../report/format.ts";
 import type {
   BonPoint,
   Comparison,
@@ -171,40 +169,6 @@ function bestSample(entry: CacheEntry, n: number): SampleRow {
     score,
     rank: createCdf(entry.rewards).rank(score),
   };
-}
-
-/** The results in 80 columns, what they mean below; the page has more of them. */
-export function resultsTable(methods: readonly MethodResult[], n: number, options: ConsoleOptions): string {
-  const table = formatTable(
-    methods,
-    [
-      { title: "method", value: (m) => [m.name, m.setting].filter(Boolean).join(", ") },
-      { title: "reward", value: (m) => `${fixed(m.reward)} \u00B1 ${fixed(m.rewardSe)}`, align: "right" },
-      { title: "win rate", value: (m) => `${fixed(m.win)} (${interval(m.winInterval)})`, align: "right" },
-      { title: "KL", value: (m) => m.kl, digits: 3, align: "right" },
-      { title: "J", value: (m) => m.J, digits: 3, align: "right" },
-    ],
-    options,
-  );
-  const legend = [
-    "win rate: share of the reference's responses to the same prompt that are beaten, ties half",
-    `KL from the reference and J, an estimate of -KL(policy || Best-of-${n} policy): nats a response`,
-  ];
-  return [table, ...legend].join("\n");
-}
-
-/** Where time went, the longest first. */
-export function timeTable(seconds: Readonly<Record<string, number>>): string {
-  const total = Object.values(seconds).reduce((a, b) => a + b, 0);
-  const rows = Object.entries(seconds).toSorted(([, a], [, b]) => b - a);
-  return formatTable(
-    [...rows, ["all", total] as const],
-    [
-      { title: "where time went", value: ([what]) => what },
-      { title: "time", value: ([, s]) => duration(s), align: "right" },
-      { title: "share", value: ([, s]) => percent(s / total, 0), align: "right" },
-    ],
-  );
 }
 
 const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;

@@ -7,7 +7,6 @@ import { matchedBeta } from "../../align/matched-beta.ts";
 import { ensureFolder, writeFileAtomic } from "../../data/files.ts";
 import { bonKlBound } from "../../evaluate/bon-curve.ts";
 import { packageUrl } from "../../host.ts";
-import { sideBySide } from "../../report/console-table.ts";
 import { duration, fixed } from "../../report/format.ts";
 import { renderReport } from "../../report/page.ts";
 import type { Comparison } from "../../report/types.ts";
@@ -15,7 +14,8 @@ import { alignPolicy, judgeReference, methodsFor } from "../demo-align.ts";
 import { buildCaches, type Caches } from "../demo-caches.ts";
 import { demoPlan } from "../demo-plan.ts";
 import { readSplitPrompts } from "../demo-prompts.ts";
-import { comparisonOf, type DemoResults, resultsTable, shortName, timeTable } from "../demo-report.ts";
+import { resultsTable, samplesText, timeTable } from "../demo-print.ts";
+import { comparisonOf, type DemoResults, shortName } from "../demo-report.ts";
 import { createClock, type Stage } from "../demo-stages.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
@@ -162,7 +162,7 @@ function tell(
   const look = { width: Math.max(60, process.stdout.columns ?? 120), ansi: process.stdout.isTTY === true };
   io.result({ kind: "results", methods, bonCurve }, `\n${resultsTable(methods, comparison.task.N, look)}\n`);
   const shown = samples.slice(0, plan.shown.terminal);
-  io.result({ kind: "samples", samples: shown }, `${sideBySide(shown, look)}\n`);
+  io.result({ kind: "samples", samples: shown }, `${samplesText(shown, look)}\n`);
   io.result({ kind: "time", seconds, stages: clock.seconds }, `${timeTable(clock.seconds)}\n`);
   io.result(
     { kind: "report", report, models: [join(out, "vbon"), join(out, "ppo")] },
