@@ -72,7 +72,7 @@ const ppo = {
     .meta({ description: "the ratio of new to old probability is clipped to 1 ± this" }),
   gamma: share.default(1).meta({ description: "discount" }),
   lam: share.default(0.95).meta({ description: "lambda of generalised advantage estimation" }),
-  averageLast: share.default(0).meta({
+  averageLast: share.default(0.2).meta({
     description: "average the policy's weights over this last share of the iterations; 0 = take the last",
   }),
 };
@@ -83,8 +83,8 @@ const value = {
     heading: "The value function",
   }),
   valueLr: positive.default(5e-4).meta({ description: "its learning rate (separate only)" }),
-  valueEpochs: count.default(1).meta({ description: "its passes over each rollout (separate only)" }),
-  valuePretrainEpochs: countOrNever.default(1).meta({
+  valueEpochs: count.default(3).meta({ description: "its passes over each rollout (separate only)" }),
+  valuePretrainEpochs: countOrNever.default(2).meta({
     description: "passes over the cached responses before PPO, which cost no sample (separate only)",
   }),
   valuePretrainLr: positive.default(1e-3).meta({ description: "learning rate of these" }),
