@@ -99,7 +99,8 @@ function hidden(config: LlamaConfig, p: Parameters, batch: Batch, cache: KvCache
     const shift = p.has(`${name}.bias`) ? p.get(`${name}.bias`) : undefined;
     return linear(x, p.get(`${name}.weight`), shift, "out_in");
   };
-  const rotate = (x: Tensor): Tensor => rope(x, batch.positions, { theta, rotaryDim: headDim, maxPositions: config.blockSize });
+  const rotate = (x: Tensor): Tensor =>
+    rope(x, batch.positions, { theta, rotaryDim: headDim, maxPositions: config.blockSize });
   const attention = (x: Tensor, name: string, layer: number): Tensor => {
     const q = rotate(splitHeads(dense(x, `${name}.q_proj`), nHead));
     const k = rotate(splitHeads(dense(x, `${name}.k_proj`), nKvHead));

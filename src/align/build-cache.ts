@@ -36,21 +36,29 @@ export function streamOf(ids: ArrayLike<number>, index: number): readonly [numbe
 /** Text of a prompt with its response, decoded together, less the prompt's: joints between tokens come out right. */
 export function responseText(tokenizer: Tokenizer, prompt: Prompt, ids: readonly number[]): string {
   const whole = tokenizer.decode([...prompt.ids, ...ids], { skipSpecialTokens: true });
-  return whole.startsWith(prompt.text) ? whole.slice(prompt.text.length) : tokenizer.decode([...ids], { skipSpecialTokens: true });
+  return whole.startsWith(prompt.text)
+    ? whole.slice(prompt.text.length)
+    : tokenizer.decode([...ids], { skipSpecialTokens: true });
 }
 
 /**
  * Appends every prompt that the writer does not have yet, once.
  * @throws ConfigError when the reward gives something else than finite numbers; what was written before stays
  */
-export async function buildCache(prompts: readonly Prompt[], writer: CacheWriter, options: CacheOptions): Promise<void> {
+export async function buildCache(
+  prompts: readonly Prompt[],
+  writer: CacheWriter,
+  options: CacheOptions,
+): Promise<void> {
   const { engine, samples, rows, seed, onProgress, signal } = options;
   const distinct = new Map(prompts.map((p) => [promptIdOf(p.ids), p]));
   const todo = [...distinct].filter(([id]) => !writer.has(id)).map(([, prompt]) => prompt);
   const group = Math.max(1, Math.floor(rows / samples));
   for (let i = 0; i < todo.length && !signal?.aborted; i += group) {
     const some = todo.slice(i, i + group);
-    const requests = some.flatMap((p) => Array.from({ length: samples }, (_, m) => ({ ids: p.ids, stream: streamOf(p.ids, m) })));
+    const requests = some.flatMap((p) =>
+      Array.from({ length: samples }, (_, m) => ({ ids: p.ids, stream: streamOf(p.ids, m) })),
+    );
     const drawn = await engine.generate(requests, { seed });
     for (const [p, prompt] of some.entries()) {
       await writer.append(await entryOf(prompt, drawn.slice(p * samples, (p + 1) * samples), options));
@@ -59,7 +67,11 @@ export async function buildCache(prompts: readonly Prompt[], writer: CacheWriter
   }
 }
 
-async function entryOf(prompt: Prompt, drawn: readonly Sample[], { tokenizer, reward }: CacheOptions): Promise<CacheEntry> {
+async function entryOf(
+  prompt: Prompt,
+  drawn: readonly Sample[],
+  { tokenizer, reward }: CacheOptions,
+): Promise<CacheEntry> {
   const responses = drawn.map((s) => responseText(tokenizer, prompt, s.ids));
   const inputs = drawn.map((s, i) => ({
     prompt: prompt.text,

@@ -36,12 +36,15 @@ const EVALUATION = 2 ** 33;
  * Draws `samplesPerPrompt` responses to every prompt and measures them. The same seed draws the same random
  * numbers for every policy, so that policies are compared on equal terms.
  */
-export async function evaluatePolicy(options: EvaluateOptions): Promise<{ evaluation: Evaluation; answered: Answered }> {
+export async function evaluatePolicy(
+  options: EvaluateOptions,
+): Promise<{ evaluation: Evaluation; answered: Answered }> {
   const { prompts, samplesPerPrompt: S, seed } = options;
   const picks = prompts.flatMap((_, p) => Array.from({ length: S }, () => p));
   const answered = await respond(picks, (e) => e % S, seed + EVALUATION, options);
   const { episodes, scores } = answered;
-  const perPrompt = (values: readonly number[]): number[] => prompts.map((_, p) => mean(values.slice(p * S, (p + 1) * S)));
+  const perPrompt = (values: readonly number[]): number[] =>
+    prompts.map((_, p) => mean(values.slice(p * S, (p + 1) * S)));
   const wins = perPrompt(episodes.map((e) => e.rank));
   const ids = episodes.map((e) => e.sample.ids);
   const sampled = (estimator: KlEstimator): number[] =>

@@ -105,7 +105,10 @@ export interface AlignRun {
   readonly updater: Updater;
   readonly cdfs: readonly EmpiricalCdf[] | undefined;
   /** Runs iteration number `i`, counted from 0. */
-  iterate(i: number, onProgress?: (tokens: number) => void): Promise<{ metrics: AlignMetrics; episodes: readonly Episode[] }>;
+  iterate(
+    i: number,
+    onProgress?: (tokens: number) => void,
+  ): Promise<{ metrics: AlignMetrics; episodes: readonly Episode[] }>;
   dispose(): void;
 }
 
@@ -122,22 +125,36 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   checkSampling(generate);
   const cdfs = cache && prompts.map((p) => entryCdf(cacheEntry(cache, p), options.cdf));
   const { device } = refPolicy.parameters;
-  const policy = refPolicy.with(trainableCopy(refPolicy, { seed: ppo.seed, withHead: ppo.value === "shared" }));
+  const policy = refPolicy.with(
+    trainableCopy(refPolicy, { seed: ppo.seed, withHead: ppo.value === "shared" }),
+  );
   const value = ppo.value === "shared" ? sharedValue(policy) : separateValue(refPolicy, ppo.seed);
   const { betas, weightDecay, gradClip } = ppo;
   const optimizer = await createAdamW(device, policy.parameters, { betas, weightDecay, gradClip });
   const valueOptimizer =
-    value.kind === "separate" ? await createAdamW(device, value.parameters, { betas, weightDecay, gradClip }) : undefined;
+    value.kind === "separate"
+      ? await createAdamW(device, value.parameters, { betas, weightDecay, gradClip })
+      : undefined;
   const longest = Math.max(...[...prompts, ...(options.evalPrompts ?? [])].map((p) => p.ids.length));
   const positions = longest + generate.maxNewTokens - 1;
   const { temperature } = generate;
   const engine = await createEngine(policy, rows, longest, generate);
   const scorer = createScorer({ policy, refPolicy, value, temperature, batch: ppo.microBatch });
-  const updater = await createUpdater({ ...ppo, policy, optimizer, value, valueOptimizer, temperature, positions });
+  const updater = await createUpdater({
+    ...ppo,
+    policy,
+    optimizer,
+    value,
+    valueOptimizer,
+    temperature,
+    positions,
+  });
   // Recorded now, so that the memory of the largest step is known before the first one.
   await engine.prepare(Math.min(ppo.rolloutSize, prompts.length));
   await scorer.prepare(positions);
-  const valueTrainer = valueOptimizer && (await createValueTrainer({ value, optimizer: valueOptimizer, microBatch: ppo.microBatch, positions }));
+  const valueTrainer =
+    valueOptimizer &&
+    (await createValueTrainer({ value, optimizer: valueOptimizer, microBatch: ppo.microBatch, positions }));
   const total = iterationsOf(ppo);
   const averaged = ppo.averageLast > 0 ? trainedCopyOf(policy) : undefined;
   const average = averaged && (await createAverage(policy.parameters, averaged));
@@ -170,7 +187,12 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       const update = await learn(i, rolled.experience, updater, rates, ppo);
       for (let epoch = ppo.ppoEpochs; valueTrainer && epoch < ppo.valueEpochs; epoch++) {
         const stream = `value minibatches ${i}.${epoch}`;
-        await valueTrainer.pass(rolled.experience, { lr: rates.valueLr, minibatch: ppo.minibatch, seed: ppo.seed, stream });
+        await valueTrainer.pass(rolled.experience, {
+          lr: rates.valueLr,
+          minibatch: ppo.minibatch,
+          seed: ppo.seed,
+          stream,
+        });
       }
       if (average && i >= total * (1 - ppo.averageLast)) average.add();
       const end = performance.now();
@@ -210,7 +232,10 @@ function checkSampling({ topK = 0, topP = 1, greedy = false }: GenerateSettings)
 }
 
 /** Iterations that `episodes` make, at least one. */
-export function iterationsOf({ episodes, rolloutSize }: Pick<PpoSettings, "episodes" | "rolloutSize">): number {
+export function iterationsOf({
+  episodes,
+  rolloutSize,
+}: Pick<PpoSettings, "episodes" | "rolloutSize">): number {
   return Math.max(1, Math.round(episodes / rolloutSize));
 }
 
@@ -226,7 +251,12 @@ async function learn(
   for (let epoch = 0; epoch < ppoEpochs; epoch++) {
     const order = createRandom(seed, `minibatches ${iteration}.${epoch}`).permutation(experience.length);
     for (let i = 0; i < order.length; i += minibatch) {
-      all.push(await updater.step(order.slice(i, i + minibatch).map((e) => experience[e]!), rates));
+      all.push(
+        await updater.step(
+          order.slice(i, i + minibatch).map((e) => experience[e]!),
+          rates,
+        ),
+      );
     }
   }
   const mean = (key: keyof UpdateStats): number => all.reduce((sum, s) => sum + s[key], 0) / all.length;

@@ -24,7 +24,10 @@ export function valueExamples(
       const finished = entry.finished?.[m] ?? true;
       // Without log-probabilities the response counts as long: log pi_bon - log pi_ref is then log n + (n-1) log F.
       const logProbRef = entry.logprobs?.[m] ?? -1e9;
-      const target = objective.terminal({ score, logProbRef, cdf: cdfs[p]!.at(score, { finished, key: tieKey(response) }) }, settings);
+      const target = objective.terminal(
+        { score, logProbRef, cdf: cdfs[p]!.at(score, { finished, key: tieKey(response) }) },
+        settings,
+      );
       return { query: entry.promptIds, response, returns: new Float32Array(response.length).fill(target) };
     }),
   );

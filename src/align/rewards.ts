@@ -18,7 +18,9 @@ export interface RewardInput {
 }
 
 /** A user's reward: a module's default export or its export `reward`. May be async. */
-export type RewardFunction = (inputs: readonly RewardInput[]) => readonly number[] | Promise<readonly number[]>;
+export type RewardFunction = (
+  inputs: readonly RewardInput[],
+) => readonly number[] | Promise<readonly number[]>;
 
 /** A reward with a name for caches and reports. */
 export interface Reward {
@@ -40,12 +42,16 @@ export function functionReward(name: string, fn: RewardFunction): Reward {
     async score(inputs) {
       const scores = await fn(inputs);
       if (scores?.length !== inputs.length) {
-        throw new ConfigError(`reward ${name}: expected ${inputs.length} numbers, got ${scores?.length ?? typeof scores}`);
+        throw new ConfigError(
+          `reward ${name}: expected ${inputs.length} numbers, got ${scores?.length ?? typeof scores}`,
+        );
       }
       const bad = Array.from(scores).findIndex((s) => !Number.isFinite(s));
       if (bad >= 0) {
         const text = JSON.stringify(inputs[bad]!.prompt + inputs[bad]!.response).slice(0, 200);
-        throw new ConfigError(`reward ${name}: the score of ${text} is ${String(scores[bad])}; expected a finite number`);
+        throw new ConfigError(
+          `reward ${name}: the score of ${text} is ${String(scores[bad])}; expected a finite number`,
+        );
       }
       return Float64Array.from(scores);
     },
@@ -56,7 +62,9 @@ export function functionReward(name: string, fn: RewardFunction): Reward {
 export async function vaderReward(): Promise<Reward> {
   const { SentimentIntensityAnalyzer: analyzer } = await import("vader-sentiment");
   const compound = (text: string): number => analyzer.polarity_scores(text).compound;
-  return functionReward("lexicon:vader", (inputs) => inputs.map(({ prompt, response }) => compound(prompt + response)));
+  return functionReward("lexicon:vader", (inputs) =>
+    inputs.map(({ prompt, response }) => compound(prompt + response)),
+  );
 }
 
 /**
@@ -72,7 +80,9 @@ export async function moduleReward(path: string): Promise<Reward> {
   }
   const fn = module["default"] ?? module["reward"];
   if (typeof fn !== "function") {
-    throw new FormatError(`reward ${path}: expected a default export that is a function of RewardInput[], got ${typeof fn}`);
+    throw new FormatError(
+      `reward ${path}: expected a default export that is a function of RewardInput[], got ${typeof fn}`,
+    );
   }
   return functionReward(path, async (inputs) => {
     try {
@@ -133,7 +143,11 @@ export function modelReward(name: string, model: ScalarModel, tokenizer: Tokeniz
 }
 
 function recordScores(model: ScalarModel, T: number): ScoreInputs {
-  const batch = { ids: input([BATCH, T], "u32"), positions: input([BATCH, T], "u32"), range: input([BATCH, 2], "u32") };
+  const batch = {
+    ids: input([BATCH, T], "u32"),
+    positions: input([BATCH, T], "u32"),
+    range: input([BATCH, 2], "u32"),
+  };
   const last = input([BATCH], "u32", "last");
   const scores = model.scores(takeRows(model.hidden(batch).reshape(BATCH * T, -1), last));
   return { batch, last, scores };

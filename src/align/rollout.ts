@@ -117,14 +117,22 @@ export async function respond(
   options: RespondOptions,
 ): Promise<Answered> {
   const { engine, scorer, prompts, onProgress } = options;
-  const requests = picks.map((p, e) => ({ ids: prompts[p]!.ids, stream: streamOf(prompts[p]!.ids, index(e)) }));
+  const requests = picks.map((p, e) => ({
+    ids: prompts[p]!.ids,
+    stream: streamOf(prompts[p]!.ids, index(e)),
+  }));
   const samples = await engine.generate(requests, { seed, ...(onProgress && { onProgress }) });
   const sequences = samples.map((s, e) => ({ query: prompts[picks[e]!]!.ids, response: s.ids }));
   const scores = await scorer.score(sequences);
   return { episodes: await judge(picks, samples, scores, options), sequences, scores };
 }
 
-async function judge(picks: readonly number[], samples: readonly Sample[], scores: Scores, options: RespondOptions): Promise<Episode[]> {
+async function judge(
+  picks: readonly number[],
+  samples: readonly Sample[],
+  scores: Scores,
+  options: RespondOptions,
+): Promise<Episode[]> {
   const { prompts, tokenizer, reward, cdfs, objective, settings } = options;
   const texts = samples.map((s, e) => responseText(tokenizer, prompts[picks[e]!]!, s.ids));
   const inputs = samples.map((s, e) => {
@@ -139,7 +147,14 @@ async function judge(picks: readonly number[], samples: readonly Sample[], score
     const logProbRef = scores.refLogprobs[e]!.reduce((a, b) => a + b, 0);
     const point = cdf?.at(score, { finished, key: tieKey(sample.ids) });
     const terminal = objective.terminal({ score, logProbRef, ...(point && { cdf: point }) }, settings);
-    return { prompt: picks[e]!, sample, text: texts[e]!, score, rank: cdf?.rank(score, { finished }) ?? NaN, terminal };
+    return {
+      prompt: picks[e]!,
+      sample,
+      text: texts[e]!,
+      score,
+      rank: cdf?.rank(score, { finished }) ?? NaN,
+      terminal,
+    };
   });
 }
 

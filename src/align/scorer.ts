@@ -3,7 +3,14 @@ import type { LanguageModel } from "../nn/lm.ts";
 import { fullKl, tokenLogprobs } from "../ops/logprob.ts";
 import type { Program } from "../gpu/program.ts";
 import { readAll, record, type Tensor } from "../tensor/tensor.ts";
-import { collect, positionsOf, type Sequence, type SequenceInputs, sequenceInputs, writeSequences } from "./sequences.ts";
+import {
+  collect,
+  positionsOf,
+  type Sequence,
+  type SequenceInputs,
+  sequenceInputs,
+  writeSequences,
+} from "./sequences.ts";
 import { bucketLength } from "../data/batch.ts";
 import type { ValueFunction } from "./value-function.ts";
 
@@ -76,7 +83,8 @@ export function createScorer({ policy, refPolicy, value, temperature, batch: B }
         writeSequences(program.result.inputs, some);
         program.run();
         const [logprobs, refLogprobs, entropy, kl, values] = await readAll(device, program.result.outputs);
-        const pick = (x: Float32Array | undefined): Float32Array[] => collect(some, x ?? new Float32Array(B * T), T);
+        const pick = (x: Float32Array | undefined): Float32Array[] =>
+          collect(some, x ?? new Float32Array(B * T), T);
         parts.push({
           logprobs: pick(logprobs),
           refLogprobs: pick(refLogprobs),

@@ -30,16 +30,27 @@ export function positionsOf(sequences: readonly Sequence[]): number {
 }
 
 /** Writes up to B sequences; rows beyond them are one token of padding. */
-export function writeSequences({ batch, targets, B, T }: SequenceInputs, sequences: readonly Sequence[]): void {
+export function writeSequences(
+  { batch, targets, B, T }: SequenceInputs,
+  sequences: readonly Sequence[],
+): void {
   const rows = Array.from({ length: B }, (_, b) => {
     const s = sequences[b];
     return s ? [...s.query, ...s.response] : [0, 0];
   });
-  const padded = padBatch(rows.map((row) => row.slice(0, -1)), { padId: 0, length: T });
+  const padded = padBatch(
+    rows.map((row) => row.slice(0, -1)),
+    { padId: 0, length: T },
+  );
   batch.ids.write(padded.ids);
   batch.positions.write(padded.positions);
   batch.range.write(padded.range);
-  targets.write(padBatch(rows.map((row) => row.slice(1)), { padId: 0, length: T }).ids);
+  targets.write(
+    padBatch(
+      rows.map((row) => row.slice(1)),
+      { padId: 0, length: T },
+    ).ids,
+  );
 }
 
 /**

@@ -7,7 +7,14 @@ import { backward } from "../optim/gradients.ts";
 import type { Optimizer } from "../optim/adamw.ts";
 import { input, readAll, record, type Tensor } from "../tensor/tensor.ts";
 import { policyLoss, valueLoss } from "./ppo-loss.ts";
-import { collect, type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "./sequences.ts";
+import {
+  collect,
+  type Sequence,
+  type SequenceInputs,
+  sequenceInputs,
+  spread,
+  writeSequences,
+} from "./sequences.ts";
 import type { ValueFunction } from "./value-function.ts";
 
 /** One response of a rollout as an update sees it; per-token rows are as long as the response. */
@@ -97,7 +104,16 @@ export async function createUpdater(options: UpdateOptions): Promise<Updater> {
   };
 }
 
-function build({ policy, value, temperature, clipRange, clipRangeValue, vfCoef, microBatch: B, positions: T }: UpdateOptions): Inputs {
+function build({
+  policy,
+  value,
+  temperature,
+  clipRange,
+  clipRangeValue,
+  vfCoef,
+  microBatch: B,
+  positions: T,
+}: UpdateOptions): Inputs {
   const inputs = sequenceInputs(B, T);
   const column = (label: string): Tensor => input([B * T], "f32", label);
   const oldLogprobs = column("old logprobs");
@@ -112,18 +128,42 @@ function build({ policy, value, temperature, clipRange, clipRangeValue, vfCoef, 
   const valuePart = valueLoss(values, oldValues, returns, weights, clipRangeValue);
   // With a trunk of its own the value loss has its own optimizer, and no weight against the policy's.
   backward(add(policyPart, scale(valuePart, value.kind === "shared" ? vfCoef : 1)));
-  return { inputs, oldLogprobs, advantages, oldValues, returns, weights, logprobs, losses: [policyPart, valuePart] };
+  return {
+    inputs,
+    oldLogprobs,
+    advantages,
+    oldValues,
+    returns,
+    weights,
+    logprobs,
+    losses: [policyPart, valuePart],
+  };
 }
 
 function write({ result }: Program<Inputs>, some: readonly Experience[], weight: number): void {
   const { inputs } = result;
   writeSequences(inputs, some);
   const put = (to: Tensor, rows: readonly ArrayLike<number>[]): void => to.write(spread(some, rows, inputs));
-  put(result.oldLogprobs, some.map((e) => e.oldLogprobs));
-  put(result.advantages, some.map((e) => e.advantages));
-  put(result.oldValues, some.map((e) => e.oldValues));
-  put(result.returns, some.map((e) => e.returns));
-  put(result.weights, some.map((e) => new Float32Array(e.response.length).fill(weight)));
+  put(
+    result.oldLogprobs,
+    some.map((e) => e.oldLogprobs),
+  );
+  put(
+    result.advantages,
+    some.map((e) => e.advantages),
+  );
+  put(
+    result.oldValues,
+    some.map((e) => e.oldValues),
+  );
+  put(
+    result.returns,
+    some.map((e) => e.returns),
+  );
+  put(
+    result.weights,
+    some.map((e) => new Float32Array(e.response.length).fill(weight)),
+  );
 }
 
 function addRatios(

@@ -18,10 +18,16 @@ export interface ValueFunction {
 }
 
 /** Trainable copy of `model`'s weights, with a value head from `seed` if asked. */
-export function trainableCopy(model: LanguageModel, { seed, withHead }: { seed: number; withHead: boolean }): Parameters {
+export function trainableCopy(
+  model: LanguageModel,
+  { seed, withHead }: { seed: number; withHead: boolean },
+): Parameters {
   const specs = withHead ? [...model.specs, ...valueHeadSpecs(model.config.nEmbd)] : model.specs;
   const copy = createParameters(model.parameters.device, specs, { trainable: true, seed });
-  copy.copyFrom(model.parameters, model.specs.map((s) => s.name));
+  copy.copyFrom(
+    model.parameters,
+    model.specs.map((s) => s.name),
+  );
   return copy;
 }
 

@@ -40,7 +40,12 @@ export interface ValueTrainerOptions {
 }
 
 /** Records the program. */
-export async function createValueTrainer({ value, optimizer, microBatch: B, positions: T }: ValueTrainerOptions): Promise<ValueTrainer> {
+export async function createValueTrainer({
+  value,
+  optimizer,
+  microBatch: B,
+  positions: T,
+}: ValueTrainerOptions): Promise<ValueTrainer> {
   const { device } = value.parameters;
   const program = await record(device, `value ${B}x${T}`, () => build(value, B, T));
   const { inputs, returns, weights, loss } = program.result;
@@ -51,8 +56,20 @@ export async function createValueTrainer({ value, optimizer, microBatch: B, posi
     for (let i = 0; i < some.length; i += B) {
       const part = some.slice(i, i + B);
       writeSequences(inputs, part);
-      returns.write(spread(part, part.map((e) => e.returns), inputs));
-      weights.write(spread(part, part.map((e) => new Float32Array(e.response.length).fill(1 / tokens)), inputs));
+      returns.write(
+        spread(
+          part,
+          part.map((e) => e.returns),
+          inputs,
+        ),
+      );
+      weights.write(
+        spread(
+          part,
+          part.map((e) => new Float32Array(e.response.length).fill(1 / tokens)),
+          inputs,
+        ),
+      );
       program.run();
       sum += (await loss.read())[0]!;
     }
@@ -66,7 +83,10 @@ export async function createValueTrainer({ value, optimizer, microBatch: B, posi
       const total = Math.max(1, Math.floor(order.length / minibatch));
       let sum = 0;
       for (let s = 0; s < total; s++) {
-        sum += await step(order.slice(s * minibatch, (s + 1) * minibatch).map((e) => examples[e]!), lr);
+        sum += await step(
+          order.slice(s * minibatch, (s + 1) * minibatch).map((e) => examples[e]!),
+          lr,
+        );
         onStep?.(s + 1, total);
       }
       return sum / total;

@@ -25,26 +25,17 @@ interface ScratchFields {
 /** Sizes of a model that begins with random weights. */
 export function scratchFields(defaults: { layers: number; dim: number; vocab: number }): ScratchFields {
   return {
-    family: z
-      .enum(["llama", "gpt2"])
-      .default("llama")
-      .meta({
-        description: "architecture of a new model",
-        heading: "A new model (where there is no --model)",
-      }),
+    family: z.enum(["llama", "gpt2"]).default("llama").meta({
+      description: "architecture of a new model",
+      heading: "A new model (where there is no --model)",
+    }),
     layers: count.default(defaults.layers).meta({ description: "transformer blocks" }),
     heads: count.default(4).meta({ description: "attention heads" }),
     kvHeads: count.optional().meta({ description: "key/value heads (llama; default: as many as heads)" }),
     dim: count.default(defaults.dim).meta({ description: "width of the hidden states" }),
-    vocab: z
-      .number()
-      .int()
-      .min(257)
-      .default(defaults.vocab)
-      .meta({
-        description:
-          "tokens of the BPE tokenizer that is trained on the data (where there is no --tokenizer)",
-      }),
+    vocab: z.number().int().min(257).default(defaults.vocab).meta({
+      description: "tokens of the BPE tokenizer that is trained on the data (where there is no --tokenizer)",
+    }),
     tokenizer: z
       .string()
       .optional()
@@ -117,13 +108,11 @@ interface RunFields {
 /** Where a run lives, and how often it looks up. */
 export function runFields(defaults: { evalEvery: number; saveEvery: number }): RunFields {
   return {
-    out: z
-      .string()
-      .meta({
-        description: "folder of the run: config.json, metrics.jsonl, samples.jsonl, checkpoint/, model/",
-        hint: "DIR",
-        heading: "The run",
-      }),
+    out: z.string().meta({
+      description: "folder of the run: config.json, metrics.jsonl, samples.jsonl, checkpoint/, model/",
+      hint: "DIR",
+      heading: "The run",
+    }),
     resume: z
       .boolean()
       .default(false)
@@ -134,11 +123,9 @@ export function runFields(defaults: { evalEvery: number; saveEvery: number }): R
     saveEvery: countOrNever
       .default(defaults.saveEvery)
       .meta({ description: "steps between checkpoints; 0 = only at the end" }),
-    logEvery: count
-      .default(10)
-      .meta({
-        description: "steps between readbacks of losses (every step is logged; 1 on software adapters)",
-      }),
+    logEvery: count.default(10).meta({
+      description: "steps between readbacks of losses (every step is logged; 1 on software adapters)",
+    }),
     dtype: z.enum(["f32", "f16", "bf16"]).default("f32").meta({ description: "of the weights in model/" }),
   };
 }

@@ -95,13 +95,19 @@ export async function createEngine(
 
   const prefill = (P: number, T: number): Promise<Program<PrefillInputs>> => {
     const key = `${P}x${T}`;
-    const known = prefills.get(key) ?? record(device, `prefill ${key}`, () => recordPrefill(model, state, memory, settings, P, T));
+    const known =
+      prefills.get(key) ??
+      record(device, `prefill ${key}`, () => recordPrefill(model, state, memory, settings, P, T));
     prefills.set(key, known);
     return known;
   };
 
   /** Draws the responses of up to `rows` requests. */
-  const wave = async (requests: readonly Request[], first: number, options: GenerateOptions): Promise<Sample[]> => {
+  const wave = async (
+    requests: readonly Request[],
+    first: number,
+    options: GenerateOptions,
+  ): Promise<Sample[]> => {
     const { prompts, source } = groupByPrompt(requests);
     const T = bucketLength(Math.max(...prompts.map((p) => p.length)), promptLength);
     const program = await prefill(powerOfTwo(prompts.length), T);
@@ -131,22 +137,33 @@ export async function createEngine(
     async generate(requests, options) {
       for (const { ids } of requests) checkPrompt(ids, promptLength);
       const samples: Sample[] = [];
-      for (let i = 0; i < requests.length; i += rows) samples.push(...(await wave(requests.slice(i, i + rows), i, options)));
+      for (let i = 0; i < requests.length; i += rows)
+        samples.push(...(await wave(requests.slice(i, i + rows), i, options)));
       return samples;
     },
     dispose() {
       memory.dispose();
       decode.dispose();
       for (const program of prefills.values()) void program.then((p) => p.dispose());
-      for (const tensor of Object.values(state) as Tensor[]) device.destroyBuffer(tensor.storage.place!.buffer);
+      for (const tensor of Object.values(state) as Tensor[])
+        device.destroyBuffer(tensor.storage.place!.buffer);
     },
   };
 }
 
 /** One token a row: feed the current token, draw the next. */
-function recordStep(model: LanguageModel, state: DecodeState, memory: KvMemory, settings: GenerateSettings): void {
+function recordStep(
+  model: LanguageModel,
+  state: DecodeState,
+  memory: KvMemory,
+  settings: GenerateSettings,
+): void {
   const R = memory.rows;
-  const batch = { ids: state.current.reshape(R, 1), positions: memory.lengths.reshape(R, 1), range: input([R, 2], "u32") };
+  const batch = {
+    ids: state.current.reshape(R, 1),
+    positions: memory.lengths.reshape(R, 1),
+    range: input([R, 2], "u32"),
+  };
   const hidden = model.hidden(batch, memory.extend).reshape(R, -1);
   const drawn = sampleTokens(model.logits(hidden), state, settings);
   advance(state, drawn, memory.lengths, { appended: 1, eosIds: settings.eosIds });
@@ -184,7 +201,12 @@ function groupByPrompt(requests: readonly Request[]): { prompts: (readonly numbe
   return { prompts, source };
 }
 
-function writeInputs({ batch, source, last }: PrefillInputs, prompts: (readonly number[])[], rows: number[], T: number): void {
+function writeInputs(
+  { batch, source, last }: PrefillInputs,
+  prompts: (readonly number[])[],
+  rows: number[],
+  T: number,
+): void {
   const P = batch.ids.dim(0);
   const all = [...prompts, ...Array.from({ length: P - prompts.length }, () => [0])];
   const padded = padBatch(all, { padId: 0, length: T });
@@ -216,17 +238,28 @@ function resetState(
 async function look(state: DecodeState, count: number): Promise<{ lengths: number[]; finished: boolean }> {
   const progress = await state.progress.readU32();
   const rows = Array.from({ length: count }, (_, r) => r);
-  return { lengths: rows.map((r) => progress[2 * r]!), finished: rows.every((r) => progress[2 * r + 1] === 1) };
+  return {
+    lengths: rows.map((r) => progress[2 * r]!),
+    finished: rows.every((r) => progress[2 * r + 1] === 1),
+  };
 }
 
-async function responsesSoFar(state: DecodeState, lengths: number[], first: number): Promise<Map<number, Uint32Array>> {
+async function responsesSoFar(
+  state: DecodeState,
+  lengths: number[],
+  first: number,
+): Promise<Map<number, Uint32Array>> {
   const ids = await state.outIds.readU32();
   const N = state.outIds.dim(1);
   return new Map(lengths.map((n, r) => [first + r, ids.subarray(r * N, r * N + n)]));
 }
 
 async function readSamples(state: DecodeState, count: number, eosIds: readonly number[]): Promise<Sample[]> {
-  const [progress, ids, logprobs] = await readAll(state.current.device, [state.progress, state.outIds, state.outLogprobs]);
+  const [progress, ids, logprobs] = await readAll(state.current.device, [
+    state.progress,
+    state.outIds,
+    state.outLogprobs,
+  ]);
   const lengths = new Uint32Array(progress!.buffer);
   const tokens = new Uint32Array(ids!.buffer);
   const N = state.outIds.dim(1);
@@ -238,7 +271,11 @@ async function readSamples(state: DecodeState, count: number, eosIds: readonly n
   });
 }
 
-function checkSettings(model: LanguageModel, promptLength: number, { maxNewTokens, eosIds }: GenerateSettings): void {
+function checkSettings(
+  model: LanguageModel,
+  promptLength: number,
+  { maxNewTokens, eosIds }: GenerateSettings,
+): void {
   const { blockSize } = model.config;
   if (promptLength + maxNewTokens > blockSize) {
     throw new ConfigError(
@@ -246,13 +283,17 @@ function checkSettings(model: LanguageModel, promptLength: number, { maxNewToken
         "shorten the prompt or ask for fewer new tokens",
     );
   }
-  if (maxNewTokens < 1) throw new ConfigError(`generate: maxNewTokens is ${maxNewTokens}; expected at least 1`);
-  if (eosIds.length > MAX_EOS) throw new ConfigError(`generate: ${eosIds.length} end tokens; at most ${MAX_EOS}`);
+  if (maxNewTokens < 1)
+    throw new ConfigError(`generate: maxNewTokens is ${maxNewTokens}; expected at least 1`);
+  if (eosIds.length > MAX_EOS)
+    throw new ConfigError(`generate: ${eosIds.length} end tokens; at most ${MAX_EOS}`);
 }
 
 function checkPrompt(ids: readonly number[], longest: number): void {
-  if (ids.length === 0) throw new ConfigError("generate: a prompt has no tokens; begin it with the model's BOS token");
-  if (ids.length > longest) throw new ConfigError(`generate: a prompt has ${ids.length} tokens; this engine was made for ${longest}`);
+  if (ids.length === 0)
+    throw new ConfigError("generate: a prompt has no tokens; begin it with the model's BOS token");
+  if (ids.length > longest)
+    throw new ConfigError(`generate: a prompt has ${ids.length} tokens; this engine was made for ${longest}`);
 }
 
 const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));

@@ -50,7 +50,9 @@ export function createKvMemory(device: Device, config: ModelConfig, rows: number
     extend: {
       attend(layer, q, k, v, _batch, scale) {
         const token = (x: Tensor): Tensor => x.reshape(rows, x.dim(2), x.dim(3));
-        const y = cachedAttention(token(q), token(k), token(v), layers[layer]!.k, layers[layer]!.v, lengths, { scale });
+        const y = cachedAttention(token(q), token(k), token(v), layers[layer]!.k, layers[layer]!.v, lengths, {
+          scale,
+        });
         return y.reshape(...q.shape);
       },
     },

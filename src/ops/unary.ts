@@ -6,7 +6,20 @@ import { empty, type Tensor } from "../tensor/tensor.ts";
 const kernel = await loadKernel("unary");
 
 /** The functions by name, in the order of the kernel's `KIND`. */
-const NAMES = ["exp", "log", "neg", "square", "sqrt", "tanh", "sigmoid", "relu", "silu", "gelu_tanh", "gelu", "abs"] as const;
+const NAMES = [
+  "exp",
+  "log",
+  "neg",
+  "square",
+  "sqrt",
+  "tanh",
+  "sigmoid",
+  "relu",
+  "silu",
+  "gelu_tanh",
+  "gelu",
+  "abs",
+] as const;
 
 export type UnaryKind = (typeof NAMES)[number];
 
@@ -42,13 +55,27 @@ export function erf(x: number): number {
   return Math.sign(x) * (1 - Math.exp(-z * z) / Math.sqrt(Math.PI) / fraction);
 }
 
-const run = (entry: "forward" | "backward", bindings: Record<string, Tensor>, x: Tensor, kind: UnaryKind): void => {
+const run = (
+  entry: "forward" | "backward",
+  bindings: Record<string, Tensor>,
+  x: Tensor,
+  kind: UnaryKind,
+): void => {
   const n4 = Math.ceil(x.size / 4);
-  call(kernel, entry, { bindings, params: { n4 }, constants: { KIND: NAMES.indexOf(kind) }, workgroups: strided(n4), flops: x.size });
+  call(kernel, entry, {
+    bindings,
+    params: { n4 },
+    constants: { KIND: NAMES.indexOf(kind) },
+    workgroups: strided(n4),
+    flops: x.size,
+  });
 };
 
 /** y = f(x), elementwise; `kind` names f. */
-export const unary: Op<[x: Tensor], { readonly kind: UnaryKind }> = defineOp<[x: Tensor], { readonly kind: UnaryKind }>({
+export const unary: Op<[x: Tensor], { readonly kind: UnaryKind }> = defineOp<
+  [x: Tensor],
+  { readonly kind: UnaryKind }
+>({
   name: "unary",
   arity: 1,
   forward([x], { kind }) {
@@ -66,8 +93,15 @@ export const unary: Op<[x: Tensor], { readonly kind: UnaryKind }> = defineOp<[x:
   },
   cases: NAMES.flatMap((kind) => {
     // Away from the kink of relu and abs and from log's and sqrt's pole.
-    const fill = kind === "log" || kind === "sqrt" ? (i: number) => 0.3 + ((i * 7) % 23) / 5 : (i: number) => (((i * 13 + 25) % 37) - 18.3) / 6;
-    return [[1], [3, 5], [2, 64]].map((shape) => ({ name: `${kind} [${shape}]`, inputs: [{ shape, fill }], attrs: { kind } }));
+    const fill =
+      kind === "log" || kind === "sqrt"
+        ? (i: number) => 0.3 + ((i * 7) % 23) / 5
+        : (i: number) => (((i * 13 + 25) % 37) - 18.3) / 6;
+    return [[1], [3, 5], [2, 64]].map((shape) => ({
+      name: `${kind} [${shape}]`,
+      inputs: [{ shape, fill }],
+      attrs: { kind },
+    }));
   }),
 });
 

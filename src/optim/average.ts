@@ -27,7 +27,11 @@ export async function createAverage(
     const rate = input([1], "f32", "rate");
     for (const [tensor, average] of pairs) {
       const n4 = Math.ceil(tensor.size / 4);
-      call(kernel, "update", { bindings: { values: tensor, rate, average }, params: { n4 }, workgroups: strided(n4) });
+      call(kernel, "update", {
+        bindings: { values: tensor, rate, average },
+        params: { n4 },
+        workgroups: strided(n4),
+      });
     }
     return rate;
   });

@@ -33,7 +33,10 @@ const rules: Rules = {
  * @throws ShapeError when `loss` is not a scalar or depends on no parameter
  */
 export function backward(loss: Tensor): void {
-  need(loss.size === 1, `backward: the loss must be one number, got [${loss.shape}]; reduce it with sum() or mean()`);
+  need(
+    loss.size === 1,
+    `backward: the loss must be one number, got [${loss.shape}]; reduce it with sum() or mean()`,
+  );
   need(loss.node !== undefined, "backward: the loss depends on no parameter that is trained");
   backpropagate([loss], [rules.ones(loss)], rules);
 }

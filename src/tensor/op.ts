@@ -76,10 +76,14 @@ export type AnyOp = Op<any, any, Tensor | readonly Tensor[]>;
  * Makes an op of its definition. Gradients flow through it whenever an input needs one.
  * @example export const gelu = defineOp<[x: Tensor], { approximate: boolean }>({ name: "gelu", arity: 1, … });
  */
-export function defineOp<I extends Inputs, A extends object = object, O = Tensor>(definition: Definition<I, A>): Op<I, A, O> {
+export function defineOp<I extends Inputs, A extends object = object, O = Tensor>(
+  definition: Definition<I, A>,
+): Op<I, A, O> {
   const { arity, name, ...rest } = definition;
   const apply = (...args: readonly unknown[]): O => {
-    const inputs = Array.from({ length: arity }, (_, i) => (args[i] instanceof Tensor ? args[i] : undefined)) as unknown as I;
+    const inputs = Array.from({ length: arity }, (_, i) =>
+      args[i] instanceof Tensor ? args[i] : undefined,
+    ) as unknown as I;
     const attrs = (args.find((a) => a !== undefined && !(a instanceof Tensor)) ?? {}) as A;
     const made = definition.forward(inputs, attrs);
     const outputs = made instanceof Tensor ? [made] : made;
@@ -99,7 +103,12 @@ function link<I extends Inputs, A extends object>(
 ): void {
   if (!backward) return;
   const needs = inputs.map((t) => t?.needsGrad === true && t.dtype === "f32");
-  const node: Node = { name, inputs, outputs, backward: (dy) => backward({ inputs, outputs, attrs, dy, needs }) };
+  const node: Node = {
+    name,
+    inputs,
+    outputs,
+    backward: (dy) => backward({ inputs, outputs, attrs, dy, needs }),
+  };
   for (const output of outputs) output.node = node;
 }
 

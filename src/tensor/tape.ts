@@ -35,7 +35,10 @@ export function backpropagate(
     node.backward(dy).forEach((dx, i) => {
       const x = node.inputs[i];
       if (!dx || !x?.needsGrad) return;
-      if (dx.size !== x.size) throw new ShapeError(`${node.name}: gradient of input ${i} is [${dx.shape}], the input is [${x.shape}]`);
+      if (dx.size !== x.size)
+        throw new ShapeError(
+          `${node.name}: gradient of input ${i} is [${dx.shape}], the input is [${x.shape}]`,
+        );
       if (x.grad) rules.accumulate(x.grad, dx);
       else deliver(x, dx);
     });

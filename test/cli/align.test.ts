@@ -54,7 +54,7 @@ describe("a run", () => {
     expect(stderr).toMatch(/step 2, held-out prompts: win/);
 
     const metrics = records(at("run/metrics.jsonl"));
-    expect(metrics.map((m) => m["step"])).toEqual([0, 1, 2, 2, 3, 4, 4]);
+    expect(metrics.map((m) => m["step"])).toEqual([0, 0, 1, 2, 2, 3, 4, 4]);
     for (const name of [
       "reward",
       "rank",

@@ -26,7 +26,10 @@ export function sample(seed: number, n: number): Float64Array {
 }
 
 /** One input of a case: its values and dtype. */
-export function build(spec: CaseInput | Shape | undefined, seed: number): { array: NdArray; dtype: "f32" | "u32" } | undefined {
+export function build(
+  spec: CaseInput | Shape | undefined,
+  seed: number,
+): { array: NdArray; dtype: "f32" | "u32" } | undefined {
   if (!spec) return undefined;
   const { shape, fill, dtype = "f32" } = "shape" in spec ? spec : { shape: spec };
   const n = sizeOf(shape);
@@ -37,7 +40,8 @@ export function build(spec: CaseInput | Shape | undefined, seed: number): { arra
 /** The largest disagreement of two arrays, relative to the largest expected entry. */
 export function worstOf(got: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): Worst {
   let scale = 1e-3;
-  for (let i = 0; i < expected.length; i++) if (Number.isFinite(expected[i])) scale = Math.max(scale, Math.abs(expected[i]!));
+  for (let i = 0; i < expected.length; i++)
+    if (Number.isFinite(expected[i])) scale = Math.max(scale, Math.abs(expected[i]!));
   let worst: Worst = { error: 0, at: -1, got: 0, expected: 0, tolerance };
   for (let i = 0; i < expected.length; i++) {
     const same = got[i] === expected[i];
@@ -48,16 +52,24 @@ export function worstOf(got: ArrayLike<number>, expected: ArrayLike<number>, tol
 }
 
 /** Runs one case on the device. Returns the worst disagreement of every output and every gradient. */
-export async function runCase(device: Device, op: AnyOp, test: Case<object>, variant?: string): Promise<Map<string, Worst>> {
+export async function runCase(
+  device: Device,
+  op: AnyOp,
+  test: Case<object>,
+  variant?: string,
+): Promise<Map<string, Worst>> {
   const inputs = test.inputs.map((spec, i) => build(spec, i + 1));
-  const attrs = { ...(test.attrs ?? {}), ...(variant ? { variant } : {}) };
-  const references = op.reference(inputs.map((x) => x?.array), test.attrs ?? {});
+  const attrs = { ...test.attrs, ...(variant ? { variant } : {}) };
+  const references = op.reference(
+    inputs.map((x) => x?.array),
+    test.attrs ?? {},
+  );
   const wantsGrad = op.backward !== undefined && test.backward !== false;
   const program = await record(device, `${op.name} case`, () => {
     const tensors = inputs.map((x) => x && input(x.array.shape, x.dtype));
     if (wantsGrad) tensors.forEach((t) => t?.dtype === "f32" && (t.grad = persistent(device, t.shape)));
     const made = op(...tensors, attrs) as Tensor | readonly Tensor[];
-    const outputs = made instanceof Array ? made : [made as Tensor];
+    const outputs = Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor];
     const dys = references.map((r) => input(r.shape));
     const grads = tensors.map((t) => t?.grad);
     if (wantsGrad) outputs.forEach((out, i) => references[i] && backwardFrom(out, dys[i]!));
@@ -78,7 +90,13 @@ export async function runCase(device: Device, op: AnyOp, test: Case<object>, var
   }
   for (const [i, grad] of grads.entries()) {
     if (!grad) continue;
-    const expected = centralDifference(op, test, inputs.map((x) => x?.array), i, dyValues);
+    const expected = centralDifference(
+      op,
+      test,
+      inputs.map((x) => x?.array),
+      i,
+      dyValues,
+    );
     worst.set(`gradient of input ${i}`, worstOf(await grad.read(), expected, tolerance));
   }
   program.dispose();
@@ -104,7 +122,10 @@ function centralDifference(
   const at = (i: number, delta: number): number => {
     const data = Float64Array.from(x.data);
     data[i]! += delta;
-    const outputs = op.reference(inputs.map((a, j) => (j === which ? { shape: x.shape, data } : a)), test.attrs ?? {});
+    const outputs = op.reference(
+      inputs.map((a, j) => (j === which ? { shape: x.shape, data } : a)),
+      test.attrs ?? {},
+    );
     return outputs.reduce((sum, y, k) => sum + y.data.reduce((s, v, j) => s + v * dy[k]![j]!, 0), 0);
   };
   const h = 1e-3;
