@@ -67,10 +67,10 @@ describe("a run", () => {
       "lr",
       "tokensPerSecond",
     ]) {
-      expect(metrics[1]![name], name).toEqual(expect.any(Number));
+      expect(metrics[2]![name], name).toEqual(expect.any(Number));
     }
-    expect(metrics[1]).toMatchObject({ kl: 0, klK1: 0, klK3: 0, episodes: 16 });
-    expect(metrics[5]!["kl"]).toBeGreaterThan(0);
+    expect(metrics[2]).toMatchObject({ kl: 0, klK1: 0, klK3: 0, episodes: 16 });
+    expect(metrics[6]!["kl"]).toBeGreaterThan(0);
     expect(records(at("run/samples.jsonl"))[0]).toMatchObject({
       step: 2,
       prompt: expect.any(String),
