@@ -6,6 +6,7 @@ import { takeRows } from "../ops/gather.ts";
 import { concat } from "../ops/layout.ts";
 import { crossEntropy } from "../ops/logprob.ts";
 import { backward } from "../optim/gradients.ts";
+import { createRandom } from "../tensor/random.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import {
   createTraining,
@@ -28,6 +29,12 @@ export interface LabelledIds {
 export interface ClassifierData {
   readonly train: readonly LabelledIds[];
   readonly heldOut?: readonly LabelledIds[] | undefined;
+}
+
+/** Settings of {@link classifierTraining}. */
+export interface ClassifierSettings extends TrainingSettings {
+  /** Share of the tokens that are left out, others at each step, while learning: few texts are learnt by heart else. */
+  readonly tokenDropout: number;
 }
 
 /** How well a classifier does: the share of signs that are right, and the mean cross-entropy in nats. */
@@ -53,7 +60,7 @@ export interface Classifier {
 export async function classifierTraining(
   model: ScalarModel,
   data: ClassifierData,
-  settings: TrainingSettings,
+  settings: ClassifierSettings,
 ): Promise<Training> {
   const { device } = model.parameters;
   const { blockSize } = model.config;
@@ -63,9 +70,9 @@ export async function classifierTraining(
   const classifier = heldOut && createClassifier(model, settings.batch);
   const lesson: Lesson<ClassifierBatch> = {
     count: train.length,
-    gather: (items) =>
+    gather: (items, step) =>
       gather(
-        items.map((i) => train[i]!),
+        items.map((i) => dropTokens(train[i]!, i, step, settings)),
         blockSize,
       ),
     learn: (part, divisor) => learn(learning, part, divisor),
@@ -117,6 +124,23 @@ function resultsOf(scores: Float32Array, texts: readonly LabelledIds[]): Classif
     loss += Math.max(0, -signed) + Math.log1p(Math.exp(-Math.abs(signed)));
   });
   return { evalAccuracy: right / texts.length, evalLoss: loss / texts.length };
+}
+
+/**
+ * Leaves each token out with probability `tokenDropout`, one at least stays (word dropout of Iyyer et al. 2015,
+ * "Deep unordered composition rivals syntactic methods"). Drawn for the item and the step, whatever its batch.
+ */
+function dropTokens(
+  text: LabelledIds,
+  item: number,
+  step: number,
+  settings: ClassifierSettings,
+): LabelledIds {
+  const { tokenDropout, seed } = settings;
+  if (tokenDropout === 0) return text;
+  const random = createRandom(seed, `token dropout ${step}.${item}`);
+  const kept = text.ids.filter(() => random.float() >= tokenDropout);
+  return { ids: kept.length > 0 ? kept : text.ids.slice(-1), label: text.label };
 }
 
 interface ClassifierBatch {

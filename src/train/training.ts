@@ -36,7 +36,8 @@ export interface Training {
 /** Items to learn from, and the pass over a batch of them. */
 export interface Lesson<B extends { readonly tokens: number }> {
   readonly count: number;
-  gather(items: readonly number[]): B;
+  /** The batch of these items in step `step`: a pure function of both. */
+  gather(items: readonly number[], step: number): B;
   /**
    * Adds the gradient of (sum of the batch's losses) / `divisor`.
    * @returns that quotient, [1]
@@ -91,7 +92,7 @@ function createTask<B extends { readonly tokens: number }>(
     microBatches(step) {
       const items = plan.at(step);
       const parts = Array.from({ length: accumulate }, (_, i) =>
-        lesson.gather(items.slice(i * batch, (i + 1) * batch)),
+        lesson.gather(items.slice(i * batch, (i + 1) * batch), step),
       );
       const divisor = parts.reduce((n, part) => n + part.tokens, 0);
       return parts.map((part) => ({ tokens: part.tokens, run: () => lesson.learn(part, divisor) }));

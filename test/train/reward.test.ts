@@ -4,8 +4,12 @@ import { createScalarModel } from "../../models/model.ts";
 import type { ScalarModel } from "../../src/nn/lm.ts";
 import { createRandom } from "../../src/tensor/random.ts";
 import { createBest } from "../../src/train/best.ts";
-import { classifierTraining, createClassifier, type LabelledIds } from "../../src/train/reward.ts";
-import type { TrainingSettings } from "../../src/train/training.ts";
+import {
+  classifierTraining,
+  createClassifier,
+  type ClassifierSettings,
+  type LabelledIds,
+} from "../../src/train/reward.ts";
 import { testDevice } from "../support/device.ts";
 
 const device = await testDevice();
@@ -13,7 +17,8 @@ afterAll(() => device.close());
 
 const gpt2 = { model_type: "gpt2", vocab_size: 16, n_positions: 24, n_layer: 1, n_head: 2, n_embd: 16 };
 const model = (): ScalarModel => createScalarModel(device, gpt2, { trainable: true, seed: 5 });
-const settings: TrainingSettings = {
+const settings: ClassifierSettings = {
+  tokenDropout: 0,
   steps: 1,
   lr: 1e-2,
   schedule: "constant",
@@ -76,6 +81,26 @@ describe("classifier", () => {
     );
     await training.run({});
     expect((await training.evaluate())["evalAccuracy"]).toBe(1);
+  });
+
+  it("leaves tokens out for the item and the step, whatever its batch", async () => {
+    const losses = async (change: Partial<ClassifierSettings>): Promise<number[]> => {
+      const found: number[] = [];
+      const training = await classifierTraining(
+        model(),
+        { train: texts },
+        { ...settings, steps: 3, ...change },
+      );
+      await training.run({ onRecord: (record) => void found.push(record["loss"] as number) });
+      return found;
+    };
+    const [whole, parts, none] = [
+      await losses({ tokenDropout: 0.5 }),
+      await losses({ tokenDropout: 0.5, batch: 2, accumulate: 4 }),
+      await losses({}),
+    ];
+    whole.forEach((loss, i) => expect(Math.abs(loss - parts[i]!), `step ${i + 1}`).toBeLessThan(1e-5));
+    expect(whole).not.toEqual(none);
   });
 
   it("refuses texts without tokens or beyond the context", async () => {

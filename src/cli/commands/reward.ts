@@ -52,14 +52,20 @@ const schema = z.strictObject({
     .meta({ description: "share of the texts held out for the accuracy at the end; nothing else sees them" }),
   validationFraction: share
     .default(0.05)
-    .meta({ description: "share of the other texts that chooses the step to keep" }),
+    .meta({ description: "share of the other texts whose loss chooses the step to keep" }),
   model: z.string().optional().meta({
     description: "model whose trunk to start from: a language model, or a classifier",
     hint: "DIR",
     heading: "A model to start from",
   }),
   ...scratchFields({ layers: 2, dim: 64, vocab: 4096 }),
-  ...trainingFields({ lr: 5e-4, epochs: 3, batch: 32, weightDecay: 0.1 }),
+  ...trainingFields({ lr: 1e-3, epochs: 6, batch: 32, weightDecay: 1 }),
+  tokenDropout: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0.5)
+    .meta({ description: "share of a text's tokens left out at random while learning" }),
   patience: z
     .number()
     .int()
@@ -101,7 +107,7 @@ async function run(config: Config, io: Io): Promise<void> {
   const device = await io.device();
   const { model, tokenizer } = await openStart(device, config, texts);
   const data = split(texts, model, tokenizer, config);
-  const settings = trainingSettings(config, data.train.length);
+  const settings = { ...trainingSettings(config, data.train.length), tokenDropout: config.tokenDropout };
   const training = await classifierTraining(model, { train: data.train, heldOut: data.validation }, settings);
   const best = createBest(model.parameters, config.patience);
   const sizes = `${data.train.length} texts to train on, ${data.validation.length} to choose the step, ${data.test.length} to test; ${settings.steps} steps`;
@@ -143,7 +149,7 @@ async function train(
       state: () => ({ data: hash, best: best.state }),
     });
     const onEval = (step: number, results: Readonly<Record<string, number>>): Promise<boolean> =>
-      Promise.resolve(best.consider(step, results["evalAccuracy"]!));
+      Promise.resolve(best.consider(step, -results["evalLoss"]!)); // the loss is smoother than the accuracy
     const { end } = await training.run({ ...watch, onEval }, first);
     watch.stop();
     return end !== "stopped";
@@ -168,9 +174,9 @@ async function finish(
   classifier.dispose();
   // The half-width of the normal 95 % interval of a proportion.
   const interval = 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / test.length);
-  const { bestStep: step, bestScore: validationAccuracy } = best.state;
+  const { bestStep: step, bestScore = NaN } = best.state;
   io.result(
-    { model: out, accuracy, interval, loss, texts: test.length, step, validationAccuracy },
+    { model: out, accuracy, interval, loss, texts: test.length, step, validationLoss: -bestScore },
     `${out}: accuracy ${accuracy.toFixed(4)} ± ${interval.toFixed(4)}, loss ${loss.toFixed(4)} on ${test.length} held-out texts (weights of step ${step})`,
   );
 }
