@@ -6,7 +6,7 @@
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
-import type { LanguageModel } from "../nn/lm.ts";
+import type { LanguageModel, ScalarModel } from "../nn/lm.ts";
 import { createParameters, type Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
 import { type Average, createAverage } from "../optim/average.ts";
@@ -59,6 +59,8 @@ export interface PpoSettings {
 export interface AlignOptions {
   /** The reference; it is never changed. */
   readonly refPolicy: LanguageModel;
+  /** What a separate value function starts from; by default the reference. It must read the same tokens. */
+  readonly valueFrom?: LanguageModel | ScalarModel | undefined;
   readonly tokenizer: Tokenizer;
   readonly reward: Reward;
   readonly prompts: readonly Prompt[];
@@ -128,7 +130,8 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const policy = refPolicy.with(
     trainableCopy(refPolicy, { seed: ppo.seed, withHead: ppo.value === "shared" }),
   );
-  const value = ppo.value === "shared" ? sharedValue(policy) : separateValue(refPolicy, ppo.seed);
+  const value =
+    ppo.value === "shared" ? sharedValue(policy) : separateValue(options.valueFrom ?? refPolicy, ppo.seed);
   const { betas, weightDecay, gradClip } = ppo;
   const optimizer = await createAdamW(device, policy.parameters, { betas, weightDecay, gradClip });
   const valueOptimizer =

@@ -1,12 +1,12 @@
 /** The value function of PPO: a trunk of its own, or a head on the policy. */
-import { type Batch, type LanguageModel } from "../nn/lm.ts";
+import type { Batch, LanguageModel, ScalarModel } from "../nn/lm.ts";
 import { valueHead, valueHeadSpecs } from "../nn/heads.ts";
 import { createParameters, type Parameters } from "../nn/parameters.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** Predicts the return of each position. */
 export interface ValueFunction {
-  /** "separate": own trunk, started from the reference. "shared": a head whose gradient reaches the policy. */
+  /** "separate": own trunk, started from a copy of a model. "shared": a head whose gradient reaches the policy. */
   readonly kind: "separate" | "shared";
   /** Where its weights live; the policy's own with "shared". */
   readonly parameters: Parameters;
@@ -19,7 +19,7 @@ export interface ValueFunction {
 
 /** Trainable copy of `model`'s weights, with a value head from `seed` if asked. */
 export function trainableCopy(
-  model: LanguageModel,
+  model: LanguageModel | ScalarModel,
   { seed, withHead }: { seed: number; withHead: boolean },
 ): Parameters {
   const specs = withHead ? [...model.specs, ...valueHeadSpecs(model.config.nEmbd)] : model.specs;
@@ -31,11 +31,14 @@ export function trainableCopy(
   return copy;
 }
 
-/** A value function with a trunk of its own that starts as a copy of `refPolicy`. */
-export function separateValue(refPolicy: LanguageModel, seed: number): ValueFunction {
-  const parameters = trainableCopy(refPolicy, { seed, withHead: true });
-  const trunk = refPolicy.with(parameters);
-  const C = refPolicy.config.nEmbd;
+/**
+ * A value function with a trunk of its own that starts as a copy of `model`'s: the reference, or a reward model over the
+ * same tokens, which knows more of what is to be predicted (Ouyang et al. 2022, appendix C.4).
+ */
+export function separateValue(model: LanguageModel | ScalarModel, seed: number): ValueFunction {
+  const parameters = trainableCopy(model, { seed, withHead: true });
+  const trunk = model.with(parameters);
+  const C = model.config.nEmbd;
   return {
     kind: "separate",
     parameters,

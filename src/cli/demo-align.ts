@@ -37,9 +37,18 @@ export async function alignPolicy(
   caches: Caches,
   stage: Stage,
 ): Promise<Aligned | undefined> {
-  const { io, plan, opened, reward, prompts, generate, out, clock } = stage;
+  const { io, plan, opened, reward, valueFrom, prompts, generate, out, clock } = stage;
   const { model: refPolicy, tokenizer } = opened;
-  const shared = { refPolicy, tokenizer, reward, generate, rows: plan.rows.align, ppo: plan.ppo, cdf: {} };
+  const shared = {
+    refPolicy,
+    valueFrom,
+    tokenizer,
+    reward,
+    generate,
+    rows: plan.rows.align,
+    ppo: plan.ppo,
+    cdf: {},
+  };
   const objective = findObjective(method.name);
   const run = await clock.time("prepare programs", () =>
     createAlignRun({

@@ -8,6 +8,7 @@ export interface DemoPlan {
   /** Cached samples of the reference a prompt, M. */
   readonly samples: { readonly train: number; readonly test: number };
   readonly maxNewTokens: number;
+  readonly temperature: number;
   /** Responses of every policy to each test prompt. */
   readonly samplesPerPrompt: number;
   /** Responses decoded side by side: for the caches, and while a policy learns. */
@@ -25,7 +26,7 @@ const WHOLE = {
   samples: { train: 32, test: 64 },
   samplesPerPrompt: 16,
   rows: { cache: 512, align: 256 },
-  learning: { episodes: 4096, rolloutSize: 256 },
+  learning: { episodes: 5120, rolloutSize: 256 },
 };
 
 /** A tenth of the work: it shows that everything runs, not what vBoN can do. */
@@ -42,7 +43,9 @@ export function demoPlan({ quick, seed }: { readonly quick: boolean; readonly se
   const { learning, ...size } = quick ? QUICK : WHOLE;
   return {
     ...size,
-    maxNewTokens: 24,
+    // A model this small writes better at a lower temperature, and short responses leave less to chance in learning.
+    maxNewTokens: 16,
+    temperature: 0.7,
     pretrain: { passes: 1, lr: 1e-3 },
     ppo: { ...PPO, ...learning, seed },
     shown: { terminal: 3, page: 8 },
@@ -54,7 +57,7 @@ const PPO: Omit<PpoSettings, "episodes" | "rolloutSize" | "seed"> = {
   minibatch: 64,
   microBatch: 64,
   ppoEpochs: 1,
-  lr: 3e-4,
+  lr: 2e-4,
   valueLr: 5e-4,
   lrSchedule: "linear",
   betas: [0.9, 0.95],

@@ -2,6 +2,7 @@
 import type { Reward } from "../align/rewards.ts";
 import type { ObjectiveSettings } from "../align/objectives/index.ts";
 import type { GenerateSettings } from "../generate/engine.ts";
+import type { ScalarModel } from "../nn/lm.ts";
 import type { DemoPlan } from "./demo-plan.ts";
 import type { SplitPrompts } from "./demo-prompts.ts";
 import type { Opened } from "./open.ts";
@@ -13,6 +14,8 @@ export interface Stage {
   readonly plan: DemoPlan;
   readonly opened: Opened;
   readonly reward: Reward;
+  /** What value functions start from; undefined for the reference. */
+  readonly valueFrom: ScalarModel | undefined;
   readonly prompts: SplitPrompts;
   readonly generate: GenerateSettings;
   /** The run's folder. */

@@ -12,12 +12,13 @@ import { renderReport } from "../../report/page.ts";
 import type { Comparison } from "../../report/types.ts";
 import { alignPolicy, judgeReference, methodsFor } from "../demo-align.ts";
 import { buildCaches, type Caches } from "../demo-caches.ts";
-import { demoPlan } from "../demo-plan.ts";
-import { readSplitPrompts } from "../demo-prompts.ts";
+import { demoPlan, type DemoPlan } from "../demo-plan.ts";
+import { readSplitPrompts, type SplitPrompts } from "../demo-prompts.ts";
 import { resultsTable, samplesText, timeTable } from "../demo-print.ts";
 import { comparisonOf, type DemoResults, shortName } from "../demo-report.ts";
 import { createClock, type Stage } from "../demo-stages.ts";
-import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { valueStart } from "../demo-value.ts";
+import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -80,38 +81,33 @@ const shipped = (name: string): string => fileURLToPath(packageUrl(`checkpoints/
 
 async function openStage({ out, quick, n, seed, ...other }: Config, io: Io): Promise<Stage> {
   const device = await io.device();
-  const opened = await openLanguageModel(device, other.policy ?? shipped("movie-lm"));
-  const reward = await openReward(device, other.reward ?? shipped("movie-sentiment"));
   const plan = demoPlan({ quick, seed });
-  const file = other.prompts ?? shipped("prompts.jsonl");
-  const all = await readSplitPrompts(file, opened.tokenizer);
-  checkPrompts(file, [...all.train, ...all.test], opened.model.config);
-  const prompts = {
-    train: all.train.slice(0, plan.prompts.train),
-    test: all.test.slice(0, plan.prompts.test),
-  };
-  roomFor(file, [...prompts.train, ...prompts.test], opened.model.config, plan.maxNewTokens, 1);
-  const generate = {
-    maxNewTokens: plan.maxNewTokens,
-    eosIds: endIds(opened.model, opened.tokenizer),
-    temperature: 1,
-  };
+  const { maxNewTokens, temperature } = plan;
+  const [policy, spec] = [other.policy ?? shipped("movie-lm"), other.reward ?? shipped("movie-sentiment")];
+  const opened = await openLanguageModel(device, policy);
+  const { model, tokenizer } = opened;
+  const reward = await openReward(device, spec);
+  const prompts = await openPrompts(other.prompts ?? shipped("prompts.jsonl"), opened, plan);
+  const positions = Math.max(...[...prompts.train, ...prompts.test].map((p) => p.ids.length)) + maxNewTokens;
+  const valueFrom = await valueStart(device, policy, spec, positions);
   await ensureFolder(out);
-  io.note(
-    `${opened.name} aligned to ${shortName(reward.name)} on ${device.name}${device.software ? ", a software adapter" : ""}`,
-  );
-  return {
-    io,
-    plan,
-    opened,
-    reward,
-    prompts,
-    generate,
-    out,
-    seed,
-    vbon: methodsFor(n, 1).vbon.settings,
-    clock: createClock(),
-  };
+  const where = `${device.name}${device.software ? ", a software adapter" : ""}`;
+  io.note(`${opened.name} aligned to ${shortName(reward.name)} on ${where}`);
+  const generate = { maxNewTokens, eosIds: endIds(model, tokenizer), temperature };
+  const vbon = methodsFor(n, 1).vbon.settings;
+  return { io, plan, opened, reward, valueFrom, prompts, generate, out, seed, vbon, clock: createClock() };
+}
+
+async function openPrompts(
+  file: string,
+  { model, tokenizer }: Opened,
+  { prompts: most, maxNewTokens }: DemoPlan,
+): Promise<SplitPrompts> {
+  const all = await readSplitPrompts(file, tokenizer);
+  checkPrompts(file, [...all.train, ...all.test], model.config);
+  const prompts = { train: all.train.slice(0, most.train), test: all.test.slice(0, most.test) };
+  roomFor(file, [...prompts.train, ...prompts.test], model.config, maxNewTokens, 1);
+  return prompts;
 }
 
 /** All stages; undefined when Ctrl-C came between. */
