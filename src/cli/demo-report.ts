@@ -69,12 +69,12 @@ export async function comparisonOf(results: DemoResults, stage: Stage): Promise<
     },
     methods: [
       methodOf("reference", reference),
-      bestOf(entries, Math.round(n), seed),
-      methodOf("ppo", ppo, `beta = ${beta.toPrecision(2)}`),
       methodOf("vbon", vbon, `N = ${n}`),
+      methodOf("ppo", ppo, `beta = ${beta.toPrecision(2)}`),
+      bestOf(entries, Math.round(n), seed),
     ],
     bonCurve: curveOf(entries),
-    trainingCurves: { ppo: ppo.metrics.map(pointOf), vbon: vbon.metrics.map(pointOf) },
+    trainingCurves: { vbon: vbon.metrics.map(pointOf), ppo: ppo.metrics.map(pointOf) },
     cdfs: entries.map(({ prompt, rewards }) => ({ prompt, rewards })),
     samples: samplesOf(results, entries, Math.round(n)),
   };
@@ -156,7 +156,7 @@ function samplesOf(
   };
   return entries.map((entry, p) => ({
     prompt: entry.prompt,
-    rows: [row("reference", reference, p), bestSample(entry, n), row("ppo", ppo, p), row("vbon", vbon, p)],
+    rows: [row("reference", reference, p), row("vbon", vbon, p), row("ppo", ppo, p), bestSample(entry, n)],
   }));
 }
 
