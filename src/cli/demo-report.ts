@@ -76,7 +76,7 @@ export async function comparisonOf(results: DemoResults, stage: Stage): Promise<
     bonCurve: curveOf(entries),
     trainingCurves: { vbon: vbon.metrics.map(pointOf), ppo: ppo.metrics.map(pointOf) },
     cdfs: entries.map(({ prompt, rewards }) => ({ prompt, rewards })),
-    samples: samplesOf(results, entries, Math.round(n)),
+    samples: samplesOf(results, entries, Math.round(n)).slice(0, plan.shown.page),
   };
 }
 
