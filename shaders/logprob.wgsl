@@ -76,9 +76,10 @@ fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
   return (group.x + group.y * groups.x) * (64u / L) + thread / L;
 }
 
-// z of an element; LOWEST beyond the row.
+// z of an element; LOWEST beyond the row and for -infinity. Not max(): it would turn a NaN into LOWEST and hide it.
 fn scaled(logit: E, inside: bool) -> E {
-  return select(E(LOWEST), max(logit * params.inverse_temperature, E(LOWEST)), inside);
+  let z = logit * params.inverse_temperature;
+  return select(E(LOWEST), select(z, E(LOWEST), z < E(LOWEST)), inside);
 }
 
 // 1 where the element's column is the target.

@@ -57,6 +57,9 @@ fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
   return (group.x + group.y * groups.x) * (64u / L) + thread / L;
 }
 
+// LOWEST for -infinity. Not max(): it would turn a NaN into LOWEST and hide it.
+fn bounded(v: E) -> E { return select(v, E(LOWEST), v < E(LOWEST)); }
+
 @compute @workgroup_size(64)
 fn forward(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
@@ -69,7 +72,7 @@ fn forward(
   var sum = 0.0;
   for (var k = 0u; k < params.trips; k++) {
     let i = k * L + lane;
-    let v = select(E(LOWEST), max(x[base + min(i, params.width - 1u)], E(LOWEST)), i < params.width);
+    let v = select(E(LOWEST), bounded(x[base + min(i, params.width - 1u)]), i < params.width);
     let high = max(top, highest(v));
     let term = select(0.0, across(exp(v - E(high))), i < params.width);
     sum = sum * exp(top - high) + term;
@@ -82,7 +85,7 @@ fn forward(
   for (var k = 0u; k < params.trips; k++) {
     let i = k * L + lane;
     if (row < params.rows && i < params.width) {
-      let v = max(x[base + i], E(LOWEST)) - E(high);
+      let v = bounded(x[base + i]) - E(high);
       if (LOGARITHM == 1) { y[base + i] = v - E(shift); } else { y[base + i] = exp(v) * scale; }
     }
   }

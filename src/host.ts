@@ -107,7 +107,7 @@ function swiftshaderIcd(): string | undefined {
   );
 }
 
-/** Whether the Vulkan loader has any driver to look at; it saves a noisy failed attempt where it has not. */
+/** Whether the Vulkan loader has a driver to look at; it saves a noisy failed attempt where it has not. */
 function hasVulkanDriver(): boolean {
   if (env("VK_DRIVER_FILES") || env("VK_ICD_FILENAMES")) return true;
   const data = env("XDG_DATA_DIRS") || "/usr/local/share:/usr/share";

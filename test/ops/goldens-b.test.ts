@@ -288,3 +288,35 @@ describe("entropy and full KL", () => {
     }
   });
 });
+
+describe("NaN logits", () => {
+  it("come out as NaN in their own row alone, forward and backward", async () => {
+    const V = 12;
+    for (const op of ["softmax", "logSoftmax", "tokenLogprobs"] as const) {
+      const values = Array.from({ length: 3 * V }, (_, i) => (i === V + 5 ? NaN : Math.sin(i)));
+      const [y, gradient] = await run(
+        () => {
+          const x = trainable([3, V]);
+          const targets = input([3], "u32");
+          const y =
+            op === "softmax"
+              ? softmax(x)
+              : op === "logSoftmax"
+                ? logSoftmax(x)
+                : tokenLogprobs(x, targets)[0];
+          return { y, trained: [[x, values]], fixed: [[targets, [2, 2, 2]]] };
+        },
+        Array(op === "tokenLogprobs" ? 3 : 3 * V).fill(1) as number[],
+      );
+      const width = y!.length / 3;
+      const rowsWithNaN = (a: ArrayLike<number>, n: number): number[] =>
+        [0, 1, 2].filter((r) =>
+          Array.from(a)
+            .slice(r * n, (r + 1) * n)
+            .some(Number.isNaN),
+        );
+      expect(rowsWithNaN(y!, width), `${op} forward`).toEqual([1]);
+      expect(rowsWithNaN(gradient!, V), `${op} backward`).toEqual([1]);
+    }
+  });
+});
