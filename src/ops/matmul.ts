@@ -1,14 +1,12 @@
 /** Matrix product, in every transposition, batched, with an optional bias. */
-import type { Grid } from "../gpu/call.ts";
-import type { Device } from "../gpu/device.ts";
-import { loadKernel } from "../gpu/kernel.ts";
-import { call, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
+import { defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
+import { broadcast } from "./matmul-broadcast.ts";
+import type { MatmulForm, Product } from "./matmul-form.ts";
+import { plain } from "./matmul-plain.ts";
 import { columnSum } from "./reduce.ts";
 
-const kernel = await loadKernel("matmul");
-
-/** Which operand is stored transposed, and (for tests and tuning) which kernel to use. */
+/** Which operand is stored transposed, and (for tests and tuning) the name of the form to use. */
 export interface MatmulAttrs {
   readonly transposeA?: boolean;
   readonly transposeB?: boolean;
@@ -44,58 +42,25 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
   return { batch, M, N, K, shared, out: [...lead, M, N] };
 }
 
-/** KC of the broadcast kernels: rows of B that a lane keeps. */
-const chunkOf = (lanes: number): number => Math.max(64, 4 * lanes);
+/** Every form, the best first; `plain` computes whatever the others do not. */
+const FORMS: readonly MatmulForm[] = [broadcast, plain];
 
-function variantFor(
-  device: Device,
-  { M, N, K }: Sizes,
-  { transposeA, transposeB, variant }: MatmulAttrs,
-): string {
-  const aligned = N % 4 === 0 && (transposeA ? M % 4 === 0 : K % 4 === 0);
-  const fits = aligned && !(transposeA && transposeB) && device.subgroupSize > 0;
-  return fits && (variant ?? "broadcast") === "broadcast" && (variant || device.software)
-    ? "broadcast"
-    : "plain";
-}
-
-/** Rows a workgroup: enough to pay for filling its block of B, few enough to keep the cores busy. */
-function rowsFor(device: Device, { M, N, batch }: Sizes): number {
-  const columns = Math.ceil(N / (4 * device.subgroupSize)) * batch;
-  const rows = Math.ceil((M * columns) / 16 / 4) * 4;
-  return Math.min(256, Math.max(64, rows));
+/** The form for a product, the only place where one is chosen: the first made for this kind of adapter that fits. */
+function chooseForm(product: Product, variant: string | undefined): MatmulForm {
+  const { device } = product.a;
+  const kind = device.software ? "software" : "gpu";
+  const wanted = ({ name, madeFor }: MatmulForm): boolean =>
+    variant ? name === variant : madeFor === "any" || madeFor === kind;
+  return FORMS.find((form) => wanted(form) && form.runs(device) && form.fits(product)) ?? plain;
 }
 
 function run(a: Tensor, b: Tensor, bias: Tensor | undefined, attrs: MatmulAttrs): Tensor {
-  const size = sizes(a.shape, b.shape, attrs);
-  const { batch, M, N, K, shared, out } = size;
-  need(!bias || bias.size === N, `matmul: bias is [${bias?.shape}]; expected [${N}]`);
+  const { out, ...size } = sizes(a.shape, b.shape, attrs);
+  need(!bias || bias.size === size.N, `matmul: bias is [${bias?.shape}]; expected [${size.N}]`);
   const c = empty(out, "f32", "matmul");
   const { transposeA = false, transposeB = false } = attrs;
-  const { device } = a;
-  const L = device.subgroupSize;
-  const broadcast = variantFor(device, size, attrs) === "broadcast";
-  const rows = broadcast ? rowsFor(device, size) : 1;
-  const params = {
-    M, N, K, rows,
-    chunk: chunkOf(L),
-    a_batch: M * K, b_batch: shared ? 0 : K * N, c_batch: M * N,
-    a_row: transposeA ? 1 : K, a_col: transposeA ? M : 1,
-    b_row: transposeB ? 1 : N, b_col: transposeB ? K : 1,
-  }; // prettier-ignore
-  const workgroups: Grid = broadcast
-    ? [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch]
-    : [Math.ceil(N / 8), Math.ceil(M / 8), batch];
-  const flops = 2 * batch * M * N * K;
-  const BIAS = bias ? 1 : 0;
-  if (broadcast) {
-    const entry = `broadcast_${transposeA ? "tn" : transposeB ? "nt" : "nn"}`;
-    const bindings = { a, b, c, bias: bias ?? b };
-    call(kernel, entry, { bindings, params, constants: { L, KC: chunkOf(L), BIAS }, workgroups, flops });
-  } else {
-    const bindings = { a_flat: a, b_flat: b, c_flat: c, bias_flat: bias ?? b };
-    call(kernel, "plain", { bindings, params, constants: { L: 1, KC: 1, BIAS }, workgroups, flops });
-  }
+  const product = { a, b, bias, c, ...size, transposeA, transposeB };
+  chooseForm(product, attrs.variant).record(product);
   return c;
 }
 
@@ -164,8 +129,7 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
     ];
   },
   reference: ([a, b, bias], attrs) => [reference(a!, b!, bias, attrs)],
-  variants: (device) =>
-    device.subgroupSize > 0 && device.subgroupSize <= 16 ? ["plain", "broadcast"] : ["plain"],
+  variants: (device) => FORMS.filter((form) => form.runs(device)).map(({ name }) => name),
   cases: [
     { inputs: [[3, 5], [5, 7], [7]] },
     { inputs: [[4, 8], [8, 12], [12]] },

@@ -1,12 +1,9 @@
-// Matrix product  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
+// Matrix product for software adapters  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
 //   nn  A [M, K], B [K, N]      nt  A [M, K], B [N, K]      tn  A [K, M], B [K, N]
 // Overwrites C. bias [N] is added where BIAS is 1 (else any buffer may be bound there).
-//
-//   plain         one thread an output, any transposition by strides, any size
-//   broadcast_*   for software adapters: a workgroup is one subgroup of L lanes, each lane owns four columns.
-//                 A block of B, KC rows by 4L columns, is kept in a function-scope array, which such adapters
-//                 keep in the first-level cache; rows of A are loaded once, a lane a piece, and broadcast.
-//                 Wants N and the row lengths of A and B to be multiples of 4.
+// A workgroup is one subgroup of L lanes, each lane owns four columns. A block of B, KC rows by 4L columns, is kept in a
+// function-scope array, which such adapters keep in the first-level cache; rows of A are loaded once, a lane a piece,
+// and broadcast. Wants N and the row lengths of A and B to be multiples of 4.
 // The sum over k runs in blocks of KC, even and odd k apart: it depends on K alone, so a row's result does
 // not depend on how many rows there are.
 
@@ -17,38 +14,13 @@ struct Params {
   rows: u32,                                 // rows of C that one workgroup computes
   chunk: u32,                                // KC again: a trip count that the compiler must not unroll
   a_batch: u32, b_batch: u32, c_batch: u32,  // floats from one product to the next; 0 = shared
-  a_row: u32, a_col: u32, b_row: u32, b_col: u32,  // strides of op(A) and op(B), plain only
 }
 
 @group(0) @binding(0) var<storage, read> a: array<vec4f>;
 @group(0) @binding(1) var<storage, read> b: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
-@group(0) @binding(4) var<storage, read> a_flat: array<f32>;
-@group(0) @binding(5) var<storage, read> b_flat: array<f32>;
-@group(0) @binding(6) var<storage, read> bias_flat: array<f32>;
-@group(0) @binding(7) var<storage, read_write> c_flat: array<f32>;
-@group(0) @binding(8) var<uniform> params: Params;
-
-@compute @workgroup_size(8, 8)
-fn plain(@builtin(global_invocation_id) id: vec3u) {
-  let n = id.x;
-  let m = id.y;
-  if (m >= params.M || n >= params.N) { return; }
-  var even = 0.0;
-  var odd = 0.0;
-  let from_a = id.z * params.a_batch + m * params.a_row;
-  let from_b = id.z * params.b_batch + n * params.b_col;
-  for (var k = 0u; k < params.K; k += 2u) {
-    even = fma(a_flat[from_a + k * params.a_col], b_flat[from_b + k * params.b_row], even);
-    if (k + 1u < params.K) {
-      odd = fma(a_flat[from_a + (k + 1u) * params.a_col], b_flat[from_b + (k + 1u) * params.b_row], odd);
-    }
-  }
-  var sum = even + odd;
-  if (BIAS == 1) { sum += bias_flat[n]; }
-  c_flat[id.z * params.c_batch + m * params.N + n] = sum;
-}
+@group(0) @binding(4) var<uniform> params: Params;
 
 // Rows first .. last of C, chunk k0 of the sum, for A stored [M, K]: `block` holds the lane's columns of B.
 fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u32, group: vec3u, lane: u32) {
@@ -79,7 +51,7 @@ fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u
 }
 
 @compute @workgroup_size(L)
-fn broadcast_nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let N4 = params.N / 4u;
   let near = min(group.x * L + lane, N4 - 1u);
   let first = group.y * params.rows;
@@ -97,7 +69,7 @@ fn broadcast_nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
 }
 
 @compute @workgroup_size(L)
-fn broadcast_nt(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn nt(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let K4 = params.K / 4u;
   let near = min(group.x * L + lane, params.N / 4u - 1u);
   let first = group.y * params.rows;
@@ -124,7 +96,7 @@ fn broadcast_nt(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
 }
 
 @compute @workgroup_size(L)
-fn broadcast_tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let M4 = params.M / 4u;
   let N4 = params.N / 4u;
   let column = group.x * L + lane;

@@ -1,0 +1,46 @@
+/** The matrix product for software adapters: a block of B in a function-scope array, rows of A broadcast (docs/kernels.md). */
+import { loadKernel } from "../gpu/kernel.ts";
+import { call } from "../tensor/op.ts";
+import { flopsOf, type MatmulForm, modeOf, type Product } from "./matmul-form.ts";
+
+const kernel = await loadKernel("matmul-broadcast");
+
+/** KC of the kernels: rows of B that a lane keeps. */
+const chunkOf = (lanes: number): number => Math.max(64, 4 * lanes);
+
+/** Rows a workgroup: enough to pay for filling its block of B, few enough to keep the cores busy. */
+function rowsFor({ M, N, batch }: Product, lanes: number): number {
+  const columns = Math.ceil(N / (4 * lanes)) * batch;
+  const rows = Math.ceil((M * columns) / 16 / 4) * 4;
+  return Math.min(256, Math.max(64, rows));
+}
+
+/** Wants subgroups of one size up to 16, and rows of whole vec4s. */
+export const broadcast: MatmulForm = {
+  name: "broadcast",
+  madeFor: "software",
+  runs: ({ subgroupSize }) => subgroupSize > 0 && subgroupSize <= 16,
+  fits: ({ M, N, K, transposeA, transposeB }) =>
+    N % 4 === 0 && (transposeA ? M : K) % 4 === 0 && !(transposeA && transposeB),
+  record(product) {
+    const { a, b, c, bias, batch, M, N, K, shared } = product;
+    const L = a.device.subgroupSize;
+    const rows = rowsFor(product, L);
+    call(kernel, modeOf(product), {
+      bindings: { a, b, c, bias: bias ?? b },
+      params: {
+        M,
+        N,
+        K,
+        rows,
+        chunk: chunkOf(L),
+        a_batch: M * K,
+        b_batch: shared ? 0 : K * N,
+        c_batch: M * N,
+      },
+      constants: { L, KC: chunkOf(L), BIAS: bias ? 1 : 0 },
+      workgroups: [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch],
+      flops: flopsOf(product),
+    });
+  },
+};

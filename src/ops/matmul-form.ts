@@ -1,0 +1,53 @@
+/**
+ * Forms of the matrix product. Each is a file of its own, `matmul-<name>.ts` with its shader, and a line in the list of
+ * `matmul.ts`; the op knows none of them.
+ */
+import type { Device } from "../gpu/device.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** One call: C = op(A) op(B) + bias, for each product of a batch. */
+export interface Product {
+  /** [M, K], or [K, M] with `transposeA`; `batch` of them. */
+  readonly a: Tensor;
+  /** [K, N], or [N, K] with `transposeB`; `batch` of them, or one where `shared`. */
+  readonly b: Tensor;
+  /** [N], added to every row. */
+  readonly bias: Tensor | undefined;
+  /** [M, N], overwritten; `batch` of them. */
+  readonly c: Tensor;
+  readonly batch: number;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  /** B is one matrix for all products. */
+  readonly shared: boolean;
+}
+
+/** A way to compute a product. */
+export interface MatmulForm {
+  /** What `attrs.variant` calls it. */
+  readonly name: string;
+  /** The kind of adapter it is made for; elsewhere it is used only when asked for by name. */
+  readonly madeFor: "any" | "software" | "gpu";
+  /** Whether the device has what its kernels need. */
+  runs(device: Device): boolean;
+  /** Whether it can compute this product, on a device where it runs: sizes, alignment, transpositions. */
+  fits(product: Product): boolean;
+  /** Records the kernel call. */
+  record(product: Product): void;
+}
+
+/** "nn", "nt", "tn" or "tt": which operand is stored transposed. */
+export const modeOf = ({ transposeA, transposeB }: Pick<Product, "transposeA" | "transposeB">): string =>
+  (transposeA ? "t" : "n") + (transposeB ? "t" : "n");
+
+/** Products that want the same form: the mode, and the powers of two at or below M, N, K and the batch. */
+export function shapeClass({ M, N, K, batch, ...modes }: Product): string {
+  const floor = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n)));
+  return `${modeOf(modes)} ${[M, N, K].map(floor).join("x")}${batch > 1 ? ` of ${floor(batch)}` : ""}`;
+}
+
+/** Floating-point operations of a product. */
+export const flopsOf = ({ batch, M, N, K }: Product): number => 2 * batch * M * N * K;
