@@ -1,6 +1,7 @@
 /** What `VBON_DEBUG` prints (see debug-level.ts): programs as tables, times of runs, and where NaNs begin. */
 import { type Bound, bytesOf, type Call } from "./call.ts";
 import type { Device } from "./device.ts";
+import { dispatchEncoded, encodeCalls } from "./encode.ts";
 import { loadKernel, packParams, specialise } from "./kernel.ts";
 import { readStorage } from "./readback.ts";
 import { fixedStorage, type Storage } from "./storage.ts";
@@ -95,22 +96,19 @@ export async function createScan(device: Device, label: string, calls: readonly 
     device.gpu.queue.writeBuffer(finds.place!.buffer, 0, new Uint32Array(finds.bytes / 4).fill(NONE));
   const spec = specialise(await loadKernel("debug"), "first_nan");
   const pipeline = await device.pipeline(spec);
-  const params = device.createBuffer(
-    Math.max(1, probes.length) * 256,
-    0x0048,
-    `${label}: NaN scan params`,
-    "program",
-  );
-  const groups = probes.map(({ bound, elements }, slot) => {
-    device.gpu.queue.writeBuffer(params, slot * 256, packParams(spec, { n: elements, slot })!);
-    return bindProbe(device, pipeline, bound, finds, { buffer: params, offset: slot * 256, size: 16 });
+  const looks = probes.map(({ bound, elements }, slot): Call => {
+    const views = [
+      { ...bound, binding: 0 },
+      { ...bound, binding: 1, view: { storage: finds } },
+    ];
+    const workgroups = [Math.min(SCANNERS, Math.ceil(elements / 64)), 1, 1] as const;
+    return { spec, views, params: packParams(spec, { n: elements, slot }), workgroups, flops: 0 };
   });
+  const pipelines = looks.map(() => pipeline);
+  const { encoded, uniforms } = encodeCalls(device, `${label}: NaN scan`, looks, pipelines);
   const scan = (pass: GPUComputePassEncoder, at: number): void => {
     probes.forEach((probe, slot) => {
-      if (probe.at !== at) return;
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, groups[slot]!);
-      pass.dispatchWorkgroups(Math.min(SCANNERS, Math.ceil(probe.elements / 64)));
+      if (probe.at === at) dispatchEncoded(pass, encoded[slot]!);
     });
   };
   let told = false;
@@ -138,7 +136,7 @@ export async function createScan(device: Device, label: string, calls: readonly 
     dispose() {
       told = true;
       device.destroyBuffer(finds.place!.buffer);
-      device.destroyBuffer(params);
+      if (uniforms) device.destroyBuffer(uniforms);
     },
   };
 }
@@ -164,22 +162,4 @@ function probesOf(calls: readonly Call[]): Probe[] {
     for (const { view } of views) touched.add(view.storage);
   });
   return [...inputs, ...[...outputs.values()].toSorted((a, b) => a.at - b.at)];
-}
-
-function bindProbe(
-  device: Device,
-  pipeline: GPUComputePipeline,
-  bound: Bound,
-  finds: Storage,
-  params: GPUBufferBinding,
-): GPUBindGroup {
-  const { storage, offset = 0 } = bound.view;
-  const { buffer, offset: start } = storage.place!;
-  const entries = [
-    { binding: 0, resource: { buffer, offset: start + offset, size: bytesOf(bound.view) } },
-    { binding: 1, resource: { buffer: finds.place!.buffer } },
-    { binding: 2, resource: params },
-  ];
-  device.counters.bindGroups++;
-  return device.gpu.createBindGroup({ label: "NaN scan", layout: pipeline.getBindGroupLayout(0), entries });
 }

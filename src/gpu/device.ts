@@ -2,7 +2,7 @@
 import { DeviceError, KernelError, messageOf } from "../errors.ts";
 import { gpu as openGpu, hasBuiltinGpu, memoryBytes, runtime, sleepSlice, yieldToEvents } from "../host.ts";
 import { debugs } from "./debug-level.ts";
-import type { Specialisation } from "./kernel.ts";
+import { immediateForm, type Specialisation } from "./kernel.ts";
 import { type BufferKind, formatBytes, Memory, REMEDY, STORAGE_USAGE } from "./memory.ts";
 import { Scratch } from "./scratch.ts";
 
@@ -11,6 +11,8 @@ export interface DeviceOptions {
   /** Keep bounds checks on software adapters too (tests do); hardware adapters always keep them. */
   readonly validation?: boolean;
   readonly powerPreference?: "low-power" | "high-performance";
+  /** Let kernels' parameters travel with their dispatches where the adapter can; false: always in uniform buffers. */
+  readonly immediates?: boolean;
   /** "default": only what every WebGPU adapter has, to prove that kernels fit. Otherwise all that this one has. */
   readonly limits?: "default";
   /** Most bytes of GPU memory to use; by default the machine's memory on a software adapter, no limit on others. */
@@ -61,6 +63,7 @@ export class Device {
   );
   /** Work to be done before the next read is answered: scans of a debugging run. */
   readonly beforeRead: (() => Promise<void>)[] = [];
+  readonly #immediateBytes: number;
   readonly #pipelines = new Map<Specialisation, Promise<GPUComputePipeline>>();
   readonly #errors: string[] = [];
   #lost: string | undefined;
@@ -73,6 +76,7 @@ export class Device {
     this.software = options.pretend?.software ?? software;
     this.spins = software && !hasBuiltinGpu();
     this.subgroupSize = options.pretend?.subgroupSize ?? fixedSubgroup(device, adapter.info);
+    this.#immediateBytes = options.immediates === false ? 0 : (immediateBytes(device) ?? 0);
     this.memory = new Memory(options.memoryLimit ?? (software ? memoryBytes() : Infinity));
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
@@ -86,6 +90,11 @@ export class Device {
   /** Bytes of all buffers that are alive. */
   get bytesAllocated(): number {
     return this.memory.total;
+  }
+
+  /** Whether this kernel's parameters travel with its dispatches (`var<immediate>`): where the adapter has room for them. */
+  takesImmediates({ params }: Specialisation): boolean {
+    return params !== undefined && params.size <= this.#immediateBytes;
   }
 
   /** Every pipeline that was asked for. */
@@ -158,13 +167,14 @@ export class Device {
 
   async #compile(spec: Specialisation): Promise<GPUComputePipeline> {
     this.counters.pipelines++;
-    if (debugs(3)) console.error(`// ${spec.key}\n${spec.code}`);
+    const code = this.takesImmediates(spec) ? immediateForm(spec) : spec.code;
+    if (debugs(3)) console.error(`// ${spec.key}\n${code}`);
     this.gpu.pushErrorScope("validation");
-    const module = this.gpu.createShaderModule({ code: spec.code, label: spec.label });
+    const module = this.gpu.createShaderModule({ code, label: spec.label });
     const invalid = this.gpu.popErrorScope();
     const { messages } = await module.getCompilationInfo();
     const wrong = messages.filter((m) => m.type === "error");
-    const lines = spec.code.split("\n");
+    const lines = code.split("\n");
     const shown = wrong.map((m) => `line ${m.lineNum}: ${m.message}\n    ${lines[m.lineNum - 1] ?? ""}`);
     const otherwise = (await invalid)?.message;
     if (shown.length === 0 && otherwise) shown.push(otherwise);
@@ -210,7 +220,8 @@ export class Device {
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const power = { powerPreference: options.powerPreference ?? "high-performance" } as const;
-  let adapter = await (await openGpu()).requestAdapter(power);
+  const gpu = await openGpu();
+  let adapter = await gpu.requestAdapter(power);
   if (!adapter)
     throw new DeviceError(
       `device: no WebGPU adapter was found. ${runtime() === "browser" ? IN_BROWSER : ON_SYSTEM}`,
@@ -226,8 +237,13 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
     requiredLimits: options.limits === "default" ? {} : allLimits(adapter.limits),
     requiredFeatures: WANTED_FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[],
   });
-  return new Device(device, adapter, software, options);
+  const immediates = options.immediates !== false && gpu.wgslLanguageFeatures.has("immediate_address_space");
+  return new Device(device, adapter, software, { ...options, immediates });
 }
+
+/** Bytes of parameters that a dispatch can carry; the limit is younger than the types know. */
+const immediateBytes = ({ limits }: GPUDevice): number | undefined =>
+  (limits as { maxImmediateSize?: number }).maxImmediateSize;
 
 /** Lanes of a subgroup where all kernels get the same number of them. */
 function fixedSubgroup(

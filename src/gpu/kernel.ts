@@ -93,6 +93,12 @@ function withConstants(source: string, constants: Constants): string {
   return [...directives, ...lines, rest].join("\n");
 }
 
+/** The source with its parameters handed over by each dispatch, not read from a buffer that has to be bound. */
+export function immediateForm({ code }: Specialisation): string {
+  const moved = code.replace(/@group\(0\) @binding\(\d+\) var<uniform> params\b/, "var<immediate> params");
+  return `requires immediate_address_space;\n${moved}`;
+}
+
 /** Function bodies are left out of what is parsed: the parser need not know all of WGSL, and is quicker. */
 function reflect(
   declarations: string,

@@ -8,7 +8,7 @@ import type { Call } from "./call.ts";
 import { debugs } from "./debug-level.ts";
 import { callTable, createScan, logRun, type Scan } from "./debug.ts";
 import type { Device } from "./device.ts";
-import { assemble, type Parts, type ProgramMemory } from "./encode.ts";
+import { assemble, dispatchEncoded, type Parts, type ProgramMemory } from "./encode.ts";
 import { formatBytes } from "./memory.ts";
 import { planMemory } from "./plan.ts";
 import { listen, Recording, refuseNested } from "./recording.ts";
@@ -60,10 +60,8 @@ export class Program<R = unknown> {
     const pass = encoder.beginComputePass({ label: this.label });
     this.#scan?.before(pass);
     for (let i = 0; i < times; i++) {
-      for (const [at, { pipeline, group, workgroups }] of encoded.entries()) {
-        pass.setPipeline(pipeline);
-        pass.setBindGroup(0, group);
-        pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
+      for (const [at, call] of encoded.entries()) {
+        dispatchEncoded(pass, call);
         this.#scan?.after(pass, at);
       }
     }

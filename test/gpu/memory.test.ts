@@ -8,7 +8,7 @@ import { exp, tanh } from "../../src/ops/unary.ts";
 import { input, persistent, record } from "../../src/tensor/tensor.ts";
 
 const MiB = 2 ** 20;
-const device = await openDevice({ validation: true, memoryLimit: 24 * MiB });
+const device = await openDevice({ validation: true, memoryLimit: 24 * MiB, immediates: false });
 afterAll(() => device.close());
 beforeEach(async () => (await record(device, "readback", () => exp(input([1])))).dispose());
 
