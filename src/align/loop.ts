@@ -19,7 +19,8 @@ import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
 import type { Reward } from "./rewards.ts";
 import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
 import { createScorer, type Scorer } from "./scorer.ts";
-import { createUpdater, type Experience, type Updater, type UpdateStats } from "./update.ts";
+import { createUpdater, type Experience, type Updater } from "./update.ts";
+import type { UpdateStats } from "./update-stats.ts";
 import { separateValue, sharedValue, trainableCopy, type ValueFunction } from "./value-function.ts";
 import { createValueTrainer, type ValueTrainer } from "./value-trainer.ts";
 
@@ -250,26 +251,14 @@ async function learn(
   rates: { readonly lr: number; readonly valueLr: number },
   { ppoEpochs, minibatch, seed }: PpoSettings,
 ): Promise<UpdateStats> {
-  const all: UpdateStats[] = [];
   for (let epoch = 0; epoch < ppoEpochs; epoch++) {
     const order = createRandom(seed, `minibatches ${iteration}.${epoch}`).permutation(experience.length);
     for (let i = 0; i < order.length; i += minibatch) {
-      all.push(
-        await updater.step(
-          order.slice(i, i + minibatch).map((e) => experience[e]!),
-          rates,
-        ),
-      );
+      const some = order.slice(i, i + minibatch).map((e) => experience[e]!);
+      await updater.step(some, rates);
     }
   }
-  const mean = (key: keyof UpdateStats): number => all.reduce((sum, s) => sum + s[key], 0) / all.length;
-  return {
-    policyLoss: mean("policyLoss"),
-    valueLoss: mean("valueLoss"),
-    approxKl: mean("approxKl"),
-    clipFrac: mean("clipFrac"),
-    gradNorm: mean("gradNorm"),
-  };
+  return updater.stats();
 }
 
 /** A frozen copy of a policy's weights. */

@@ -5,16 +5,10 @@ import { add, scale } from "../ops/binary.ts";
 import { tokenLogprobs } from "../ops/logprob.ts";
 import { backward } from "../optim/gradients.ts";
 import type { Optimizer } from "../optim/adamw.ts";
-import { input, readAll, record, type Tensor } from "../tensor/tensor.ts";
+import { input, record, type Tensor } from "../tensor/tensor.ts";
 import { policyLoss, valueLoss } from "./ppo-loss.ts";
-import {
-  collect,
-  type Sequence,
-  type SequenceInputs,
-  sequenceInputs,
-  spread,
-  writeSequences,
-} from "./sequences.ts";
+import { type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "./sequences.ts";
+import { createUpdateLog, reportOf, type UpdateStats } from "./update-stats.ts";
 import type { ValueFunction } from "./value-function.ts";
 
 /** One response of a rollout as an update sees it; per-token rows are as long as the response. */
@@ -47,18 +41,6 @@ export interface Rates {
   readonly valueLr: number;
 }
 
-/** Means over the minibatch's response tokens. */
-export interface UpdateStats {
-  readonly policyLoss: number;
-  readonly valueLoss: number;
-  /** k3 of the sampling against the new policy, nats a token. */
-  readonly approxKl: number;
-  /** Share of tokens whose ratio left [1 - clipRange, 1 + clipRange]. */
-  readonly clipFrac: number;
-  /** Norm of the policy's gradient before clipping. */
-  readonly gradNorm: number;
-}
-
 interface Inputs {
   readonly inputs: SequenceInputs;
   readonly oldLogprobs: Tensor;
@@ -66,14 +48,16 @@ interface Inputs {
   readonly oldValues: Tensor;
   readonly returns: Tensor;
   readonly weights: Tensor;
-  readonly logprobs: Tensor;
-  readonly losses: readonly [policy: Tensor, value: Tensor];
+  /** See {@link reportOf}. */
+  readonly report: Tensor;
 }
 
 /** Updates policy and value function. */
 export interface Updater {
-  /** One optimizer step on one minibatch. */
-  step(minibatch: readonly Experience[], rates: Rates): Promise<UpdateStats>;
+  /** Submits one optimizer step on one minibatch; waits for no result. */
+  step(minibatch: readonly Experience[], rates: Rates): Promise<void>;
+  /** Means over the steps since the last call, with one readback. */
+  stats(): Promise<UpdateStats>;
   dispose(): void;
 }
 
@@ -82,25 +66,25 @@ export async function createUpdater(options: UpdateOptions): Promise<Updater> {
   const { policy, optimizer, valueOptimizer, clipRange, microBatch: B, positions: T } = options;
   const { device } = policy.parameters;
   const program = await record(device, `ppo ${B}x${T}`, () => build(options));
+  const log = createUpdateLog(device, B, T, clipRange);
   return {
     async step(minibatch, { lr, valueLr }) {
       const tokens = minibatch.reduce((n, e) => n + e.response.length, 0);
-      const stats = { policyLoss: 0, valueLoss: 0, approxKl: 0, clipFrac: 0 };
       for (let i = 0; i < minibatch.length; i += B) {
         const some = minibatch.slice(i, i + B);
         write(program, some, 1 / tokens);
         program.run();
-        const { logprobs, losses } = program.result;
-        const [now, policyPart, valuePart] = await readAll(device, [logprobs, ...losses]);
-        stats.policyLoss += policyPart![0]!;
-        stats.valueLoss += valuePart![0]!;
-        addRatios(stats, some, collect(some, now!, T), clipRange, tokens);
+        await log.keepPart({ some, tokens }, program.result.report);
       }
       optimizer.step(lr);
       valueOptimizer?.step(valueLr);
-      return { ...stats, gradNorm: (await optimizer.clip.read())[0]! };
+      await log.keepStep(optimizer.clip);
     },
-    dispose: () => program.dispose(),
+    stats: () => log.take(),
+    dispose() {
+      program.dispose();
+      log.dispose();
+    },
   };
 }
 
@@ -135,8 +119,7 @@ function build({
     oldValues,
     returns,
     weights,
-    logprobs,
-    losses: [policyPart, valuePart],
+    report: reportOf(logprobs, policyPart, valuePart),
   };
 }
 
@@ -164,20 +147,4 @@ function write({ result }: Program<Inputs>, some: readonly Experience[], weight:
     result.weights,
     some.map((e) => new Float32Array(e.response.length).fill(weight)),
   );
-}
-
-function addRatios(
-  stats: { approxKl: number; clipFrac: number },
-  some: readonly Experience[],
-  now: readonly Float32Array[],
-  clipRange: number,
-  tokens: number,
-): void {
-  some.forEach((e, b) => {
-    e.oldLogprobs.forEach((old, t) => {
-      const l = now[b]![t]! - old;
-      stats.approxKl += (Math.exp(l) - 1 - l) / tokens;
-      if (Math.abs(Math.exp(l) - 1) > clipRange) stats.clipFrac += 1 / tokens;
-    });
-  });
 }

@@ -3,6 +3,7 @@ import { backward } from "../optim/gradients.ts";
 import type { Optimizer } from "../optim/adamw.ts";
 import { createRandom } from "../tensor/random.ts";
 import { input, record, type Tensor } from "../tensor/tensor.ts";
+import { createTally } from "../train/ring.ts";
 import { valueLoss } from "./ppo-loss.ts";
 import { type Sequence, sequenceInputs, spread, writeSequences } from "./sequences.ts";
 import type { ValueFunction } from "./value-function.ts";
@@ -50,9 +51,10 @@ export async function createValueTrainer({
   const program = await record(device, `value ${B}x${T}`, () => build(value, B, T));
   const { inputs, returns, weights, loss } = program.result;
 
-  const step = async (some: readonly ValueExample[], lr: number): Promise<number> => {
+  const losses = createTally(device, "losses of value updates");
+
+  const step = async (some: readonly ValueExample[], lr: number): Promise<void> => {
     const tokens = some.reduce((n, e) => n + e.response.length, 0);
-    let sum = 0;
     for (let i = 0; i < some.length; i += B) {
       const part = some.slice(i, i + B);
       writeSequences(inputs, part);
@@ -71,27 +73,27 @@ export async function createValueTrainer({
         ),
       );
       program.run();
-      sum += (await loss.read())[0]!;
+      await losses.add(loss);
     }
     optimizer.step(lr);
-    return sum;
+    if (device.software) await device.drain(); // a queue that runs ahead of the cores that fill it gains nothing
   };
 
   return {
     async pass(examples, { lr, minibatch, seed, stream, onStep }) {
       const order = createRandom(seed, stream).permutation(examples.length);
       const total = Math.max(1, Math.floor(order.length / minibatch));
-      let sum = 0;
       for (let s = 0; s < total; s++) {
-        sum += await step(
-          order.slice(s * minibatch, (s + 1) * minibatch).map((e) => examples[e]!),
-          lr,
-        );
+        const some = order.slice(s * minibatch, (s + 1) * minibatch).map((e) => examples[e]!);
+        await step(some, lr);
         onStep?.(s + 1, total);
       }
-      return sum / total;
+      return (await losses.take()) / total;
     },
-    dispose: () => program.dispose(),
+    dispose() {
+      program.dispose();
+      losses.dispose();
+    },
   };
 }
 

@@ -88,24 +88,31 @@ export async function trainLoop(
     await events.onRecord?.({ step, ...results });
     return (await events.onEval?.(step, results)) ?? false;
   };
-  for (let step = first; step < steps; step++) {
-    const rate = lr * factor(step);
-    const microBatches = task.microBatches(step);
-    for (const [i, micro] of microBatches.entries()) log.keepLoss(i, await micro.run());
-    optimizer.step(rate);
-    const done = step + 1;
-    const stops = events.signal?.aborted === true;
-    const pauses =
-      stops || due(evalEvery, done) || due(saveEvery, done) || due(sampleEvery, done) || done === steps;
-    await log.step(done, rate, microBatches, optimizer.clip, pauses);
-    const early = (due(evalEvery, done) || done === steps) && (await evaluate(done));
-    if (due(sampleEvery, done) || done === steps) await events.sample?.(done);
-    if (stops || early || due(saveEvery, done) || done === steps) await events.save?.(done);
-    log.resume();
-    if (stops && done < steps) return { step: done, end: "stopped" };
-    if (early) return { step: done, end: "early" };
+  const walk = async (): Promise<LoopResult> => {
+    for (let step = first; step < steps; step++) {
+      const rate = lr * factor(step);
+      const microBatches = task.microBatches(step);
+      for (const [i, micro] of microBatches.entries()) log.keepLoss(i, await micro.run());
+      optimizer.step(rate);
+      const done = step + 1;
+      const stops = events.signal?.aborted === true;
+      const pauses =
+        stops || due(evalEvery, done) || due(saveEvery, done) || due(sampleEvery, done) || done === steps;
+      await log.step(done, rate, microBatches, optimizer.clip, pauses);
+      const early = (due(evalEvery, done) || done === steps) && (await evaluate(done));
+      if (due(sampleEvery, done) || done === steps) await events.sample?.(done);
+      if (stops || early || due(saveEvery, done) || done === steps) await events.save?.(done);
+      log.resume();
+      if (stops && done < steps) return { step: done, end: "stopped" };
+      if (early) return { step: done, end: "early" };
+    }
+    return { step: Math.max(first, steps), end: "done" };
+  };
+  try {
+    return await walk();
+  } finally {
+    log.dispose();
   }
-  return { step: Math.max(first, steps), end: "done" };
 }
 
 interface Pending {
@@ -122,6 +129,7 @@ interface Log {
   step(step: number, lr: number, parts: readonly MicroBatch[], clip: Tensor, flush: boolean): Promise<void>;
   /** Starts the clock again after evaluation, samples and saving, which do not count. */
   resume(): void;
+  dispose(): void;
 }
 
 /** A software adapter is read every step: it keeps the queue short, and its readbacks cost nothing. */
@@ -148,6 +156,10 @@ function createLog(device: Device, accumulate: number, { logEvery }: LoopSetting
       since = performance.now();
     },
     resume: () => (since = performance.now()),
+    dispose() {
+      losses.dispose();
+      norms.dispose();
+    },
   };
 }
 

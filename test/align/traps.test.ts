@@ -185,12 +185,15 @@ describe("updates", () => {
     const plain = await experienceAfter(table.prompt.ids);
     const { logprobs } = await scorer.score(plain);
     const experience = plain.map((e, y) => ({ ...e, oldLogprobs: logprobs[y]! }));
-    const first = await updater.step(experience, { lr: 0.01, valueLr: 0 });
+    await updater.step(experience, { lr: 0.01, valueLr: 0 });
+    const first = await updater.stats();
     expect([first.approxKl, first.clipFrac]).toEqual([0, 0]);
-    const second = await updater.step(experience, { lr: 1, valueLr: 0 });
+    await updater.step(experience, { lr: 1, valueLr: 0 });
+    const second = await updater.stats();
     expect(second.approxKl).toBeGreaterThan(0);
     expect(second.clipFrac).toBe(0);
-    const third = await updater.step(experience, { lr: 0, valueLr: 0 });
+    await updater.step(experience, { lr: 0, valueLr: 0 });
+    const third = await updater.stats();
     expect(third.clipFrac).toBeGreaterThan(0.3);
     [updater, scorer, optimizer].forEach((x) => x.dispose());
   });

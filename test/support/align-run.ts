@@ -2,12 +2,8 @@
 import { expect } from "vitest";
 import { type AlignOptions, type AlignRun, createAlignRun, type PpoSettings } from "../../src/align/loop.ts";
 import { findObjective, resolveSettings } from "../../src/align/objectives/index.ts";
-import {
-  createUpdater,
-  type Experience,
-  type UpdateOptions,
-  type UpdateStats,
-} from "../../src/align/update.ts";
+import { createUpdater, type Experience, type UpdateOptions } from "../../src/align/update.ts";
+import type { UpdateStats } from "../../src/align/update-stats.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import type { Optimizer } from "../../src/optim/adamw.ts";
@@ -84,7 +80,8 @@ export async function updateGradients(
   const updater = await createUpdater({ ...options, optimizer, valueOptimizer: undefined });
   policy.parameters.zeroGrads();
   value.parameters.zeroGrads();
-  const stats = await updater.step(minibatch, { lr: 0, valueLr: 0 });
+  await updater.step(minibatch, { lr: 0, valueLr: 0 });
+  const stats = await updater.stats();
   const grads = { policy: await gradientsOf(policy.parameters), value: await gradientsOf(value.parameters) };
   updater.dispose();
   return { ...grads, stats };
