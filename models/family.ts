@@ -1,6 +1,6 @@
 /** What a model family is: how to read its config, which tensors it has, and its forward pass. */
 import type { ParameterSpec } from "../src/nn/init.ts";
-import type { Batch, KvCache, ModelConfig } from "../src/nn/lm.ts";
+import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import type { HfConfig } from "./hf-config.ts";
@@ -19,7 +19,7 @@ export interface Architecture {
   /** Our name of a checkpoint's tensor; undefined for one that is no parameter (masks, rotary tables). */
   rename(name: string): string | undefined;
   /** Records the forward pass: [B, T, C] after the final norm. */
-  hidden(parameters: Parameters, batch: Batch, cache: KvCache | undefined): Tensor;
+  hidden(parameters: Parameters, batch: Batch, computing: Computing, cache: KvCache | undefined): Tensor;
   /** The family's own fields of `config.json`. */
   toHf(): Readonly<Record<string, unknown>>;
 }

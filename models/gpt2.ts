@@ -5,8 +5,9 @@
 import { attend, splitHeads } from "../src/nn/attention.ts";
 import { bias, gain, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { linear } from "../src/nn/linear.ts";
-import type { Batch, KvCache, ModelConfig } from "../src/nn/lm.ts";
+import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
+import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import { slice } from "../src/ops/layout.ts";
@@ -93,7 +94,13 @@ function table(config: Gpt2Config): ParameterSpec[] {
   ];
 }
 
-function hidden(config: Gpt2Config, p: Parameters, batch: Batch, cache: KvCache | undefined): Tensor {
+function hidden(
+  config: Gpt2Config,
+  p: Parameters,
+  batch: Batch,
+  computing: Computing,
+  cache: KvCache | undefined,
+): Tensor {
   const norm = (x: Tensor, name: string): Tensor =>
     layerNorm(x, p.get(`${name}.weight`), p.get(`${name}.bias`), { eps: config.eps });
   const conv = (x: Tensor, name: string): Tensor =>
@@ -106,14 +113,14 @@ function hidden(config: Gpt2Config, p: Parameters, batch: Batch, cache: KvCache 
   const mlp = (x: Tensor, h: string): Tensor =>
     conv(unary(conv(x, `${h}.mlp.c_fc`), { kind: config.activation }), `${h}.mlp.c_proj`);
 
-  const tokens = embedding(p.get("transformer.wte.weight"), batch.ids);
-  let x = add(tokens, embedding(p.get("transformer.wpe.weight"), batch.positions));
-  for (let layer = 0; layer < config.nLayer; layer++) {
+  const block = (x: Tensor, layer: number): Tensor => {
     const h = `transformer.h.${layer}`;
-    x = add(x, attention(norm(x, `${h}.ln_1`), h, layer));
-    x = add(x, mlp(norm(x, `${h}.ln_2`), h));
-  }
-  return norm(x, "transformer.ln_f");
+    const middle = add(x, attention(norm(x, `${h}.ln_1`), h, layer));
+    return add(middle, mlp(norm(middle, `${h}.ln_2`), h));
+  };
+  const tokens = embedding(p.get("transformer.wte.weight"), batch.ids);
+  const start = add(tokens, embedding(p.get("transformer.wpe.weight"), batch.positions));
+  return norm(stack(start, config.nLayer, block, computing), "transformer.ln_f");
 }
 
 /** [B, T, 3C] into queries, keys and values [B, T, H, D]. */
@@ -166,7 +173,7 @@ export const gpt2: ModelFamily = {
       lmHeadSpec: tied ? undefined : weight("lm_head.weight", [vocabSize, nEmbd], { normal: initStd }),
       initStd,
       rename,
-      hidden: (parameters, batch, cache) => hidden(config, parameters, batch, cache),
+      hidden: (parameters, batch, computing, cache) => hidden(config, parameters, batch, computing, cache),
       toHf: () => toHf(config),
     };
   },

@@ -5,8 +5,9 @@
 import { attend, splitHeads } from "../src/nn/attention.ts";
 import { bias, gain, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { linear } from "../src/nn/linear.ts";
-import type { Batch, KvCache, ModelConfig } from "../src/nn/lm.ts";
+import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
+import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import { rmsNorm } from "../src/ops/norm.ts";
@@ -92,7 +93,13 @@ function table(config: LlamaConfig): ParameterSpec[] {
   ];
 }
 
-function hidden(config: LlamaConfig, p: Parameters, batch: Batch, cache: KvCache | undefined): Tensor {
+function hidden(
+  config: LlamaConfig,
+  p: Parameters,
+  batch: Batch,
+  computing: Computing,
+  cache: KvCache | undefined,
+): Tensor {
   const { nHead, nKvHead, headDim, eps, theta } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
   const dense = (x: Tensor, name: string): Tensor => {
@@ -110,13 +117,13 @@ function hidden(config: LlamaConfig, p: Parameters, batch: Batch, cache: KvCache
   const mlp = (x: Tensor, name: string): Tensor =>
     dense(swiglu(dense(x, `${name}.gate_proj`), dense(x, `${name}.up_proj`)), `${name}.down_proj`);
 
-  let x = embedding(p.get("model.embed_tokens.weight"), batch.ids);
-  for (let i = 0; i < config.nLayer; i++) {
+  const block = (x: Tensor, i: number): Tensor => {
     const layer = `model.layers.${i}`;
-    x = add(x, attention(norm(x, `${layer}.input_layernorm`), `${layer}.self_attn`, i));
-    x = add(x, mlp(norm(x, `${layer}.post_attention_layernorm`), `${layer}.mlp`));
-  }
-  return norm(x, "model.norm");
+    const middle = add(x, attention(norm(x, `${layer}.input_layernorm`), `${layer}.self_attn`, i));
+    return add(middle, mlp(norm(middle, `${layer}.post_attention_layernorm`), `${layer}.mlp`));
+  };
+  const start = embedding(p.get("model.embed_tokens.weight"), batch.ids);
+  return norm(stack(start, config.nLayer, block, computing), "model.norm");
 }
 
 function toHf(config: LlamaConfig): Record<string, unknown> {
@@ -154,7 +161,7 @@ export const llama: ModelFamily = {
       lmHeadSpec: tied ? undefined : weight("lm_head.weight", [vocabSize, nEmbd], { normal: initStd }),
       initStd,
       rename: (name) => (name.endsWith(".rotary_emb.inv_freq") ? undefined : name),
-      hidden: (parameters, batch, cache) => hidden(config, parameters, batch, cache),
+      hidden: (parameters, batch, computing, cache) => hidden(config, parameters, batch, computing, cache),
       toHf: () => toHf(config),
     };
   },

@@ -4,7 +4,7 @@ import type { Device } from "../src/gpu/device.ts";
 import { scalarHead, scalarHeadSpecs } from "../src/nn/heads.ts";
 import type { ParameterSpec } from "../src/nn/init.ts";
 import { linear } from "../src/nn/linear.ts";
-import type { LanguageModel, ScalarModel, Trunk } from "../src/nn/lm.ts";
+import { COMPUTING, type Computing, type LanguageModel, type ScalarModel, type Trunk } from "../src/nn/lm.ts";
 import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
 import type { Architecture } from "./family.ts";
 import { hfConfig } from "./hf-config.ts";
@@ -46,21 +46,29 @@ export function blueprint(json: Json, kind: ModelKind, where = "config.json"): B
 }
 
 /** A language model over `parameters`, which may hold more than the model needs. */
-export function languageModel(plan: Blueprint, parameters: Parameters): LanguageModel {
+export function languageModel(
+  plan: Blueprint,
+  parameters: Parameters,
+  computing: Computing = COMPUTING,
+): LanguageModel {
   const { lmHead } = plan.architecture;
   return {
-    ...trunk(plan, parameters),
+    ...trunk(plan, parameters, computing),
     logits: (hidden) => linear(hidden, parameters.get(lmHead), undefined, "out_in"),
-    with: (others) => languageModel(plan, others),
+    with: (others, otherwise) => languageModel(plan, others, { ...computing, ...otherwise }),
   };
 }
 
 /** A scalar model over `parameters`. */
-export function scalarModel(plan: Blueprint, parameters: Parameters): ScalarModel {
+export function scalarModel(
+  plan: Blueprint,
+  parameters: Parameters,
+  computing: Computing = COMPUTING,
+): ScalarModel {
   return {
-    ...trunk(plan, parameters),
+    ...trunk(plan, parameters, computing),
     scores: (hidden) => scalarHead(parameters, SCALAR_HEAD, hidden),
-    with: (others) => scalarModel(plan, others),
+    with: (others, otherwise) => scalarModel(plan, others, { ...computing, ...otherwise }),
   };
 }
 
@@ -79,7 +87,11 @@ export function createScalarModel(device: Device, json: Json, options: Parameter
   return scalarModel(plan, createParameters(device, plan.specs, options));
 }
 
-function trunk({ architecture, specs, toHf }: Blueprint, parameters: Parameters): Trunk {
+function trunk(
+  { architecture, specs, toHf }: Blueprint,
+  parameters: Parameters,
+  computing: Computing,
+): Trunk {
   for (const { name, shape } of specs) {
     const got = parameters.get(name).shape;
     if (String(got) !== String(shape))
@@ -91,6 +103,6 @@ function trunk({ architecture, specs, toHf }: Blueprint, parameters: Parameters)
     specs,
     parameters,
     toHf,
-    hidden: (batch, cache) => architecture.hidden(parameters, batch, cache),
+    hidden: (batch, cache) => architecture.hidden(parameters, batch, computing, cache),
   };
 }

@@ -6,6 +6,7 @@ import { type ObjectiveSettings, objectives, resolveSettings } from "../align/ob
 import { ConfigError } from "../errors.ts";
 import type { AskedSampling } from "./cache-task.ts";
 import { REWARD_HELP } from "./open.ts";
+import { type ComputingFlags, computingFields } from "./training-flags.ts";
 import type { Schema } from "./verb.ts";
 
 const count = z.number().int().positive();
@@ -53,6 +54,7 @@ const ppo = {
   microBatch: count
     .default(64)
     .meta({ description: "responses a forward and backward pass: less memory for the same gradient" }),
+  ...computingFields,
   ppoEpochs: count.default(1).meta({ description: "passes over each rollout" }),
   lr: positive.default(2e-4).meta({ description: "learning rate of the policy" }),
   lrSchedule: z
@@ -160,7 +162,8 @@ export interface AlignFlags
   extends
     Omit<PpoSettings, "rolloutSize" | "betas">,
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
-    AskedSampling {
+    AskedSampling,
+    ComputingFlags {
   readonly policy: string;
   readonly reward: string;
   readonly cache: string;
@@ -196,6 +199,7 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
 
 /** Flags that may change when a run resumes: they do not change its result. */
 export const ALIGN_CHANGEABLE: readonly string[] = [
+  "gradientCheckpointing",
   "saveEvery",
   "evalEvery",
   "evalSamples",

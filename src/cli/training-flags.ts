@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { SaveDtype } from "../../models/load.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
+import type { Computing } from "../nn/lm.ts";
 import { stepsPerEpoch, type TrainingSettings } from "../train/training.ts";
 
 const count = z.number().int().min(1);
@@ -10,6 +11,7 @@ const countOrNever = z.number().int().min(0);
 
 type NumberField = z.ZodDefault<z.ZodNumber>;
 type OptionalNumber = z.ZodOptional<z.ZodNumber>;
+type Flag = z.ZodDefault<z.ZodBoolean>;
 type Choice<T extends string> = z.ZodDefault<z.ZodEnum<{ [K in T]: K }>>;
 
 interface ScratchFields {
@@ -43,7 +45,29 @@ export function scratchFields(defaults: { layers: number; dim: number; vocab: nu
   };
 }
 
-interface TrainingFields {
+interface ComputingFields {
+  readonly gradientCheckpointing: Flag;
+}
+
+/** How forward and backward passes are computed. */
+export const computingFields: ComputingFields = {
+  gradientCheckpointing: z.boolean().default(false).meta({
+    description:
+      "keep each block's input only and compute the block again on the way back: less memory, same bits",
+  }),
+};
+
+/** The parsed values of {@link computingFields}. */
+export interface ComputingFlags {
+  readonly gradientCheckpointing: boolean;
+}
+
+/** What the flags mean to a model. */
+export const computingOf = ({ gradientCheckpointing }: ComputingFlags): Computing => ({
+  checkpointing: gradientCheckpointing,
+});
+
+interface TrainingFields extends ComputingFields {
   readonly epochs: NumberField;
   readonly steps: OptionalNumber;
   readonly batch: NumberField;
@@ -74,6 +98,7 @@ export function trainingFields(defaults: {
     accumulate: count
       .default(1)
       .meta({ description: "passes an optimizer step: less memory for the same gradient" }),
+    ...computingFields,
     lr: z.number().gt(0).default(defaults.lr).meta({ description: "peak learning rate" }),
     schedule: z
       .enum(["cosine", "linear", "constant"])
@@ -131,7 +156,12 @@ export function runFields(defaults: { evalEvery: number; saveEvery: number }): R
 }
 
 /** Flags of a run that may change when it resumes: they do not change its result. */
-export const CHANGEABLE_ON_RESUME: readonly string[] = ["saveEvery", "logEvery", "dtype"];
+export const CHANGEABLE_ON_RESUME: readonly string[] = [
+  "saveEvery",
+  "logEvery",
+  "dtype",
+  "gradientCheckpointing",
+];
 
 /** The parsed values of {@link trainingFields}. */
 export interface TrainingFlags {

@@ -42,6 +42,15 @@ export interface KvCache {
   attend(layer: number, q: Tensor, k: Tensor, v: Tensor, batch: Batch, scale: number): Tensor;
 }
 
+/** How a trunk computes; it changes memory and speed. */
+export interface Computing {
+  /** Keep only the input of each block for the way back, and compute the block again there. */
+  readonly checkpointing: boolean;
+}
+
+/** What a trunk does unless it is told otherwise. */
+export const COMPUTING: Computing = { checkpointing: false };
+
 /** A transformer without its last projection. */
 export interface Trunk {
   readonly config: ModelConfig;
@@ -61,14 +70,14 @@ export interface Trunk {
 export interface LanguageModel extends Trunk {
   /** Logits [R, V] of hidden states [R, C]. */
   logits(hidden: Tensor): Tensor;
-  /** The same model over other parameters: a frozen reference, a copy to train. */
-  with(parameters: Parameters): LanguageModel;
+  /** The same model over other parameters (a frozen reference, a copy to train), or computing otherwise. */
+  with(parameters: Parameters, computing?: Partial<Computing>): LanguageModel;
 }
 
 /** A model of one number a sequence, read at a token of the caller's choice (a reward: the last real one). */
 export interface ScalarModel extends Trunk {
   /** Scores [R] of hidden states [R, C]. */
   scores(hidden: Tensor): Tensor;
-  /** The same model over other parameters. */
-  with(parameters: Parameters): ScalarModel;
+  /** The same model over other parameters, or computing otherwise. */
+  with(parameters: Parameters, computing?: Partial<Computing>): ScalarModel;
 }

@@ -1,5 +1,6 @@
 /** Programs that tests run models with: scores of a padded batch, and its loss with gradients. */
 import { maskToRange } from "../../src/data/batch.ts";
+import type { ProgramMemory } from "../../src/gpu/encode.ts";
 import type { Batch, LanguageModel } from "../../src/nn/lm.ts";
 import { crossEntropy, tokenLogprobs } from "../../src/ops/logprob.ts";
 import { backward } from "../../src/optim/gradients.ts";
@@ -69,6 +70,7 @@ export async function scoreProgram(
 export interface LossProgram {
   run(): void;
   loss(): Promise<number>;
+  readonly memory: ProgramMemory;
   dispose(): void;
 }
 
@@ -92,6 +94,7 @@ export async function lossProgram(model: LanguageModel, padded: Padded): Promise
   return {
     run: () => program.run(),
     loss: async () => (await loss.read())[0]!,
+    memory: program.memory,
     dispose: () => program.dispose(),
   };
 }

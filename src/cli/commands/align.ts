@@ -22,6 +22,7 @@ import { type CacheTask, openCacheTask } from "../cache-task.ts";
 import { evaluationReport, judgeFor } from "../evaluation-report.ts";
 import { measure } from "../measure.ts";
 import { endIds, type Opened, openLanguageModel, openReward } from "../open.ts";
+import { computingOf } from "../training-flags.ts";
 import { checkSameData } from "../training-run.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -82,7 +83,9 @@ async function run(flags: AlignFlags, io: Io): Promise<void> {
 }
 
 async function openSubject(device: Device, flags: AlignFlags, settings: ObjectiveSettings): Promise<Subject> {
-  const reference = await openLanguageModel(device, flags.policy);
+  const opened = await openLanguageModel(device, flags.policy);
+  // The policy and a value function that start from the reference compute as it does.
+  const reference = { ...opened, model: opened.model.with(opened.model.parameters, computingOf(flags)) };
   const watched = watchReward(await openReward(device, flags.reward));
   const { reward } = watched;
   const { model, tokenizer } = reference;

@@ -18,6 +18,7 @@ import { checkVocabulary } from "../open.ts";
 import { trainedTokenizer } from "../text-data.ts";
 import {
   CHANGEABLE_ON_RESUME,
+  computingOf,
   runFields,
   saveDtype,
   scratchConfig,
@@ -105,7 +106,8 @@ async function run(config: Config, io: Io): Promise<void> {
   await claimRunFolder(config.out, config.resume);
   const texts = await readTexts(config);
   const device = await io.device();
-  const { model, tokenizer } = await openStart(device, config, texts);
+  const { model: opened, tokenizer } = await openStart(device, config, texts);
+  const model = opened.with(opened.parameters, computingOf(config));
   const data = split(texts, model, tokenizer, config);
   const settings = { ...trainingSettings(config, data.train.length), tokenDropout: config.tokenDropout };
   const training = await classifierTraining(model, { train: data.train, heldOut: data.validation }, settings);

@@ -14,6 +14,7 @@ import { createSampler, type Sampler } from "../train-samples.ts";
 import { encodeTextData, readTextData, type TextData, textsOf, trainedTokenizer } from "../text-data.ts";
 import {
   CHANGEABLE_ON_RESUME,
+  computingOf,
   runFields,
   saveDtype,
   scratchConfig,
@@ -102,7 +103,8 @@ async function run(config: Config, io: Io): Promise<void> {
   await claimRunFolder(config.out, config.resume);
   const text = await readTextData(config.data, config.textField);
   const device = await io.device();
-  const { model, tokenizer } = await openStart(device, config, text);
+  const { model: opened, tokenizer } = await openStart(device, config, text);
+  const model = opened.with(opened.parameters, computingOf(config));
   const data = encode(text, model, tokenizer, config);
   const settings: SftSettings = {
     ...trainingSettings(config, data.train.count),
