@@ -211,6 +211,9 @@ export function env(name: string): string | undefined {
   return node?.env[name];
 }
 
+/** Whether the chosen backend (`VBON_BACKEND=null`) checks programs without running them. */
+export const onlyChecks = (): boolean => env("VBON_BACKEND") === "null";
+
 /** The runtime's name and version: "node 20.20.2", "deno 2.5.0", "bun 1.3.0", "browser". */
 export function runtime(): string {
   const versions = node?.versions as Record<string, string | undefined> | undefined;

@@ -1,10 +1,31 @@
 /** The GPU: one adapter, one device, its limits and features, and one place where its errors surface. */
 import { DeviceError, KernelError, messageOf } from "../errors.ts";
-import { gpu as openGpu, hasBuiltinGpu, memoryBytes, runtime, sleepSlice, yieldToEvents } from "../host.ts";
+import {
+  gpu as openGpu,
+  hasBuiltinGpu,
+  memoryBytes,
+  onlyChecks,
+  sleepSlice,
+  yieldToEvents,
+} from "../host.ts";
+import { findAdapters, firstDevice } from "./adapter.ts";
 import { debugs } from "./debug-level.ts";
+import { askForLanes, oldMatrixDialect } from "./dialect.ts";
 import { immediateForm, type Specialisation } from "./kernel.ts";
 import { type BufferKind, formatBytes, Memory, REMEDY, STORAGE_USAGE } from "./memory.ts";
 import { Scratch } from "./scratch.ts";
+import {
+  type Adapter,
+  type Lanes,
+  lanesOf,
+  MATRIX_FEATURE,
+  matrixDialect,
+  type MatrixFacts,
+  matrixShapes,
+  probeTiers,
+  type Tier,
+  type TierName,
+} from "./tiers.ts";
 
 /** How to open a device. */
 export interface DeviceOptions {
@@ -18,10 +39,14 @@ export interface DeviceOptions {
   /** Most bytes of GPU memory to use; by default the machine's memory on a software adapter, no limit on others. */
   readonly memoryLimit?: number;
   /**
-   * Compile for another kind of adapter than this one: its subgroup size (0 = none), software or not. What is
-   * compiled must not be run. Tests use it to check every kernel on the null backend.
+   * Compile for another kind of adapter than this one: its subgroup size (0 = none), software or not, its subgroup
+   * matrices. What is compiled must not be run. Tests use it to check every kernel on the null backend.
    */
-  readonly pretend?: { readonly subgroupSize: number; readonly software: boolean };
+  readonly pretend?: {
+    readonly subgroupSize: number;
+    readonly software: boolean;
+    readonly matrix?: MatrixFacts;
+  };
 }
 
 /** What a program or a test may want to count: a replayed program must leave all of these unchanged. */
@@ -34,7 +59,31 @@ export interface Counters {
   tensors: number;
 }
 
-const WANTED_FEATURES = ["subgroups", "shader-f16", "timestamp-query", "subgroup-size-control"] as const;
+/** A check of a tier's kernels against the plain ones. */
+export interface SelfTest {
+  readonly tier: TierName;
+  /** What is computed, for messages: "matmul 40x36x20". */
+  readonly what: string;
+  /** Small: it runs when a GPU is opened. Throws what is wrong. */
+  readonly run: (device: Device) => Promise<void>;
+}
+
+const selfTests: SelfTest[] = [];
+/** What self-tests found in this process, by adapter, tier and test. */
+const verdicts = new Map<string, string>();
+
+/** Adds a check that {@link Device.selfTest} makes; the file of a kernel calls it for its own. */
+export function addSelfTest(test: SelfTest): void {
+  selfTests.push(test);
+}
+
+/** What was found before a device could try anything. */
+interface Found {
+  readonly info: GPUAdapterInfo;
+  readonly software: boolean;
+  readonly lanes: Lanes;
+  readonly matrix: MatrixFacts | undefined;
+}
 
 /** An open GPU device. Close it with {@link Device.close}; the process also exits by itself. */
 export class Device {
@@ -45,8 +94,8 @@ export class Device {
   readonly software: boolean;
   /** Waiting for a promise of the GPU takes a core, which the shaders need: {@link Device.drain} before a map. */
   readonly spins: boolean;
-  /** Lanes of a subgroup, where that is one fixed number; else 0 and no subgroup kernel is used. */
-  readonly subgroupSize: number;
+  /** Which kinds of kernels it can run; {@link Device.has} asks. */
+  readonly tiers: Map<TierName, Tier>;
   readonly counters: Counters = {
     buffers: 0,
     bindGroups: 0,
@@ -63,21 +112,25 @@ export class Device {
   );
   /** Work to be done before the next read is answered: scans of a debugging run. */
   readonly beforeRead: (() => Promise<void>)[] = [];
+  readonly #lanes: Lanes;
+  readonly #matrix: MatrixFacts | undefined;
   readonly #immediateBytes: number;
   readonly #pipelines = new Map<Specialisation, Promise<GPUComputePipeline>>();
   readonly #errors: string[] = [];
   #lost: string | undefined;
   #closed = false;
 
-  constructor(device: GPUDevice, adapter: GPUAdapter, software: boolean, options: DeviceOptions = {}) {
+  constructor(device: GPUDevice, found: Found, options: DeviceOptions = {}) {
     this.gpu = device;
-    this.info = adapter.info;
+    this.info = found.info;
     this.limits = device.limits;
-    this.software = options.pretend?.software ?? software;
-    this.spins = software && !hasBuiltinGpu();
-    this.subgroupSize = options.pretend?.subgroupSize ?? fixedSubgroup(device, adapter.info);
+    this.software = options.pretend?.software ?? found.software;
+    this.spins = found.software && !hasBuiltinGpu();
+    this.#lanes = found.lanes;
+    this.#matrix = found.matrix;
+    this.tiers = probeTiers(device.features, found.lanes, found.matrix);
     this.#immediateBytes = options.immediates === false ? 0 : (immediateBytes(device) ?? 0);
-    this.memory = new Memory(options.memoryLimit ?? (software ? memoryBytes() : Infinity));
+    this.memory = new Memory(options.memoryLimit ?? (found.software ? memoryBytes() : Infinity));
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#errors.push(this.explain(event.error));
@@ -85,6 +138,22 @@ export class Device {
     void device.lost.then((lost) => {
       this.#lost = `the device was lost (${lost.reason}): ${lost.message} Open a new one and resume from the last checkpoint.`;
     });
+  }
+
+  /** Lanes of a subgroup, the same number for every kernel; 0 where there is none or the tier failed its self-test. */
+  get subgroupSize(): number {
+    return this.has("subgroups") ? this.#lanes.size : 0;
+  }
+
+  /** Subgroup matrices, where there are any and they passed. */
+  get matrix(): MatrixFacts | undefined {
+    return this.has("matrix") ? this.#matrix : undefined;
+  }
+
+  /** Whether kernels of a tier may be used: it is there and has not failed. */
+  has(tier: TierName): boolean {
+    const { state } = this.tiers.get(tier)!;
+    return state === "unchecked" || state === "passed";
   }
 
   /** Bytes of all buffers that are alive. */
@@ -167,7 +236,7 @@ export class Device {
 
   async #compile(spec: Specialisation): Promise<GPUComputePipeline> {
     this.counters.pipelines++;
-    const code = this.takesImmediates(spec) ? immediateForm(spec) : spec.code;
+    const code = this.#spell(this.takesImmediates(spec) ? immediateForm(spec) : spec.code);
     if (debugs(3)) console.error(`// ${spec.key}\n${code}`);
     this.gpu.pushErrorScope("validation");
     const module = this.gpu.createShaderModule({ code, label: spec.label });
@@ -185,6 +254,42 @@ export class Device {
     } catch (error) {
       throw new KernelError(`${spec.key} does not fit ${this.name}: ${messageOf(error)}`);
     }
+  }
+
+  /** A kernel as this device's compiler wants it. */
+  #spell(code: string): string {
+    const old = this.#matrix?.dialect === "flags" ? oldMatrixDialect(code) : code;
+    return this.#lanes.asked ? askForLanes(old, this.#lanes.size) : old;
+  }
+
+  /**
+   * Tries each tier's kernels on small inputs against the plain ones, once an adapter and process. A tier that
+   * fails is not used by what is recorded afterwards. {@link openDevice} calls it on GPUs.
+   */
+  async selfTest(): Promise<void> {
+    for (const test of selfTests) {
+      if (this.tiers.get(test.tier)!.state === "absent") continue;
+      const key = [this.name, this.info.description, this.#lanes.size, test.tier, test.what].join("|");
+      const wrong = verdicts.get(key) ?? (await this.#try(test));
+      verdicts.set(key, wrong);
+      const { state, why } = this.tiers.get(test.tier)!;
+      if (wrong) this.tiers.set(test.tier, { state: "failed", why: `${test.what}: ${wrong}` });
+      else if (state === "unchecked") this.tiers.set(test.tier, { state: "passed", why });
+    }
+  }
+
+  async #try(test: SelfTest): Promise<string> {
+    try {
+      await test.run(this);
+      return "";
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  /** Whether the device is gone for good. */
+  get lost(): boolean {
+    return this.#lost !== undefined;
   }
 
   /**
@@ -219,53 +324,32 @@ export class Device {
  * @throws DeviceError when there is no adapter, with what to install
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
-  const power = { powerPreference: options.powerPreference ?? "high-performance" } as const;
-  const gpu = await openGpu();
-  let adapter = await gpu.requestAdapter(power);
-  if (!adapter)
-    throw new DeviceError(
-      `device: no WebGPU adapter was found. ${runtime() === "browser" ? IN_BROWSER : ON_SYSTEM}`,
-    );
-  const software = adapter.info.isFallbackAdapter === true;
-  if (software && !options.validation && !hasBuiltinGpu()) {
-    // Mesa checks every access anyway; Dawn's own clamps cost a tenth to a third there (kernels.md 2.0).
-    adapter =
-      (await (await openGpu(["enable-dawn-features=disable_robustness"])).requestAdapter(power)) ?? adapter;
+  const power = options.powerPreference ?? "high-performance";
+  const { software, candidates } = await findAdapters(power, options.validation === true);
+  const [adapter, gpu] = await firstDevice(candidates, options.limits);
+  const language = (await openGpu()).wgslLanguageFeatures;
+  const immediates = options.immediates !== false && language.has("immediate_address_space");
+  const found = { info: adapter.info, software, ...(await factsOf(adapter as Adapter, gpu, options)) };
+  const device = new Device(gpu, found, { ...options, immediates });
+  if (software || options.pretend || onlyChecks()) return device;
+  await device.selfTest();
+  return device.lost ? openDevice(options) : device; // what took it down has failed, and is not tried again
+}
+
+/** Lanes and matrices: the adapter's, or pretended ones (on GPUs, lanes that have to be asked for). */
+async function factsOf(
+  adapter: Adapter,
+  gpu: GPUDevice,
+  { pretend }: DeviceOptions,
+): Promise<Pick<Found, "lanes" | "matrix">> {
+  if (pretend) {
+    const { subgroupSize: size, software, matrix } = pretend;
+    return { lanes: { size, asked: size > 0 && !software, why: `${size} lanes, pretended` }, matrix };
   }
-  const device = await adapter.requestDevice({
-    label: "vbon",
-    requiredLimits: options.limits === "default" ? {} : allLimits(adapter.limits),
-    requiredFeatures: WANTED_FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[],
-  });
-  const immediates = options.immediates !== false && gpu.wgslLanguageFeatures.has("immediate_address_space");
-  return new Device(device, adapter, software, { ...options, immediates });
+  const dialect = adapter.features.has(MATRIX_FEATURE) ? await matrixDialect(gpu) : undefined;
+  return { lanes: lanesOf(adapter), matrix: dialect && { dialect, shapes: matrixShapes(adapter) } };
 }
 
 /** Bytes of parameters that a dispatch can carry; the limit is younger than the types know. */
 const immediateBytes = ({ limits }: GPUDevice): number | undefined =>
   (limits as { maxImmediateSize?: number }).maxImmediateSize;
-
-/** Lanes of a subgroup where all kernels get the same number of them. */
-function fixedSubgroup(
-  device: GPUDevice,
-  { subgroupMinSize: min = 0, subgroupMaxSize: max = 0 }: GPUAdapterInfo,
-): number {
-  return device.features.has("subgroups") && min === max && [4, 8, 16, 32, 64].includes(min) ? min : 0;
-}
-
-const ON_SYSTEM =
-  "On Linux install a Vulkan driver: the GPU maker's, or Mesa's software one (mesa-vulkan-drivers 23 or newer and " +
-  "libvulkan1); `npm run demo` does that by itself. `vbon doctor` says more.";
-
-const IN_BROWSER =
-  "Turn WebGPU and hardware acceleration on in this browser's settings; Chromium without a GPU needs the flag " +
-  "--enable-unsafe-webgpu. Pages must come over https or from this machine.";
-
-function allLimits(limits: GPUSupportedLimits): Record<string, number> {
-  const wanted: Record<string, number> = {};
-  for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(limits) as object)) {
-    const value = (limits as unknown as Record<string, unknown>)[name];
-    if (typeof value === "number") wanted[name] = value;
-  }
-  return wanted;
-}

@@ -105,12 +105,20 @@ describe("doctor", () => {
         "adapter",
         "driver",
         "type",
-        "tier",
+        "tiers",
         "subgroupSize",
         "features",
         "limits",
       ]),
     );
     expect(facts["webgpu"]).toBe("0.6.2");
+  });
+
+  it("tells of each tier whether it passed its test, failed it or is absent, and why", async () => {
+    const { stdout: out } = await cli(["doctor", "--json"]);
+    const { tiers } = JSON.parse(out) as { tiers: Record<string, string> };
+    expect(Object.keys(tiers)).toEqual(["tile", "subgroups", "f16", "matrix"]);
+    for (const told of Object.values(tiers)) expect(told).toMatch(/^(?:passed|failed|unchecked|absent): .+/);
+    expect(tiers["matrix"]).toBe("absent: no feature chromium-experimental-subgroup-matrix");
   });
 });

@@ -17,7 +17,10 @@ export const doctor: AnyVerb = defineVerb({
   run,
 });
 
-type Facts = Record<string, string | number | boolean | readonly string[] | Readonly<Record<string, number>>>;
+type Facts = Record<
+  string,
+  string | number | boolean | readonly string[] | Readonly<Record<string, number | string>>
+>;
 
 async function run(_config: object, io: Io): Promise<void> {
   const here: Facts = {
@@ -35,6 +38,7 @@ async function run(_config: object, io: Io): Promise<void> {
     io.result(facts, textOf(facts));
     throw new DeviceError((await advice()).join("\n"));
   }
+  await device.selfTest();
   const facts = { ...here, ...factsOf(device) };
   io.result(facts, textOf(facts));
 }
@@ -47,21 +51,11 @@ function factsOf(device: Device): Facts {
     architecture: info.architecture || "unknown",
     driver: info.description || "unknown",
     type: software ? "software (shaders run on the CPU)" : "hardware",
-    tier: tierOf(device),
-    subgroupSize: subgroupSize || "none of one fixed size",
+    tiers: Object.fromEntries([...device.tiers].map(([name, { state, why }]) => [name, `${state}: ${why}`])),
+    subgroupSize: subgroupSize || "none",
     features: [...gpu.features].toSorted(),
     limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]!])),
   };
-}
-
-/** Which kernels this device gets. */
-function tierOf({ software, subgroupSize, gpu }: Device): string {
-  if (software) return subgroupSize > 0 ? "software, with subgroups" : "software, without subgroups";
-  const parts = [
-    subgroupSize > 0 ? "subgroups" : "no subgroups",
-    gpu.features.has("shader-f16") ? "f16" : "no f16",
-  ];
-  return `GPU, ${parts.join(", ")}`;
 }
 
 const SHOWN_LIMITS = [
@@ -106,8 +100,11 @@ function textOf(facts: Facts): string {
   const lines = Object.entries(facts).flatMap(([name, value]) => {
     if (Array.isArray(value)) return [`${name.padEnd(14)}${value.join(", ") || "none"}`];
     if (typeof value === "object")
-      return [name, ...Object.entries(value).map(([limit, n]) => `  ${limit.padEnd(36)}${String(n)}`)];
+      return [name, ...Object.entries(value).map(([key, what]) => `  ${key.padEnd(widthOf(value))}${what}`)];
     return [`${name.padEnd(14)}${String(value)}`];
   });
   return lines.join("\n");
 }
+
+/** Characters of the longest key, and two. */
+const widthOf = (record: object): number => 2 + Math.max(...Object.keys(record).map((key) => key.length));
