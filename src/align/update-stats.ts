@@ -82,7 +82,7 @@ export function createUpdateLog(device: Device, B: number, T: number, clipRange:
       if (waiting === SLOTS) await flush();
       norms.keep(waiting++, clip);
       steps++;
-      if (device.software) await device.drain(); // a queue that runs ahead of the cores that fill it gains nothing
+      await device.pace();
     },
     async take() {
       await flush();

@@ -76,7 +76,7 @@ export async function createValueTrainer({
       await losses.add(loss);
     }
     optimizer.step(lr);
-    if (device.software) await device.drain(); // a queue that runs ahead of the cores that fill it gains nothing
+    await device.pace();
   };
 
   return {

@@ -85,6 +85,9 @@ interface Found {
   readonly matrix: MatrixFacts | undefined;
 }
 
+/** Others measured a fifth more speed with two than with none, and half the speed with ten (docs/performance.md). */
+const STEPS_AHEAD = 2;
+
 /** An open GPU device. Close it with {@link Device.close}; the process also exits by itself. */
 export class Device {
   readonly gpu: GPUDevice;
@@ -116,6 +119,8 @@ export class Device {
   readonly #matrix: MatrixFacts | undefined;
   readonly #immediateBytes: number;
   readonly #pipelines = new Map<Specialisation, Promise<GPUComputePipeline>>();
+  /** When the steps that are under way will be done. */
+  readonly #steps: Promise<void>[] = [];
   readonly #errors: string[] = [];
   #lost: string | undefined;
   #closed = false;
@@ -308,6 +313,17 @@ export class Device {
       sleepSlice(slice);
       await yieldToEvents();
     }
+  }
+
+  /**
+   * Called once a step by loops that read nothing: lets the host be two steps ahead of a GPU, so that it never waits for
+   * work, and its queue never grows; none ahead of a software adapter, which runs on the host's own cores.
+   */
+  async pace(): Promise<void> {
+    if (this.software) return this.drain();
+    const lost = (): void => undefined; // the next check says so
+    this.#steps.push(this.gpu.queue.onSubmittedWorkDone().then(lost, lost));
+    if (this.#steps.length > STEPS_AHEAD) await this.#steps.shift();
   }
 
   /** Finishes the queue and closes the device; every buffer goes with it. */

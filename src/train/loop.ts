@@ -144,7 +144,7 @@ function createLog(device: Device, accumulate: number, { logEvery }: LoopSetting
     async step(step, lr, parts, clip, flush) {
       norms.keep(pending.length, clip);
       pending.push({ step, lr, tokens: parts.reduce((n, part) => n + part.tokens, 0), parts: parts.length });
-      if (!flush && pending.length < window) return;
+      if (!flush && pending.length < window) return device.pace();
       const records = await readRecords(device, pending, losses, norms, accumulate);
       const seconds = (performance.now() - since) / 1000;
       const tokensPerSecond = pending.reduce((n, p) => n + p.tokens, 0) / seconds;
