@@ -1,7 +1,7 @@
 /**
- * `node scripts/bootstrap.mjs demo|test|setup [arguments]`: the first command on a fresh clone, and every later one.
+ * `node scripts/bootstrap.mjs demo|test|bench|setup [arguments]`: the first command on a fresh clone, and every later one.
  * Installs the packages, builds, makes sure that there is a WebGPU adapter (each only where needed), then runs
- * the demo or the tests. Node built-ins only: nothing is installed when it starts. Progress goes to stderr.
+ * the demo, the tests or the benchmarks. Node built-ins only: nothing is installed when it starts. Progress goes to stderr.
  * `--adapter swiftshader` uses that software adapter even where there is a better one.
  */
 import { ensureAdapter } from "./adapter.mjs";
@@ -9,7 +9,8 @@ import { buildWhenOld, checkNode, installWhenOld } from "./steps.mjs";
 import { runNode, say } from "./shell.mjs";
 import { runTests } from "./tests.mjs";
 
-const USAGE = "usage: node scripts/bootstrap.mjs demo|test|setup [--adapter auto|swiftshader] [arguments]";
+const USAGE =
+  "usage: node scripts/bootstrap.mjs demo|test|bench|setup [--adapter auto|swiftshader] [arguments]";
 
 /**
  * @param {string[]} argv
@@ -19,7 +20,7 @@ function parse(argv) {
   const [verb = "", ...rest] = argv;
   const at = rest.indexOf("--adapter");
   const adapter = at < 0 ? "auto" : (rest.splice(at, 2)[1] ?? "");
-  if (!["demo", "test", "setup"].includes(verb) || !["auto", "swiftshader"].includes(adapter))
+  if (!["demo", "test", "bench", "setup"].includes(verb) || !["auto", "swiftshader"].includes(adapter))
     throw new Error(USAGE);
   return { verb, adapter, rest };
 }
@@ -31,7 +32,7 @@ async function main() {
   await installWhenOld();
   await buildWhenOld();
   await ensureAdapter(adapter);
-  if (verb === "demo") return runNode(["bin/vbon.mjs", "demo", ...rest]);
+  if (verb === "demo" || verb === "bench") return runNode(["bin/vbon.mjs", verb, ...rest]);
   if (verb === "test") return runTests(rest);
   return 0;
 }

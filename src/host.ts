@@ -198,6 +198,11 @@ export function cpuTime(): number {
   return (user + system) / 1000;
 }
 
+/** Bytes of memory that this process holds (its resident set); 0 in a browser. */
+export function memoryUsed(): number {
+  return node?.memoryUsage.rss() ?? 0;
+}
+
 /** Bytes of memory that this process may use: the machine's, or its container's where that is less; Infinity in a browser. */
 export function memoryBytes(): number {
   if (!node) return Infinity;

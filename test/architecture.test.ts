@@ -28,18 +28,19 @@ const HOUSE: readonly Area[] = [
   { floor: 4, path: "src/nn", mates: true },
   { floor: 4, path: "src/optim" },
   { floor: 4, path: "src/data" },
-  { floor: 5, path: "models", onlyFor: ["src/cli", "src/index.ts"] },
+  { floor: 5, path: "models", onlyFor: ["src/bench", "src/cli", "src/index.ts"] },
   { floor: 6, path: "src/generate" },
   { floor: 6, path: "src/train" },
   { floor: 7, path: "src/align", mates: true },
   { floor: 7, path: "src/evaluate" },
   { floor: 8, path: "src/report" },
+  { floor: 8, path: "src/bench" },
   { floor: 9, path: "src/cli" },
   { floor: 9, path: "src/index.ts" },
 ];
 
 /** Folders whose files may own a shader: shaders/<stem>.wgsl belongs to <folder>/<stem>.ts. */
-const SHADER_OWNERS = ["src/gpu", "src/tensor", "src/ops", "src/optim", "src/generate"];
+const SHADER_OWNERS = ["src/gpu", "src/tensor", "src/ops", "src/optim", "src/generate", "src/bench"];
 
 /** What must work without a file system: a browser loads it (scripts/smoke.mjs). */
 const CORE = [

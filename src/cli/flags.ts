@@ -19,6 +19,8 @@ export interface Flag {
   readonly heading: string | undefined;
   readonly required: boolean;
   readonly default: unknown;
+  /** A list that takes the arguments that are no flags. */
+  readonly positional: boolean;
 }
 
 /** `gradClip` as a flag: `grad-clip`. */
@@ -33,7 +35,8 @@ export function flagsOf(schema: Schema): Flag[] {
     const hint = typeof meta["hint"] === "string" ? meta["hint"] : defaultHint(type, options);
     const heading = typeof meta["heading"] === "string" ? meta["heading"] : undefined;
     const description = meta.description ?? "";
-    return { key, name: kebab(key), type, options, description, hint, heading, required, default: fallback };
+    const shared = { key, name: kebab(key), type, options, description, hint, heading, required };
+    return { ...shared, default: fallback, positional: meta["positional"] === true };
   });
 }
 
@@ -100,10 +103,13 @@ export function readFlags(who: string, flags: readonly Flag[], argv: readonly st
     return raw === undefined ? [] : [[flag.key, convert(who, flag, raw)] as const];
   });
   const configFile = given("config") as string | undefined;
+  const values = new Map<string, unknown>(typed);
   const [stray] = parsed._;
-  if (stray !== undefined)
+  const rest = flags.find((flag) => flag.positional);
+  if (stray !== undefined && !rest)
     throw new ConfigError(`${who}: unexpected argument "${stray}"; expected flags only (\`${who} --help\`)`);
-  return { help: parsed["help"] === true, json: parsed["json"] === true, configFile, values: new Map(typed) };
+  if (stray !== undefined && rest) values.set(rest.key, parsed._);
+  return { help: parsed["help"] === true, json: parsed["json"] === true, configFile, values };
 }
 
 function refuseUnknown(

@@ -15,14 +15,14 @@ export function overview(version: string, verbs: readonly Pick<AnyVerb, "name" |
     ...verbs.map(({ name, summary }) => `  ${name.padEnd(widest)}  ${summary}`),
     "",
     "`vbon <command> --help` lists a command's flags. Results go to stdout, progress to stderr.",
-    "Exit code: 0 done, 1 a bug, 2 wrong input or no adapter, 130 stopped by Ctrl-C.",
+    "Exit code: 0 done, 1 a failed check or a bug, 2 wrong input or no adapter, 130 stopped by Ctrl-C.",
   ].join("\n");
 }
 
 /** The page of one command. */
 export function verbHelp(verb: AnyVerb): string {
   const flags = flagsOf(verb.schema);
-  const required = flags.filter((f) => f.required).map((f) => `${left(f)} `);
+  const required = flags.filter((f) => f.required || f.positional).map((f) => `${left(f)} `);
   const lines = [
     `vbon ${verb.name}: ${verb.summary}`,
     "",
@@ -39,7 +39,14 @@ export function verbHelp(verb: AnyVerb): string {
   return lines.join("\n");
 }
 
-const plain = { key: "", options: [], heading: undefined, required: false, default: undefined } as const;
+const plain = {
+  key: "",
+  options: [],
+  heading: undefined,
+  required: false,
+  default: undefined,
+  positional: false,
+} as const;
 const COMMON_FLAGS: readonly Flag[] = [
   {
     ...plain,
@@ -52,7 +59,8 @@ const COMMON_FLAGS: readonly Flag[] = [
   { ...plain, name: "help", type: "boolean", hint: "", description: "this page" },
 ];
 
-const left = ({ name, hint }: Flag): string => `--${name}${hint ? ` ${hint}` : ""}`;
+const left = ({ name, hint, positional }: Flag): string =>
+  positional ? `[${hint}]` : `--${name}${hint ? ` ${hint}` : ""}`;
 
 function flagLines(flag: Flag, widest: number): string[] {
   const text = `${flag.description}${shownDefault(flag)}`;

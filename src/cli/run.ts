@@ -6,7 +6,7 @@ import { overview, verbHelp } from "./help.ts";
 import { nearest } from "./nearest.ts";
 import { readOptions } from "./options.ts";
 import { createProgress, type Progress, type ProgressStream } from "./progress.ts";
-import type { AnyVerb, Io } from "./verb.ts";
+import type { AnyVerb, Io, Outcome } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 import { version } from "./version.ts";
 
@@ -22,11 +22,11 @@ export interface Surroundings {
 }
 
 /** Exit codes. */
-export const EXIT = { done: 0, bug: 1, wrongInput: 2, stopped: 130 } as const;
+export const EXIT = { done: 0, failed: 1, bug: 1, wrongInput: 2, stopped: 130 } as const;
 
 /**
  * Runs `vbon <argv>`.
- * @returns the exit code: 0 done, 1 a bug (with its stack), 2 wrong input (one message), 130 stopped by Ctrl-C
+ * @returns the exit code: 0 done, 1 a failed check or a bug (with its stack), 2 wrong input (one message), 130 stopped by Ctrl-C
  */
 export async function runCli(argv: readonly string[], around: Surroundings): Promise<number> {
   try {
@@ -80,12 +80,14 @@ async function runVerb(verb: AnyVerb, argv: readonly string[], around: Surroundi
     return EXIT.done;
   }
   const { io, close } = createIo(request.json, around);
+  let outcome: Outcome;
   try {
-    await verb.run(request.config as never, io);
+    outcome = await verb.run(request.config as never, io);
   } finally {
     await close();
   }
-  return around.signal.aborted ? EXIT.stopped : EXIT.done;
+  if (around.signal.aborted) return EXIT.stopped;
+  return outcome === "failed" ? EXIT.failed : EXIT.done;
 }
 
 function createIo(

@@ -35,18 +35,21 @@ export interface Verb<S extends Schema = Schema> {
    * and only these may be given anew.
    */
   readonly changeableOnResume?: readonly string[];
-  run(config: z.output<S>, io: Io): Promise<void>;
+  run(config: z.output<S>, io: Io): Promise<Outcome>;
 }
+
+/** "failed": what the command checks did not hold, and it has said so. */
+export type Outcome = "failed" | void;
 
 /** A command as the list of all commands sees it. */
 export interface AnyVerb extends Omit<Verb, "run"> {
-  run(config: never, io: Io): Promise<void>;
+  run(config: never, io: Io): Promise<Outcome>;
 }
 
 /**
  * Defines a command. Flags, `--config`, `--help`, validation and the run's `config.json` all come from `schema`.
  * A field's `.meta({ description, hint, heading })` gives its doc line, the name of its value in the help ("FILE"),
- * and a heading to begin a group of flags.
+ * and a heading to begin a group of flags. With `positional: true` a list takes the arguments that are no flags.
  */
 export function defineVerb<S extends Schema>(verb: Verb<S>): Verb<S> {
   return verb;

@@ -12,4 +12,5 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   cache: async () => (await import("./commands/cache.ts")).cache,
   align: async () => (await import("./commands/align.ts")).align,
   evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
+  bench: async () => (await import("./commands/bench.ts")).bench,
 };

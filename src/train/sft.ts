@@ -77,7 +77,8 @@ export async function trainLanguageModel(
   }
 }
 
-interface LossProgram {
+/** Inputs and result of a pass over B rows of T tokens. */
+export interface LossProgram {
   readonly batch: Batch;
   readonly targets: Tensor;
   /** [B·T] */
@@ -86,7 +87,8 @@ interface LossProgram {
   readonly loss: Tensor;
 }
 
-function recordLoss(model: LanguageModel, B: number, T: number, learns: boolean): LossProgram {
+/** Records the weighted cross-entropy of a batch; with `learns` also its way back. */
+export function recordLoss(model: LanguageModel, B: number, T: number, learns: boolean): LossProgram {
   const batch = {
     ids: input([B, T], "u32", "ids"),
     positions: input([B, T], "u32", "positions"),

@@ -1,0 +1,62 @@
+/** Decoding: responses of 48 tokens to one prompt of 8, prefill included. */
+import { createModel } from "../../../models/model.ts";
+import type { Device } from "../../gpu/device.ts";
+import { createEngine, type GenerateSettings } from "../../generate/engine.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import { tokenLogprobs } from "../../ops/logprob.ts";
+import { input, record } from "../../tensor/tensor.ts";
+import { type Job, type Plan, relativeError } from "../job.ts";
+import { STORIES } from "../models.ts";
+
+/** Few rows and many. */
+export const decodePlans: readonly Plan[] = [64, 512].map((rows) => ({
+  name: `decode stories260K, ${rows} rows`,
+  make: (device) => makeDecode(device, rows),
+}));
+
+const PROMPT = [1, 2, 3, 4, 5, 6, 7, 8];
+
+async function makeDecode(device: Device, rows: number): Promise<Job> {
+  const model = createModel(device, STORIES, { trainable: false, seed: 1 });
+  const settings: GenerateSettings = { temperature: 1, maxNewTokens: 48, eosIds: [] };
+  const engine = await createEngine(model, rows, PROMPT.length, settings);
+  const requests = Array.from({ length: rows }, (_, i) => ({ ids: PROMPT, stream: [0, i] as const }));
+  return {
+    flops: 0,
+    bytes: 0,
+    tokens: rows * settings.maxNewTokens,
+    tolerance: 1e-5,
+    async submit(times) {
+      for (let i = 0; i < times; i++) await engine.generate(requests, { seed: i });
+    },
+    dispose() {
+      engine.dispose();
+      model.parameters.dispose();
+    },
+    async check() {
+      const sample = (await engine.generate(requests, { seed: 0 })).at(-1)!;
+      return relativeError(sample.logprobs, await scored(model, sample.ids));
+    },
+  };
+}
+
+/** Log-probabilities of a response, the whole text scored at once. */
+async function scored(model: LanguageModel, response: readonly number[]): Promise<Float32Array> {
+  const text = [...PROMPT, ...response];
+  const T = text.length - 1;
+  const program = await record(model.parameters.device, "score", () => {
+    const batch = { ids: input([1, T], "u32"), positions: input([1, T], "u32"), range: input([1, 2], "u32") };
+    const targets = input([T], "u32");
+    const [logprobs] = tokenLogprobs(model.logits(model.hidden(batch).reshape(T, -1)), targets, {});
+    return { batch, targets, logprobs };
+  });
+  const { batch, targets, logprobs } = program.result;
+  batch.ids.write(text.slice(0, T));
+  batch.positions.write(Array.from({ length: T }, (_, t) => t));
+  batch.range.write([0, T]);
+  targets.write(text.slice(1));
+  program.run();
+  const expected = (await logprobs.read()).slice(PROMPT.length - 1);
+  program.dispose();
+  return expected;
+}

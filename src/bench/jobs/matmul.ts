@@ -1,0 +1,65 @@
+/** Matrix products at the shapes of small GPTs' layers, in the three transpositions that training needs. */
+import type { Device } from "../../gpu/device.ts";
+import { matmul, type MatmulAttrs } from "../../ops/matmul.ts";
+import { input, record } from "../../tensor/tensor.ts";
+import { type Job, type Plan, relativeError, values } from "../job.ts";
+
+type Sizes = readonly [M: number, N: number, K: number];
+
+/** A square one, then linear layers: [tokens, outputs, inputs]. */
+const SHAPES: readonly Sizes[] = [
+  [512, 512, 512],
+  [256, 64, 64],
+  [2048, 128, 128],
+  [2048, 384, 128],
+  [2048, 512, 128],
+  [2048, 128, 512],
+  [1024, 384, 384],
+  [1024, 1536, 384],
+  [1024, 384, 1536],
+  [512, 768, 768],
+  [512, 3072, 768],
+  [512, 768, 3072],
+];
+
+const MODES = { nn: {}, nt: { transposeB: true }, tn: { transposeA: true } } as const;
+
+/** Every shape in every mode. */
+export const matmulPlans: readonly Plan[] = SHAPES.flatMap((shape) =>
+  (["nn", "nt", "tn"] as const).map((mode) => ({
+    name: `matmul ${mode} ${shape.join("x")}`,
+    make: (device: Device) => makeMatmul(device, shape, MODES[mode]),
+  })),
+);
+
+/** One product; checked at 500 entries against float64. `attrs` may name the kernel (`variant`). */
+export async function makeMatmul(device: Device, [M, N, K]: Sizes, attrs: MatmulAttrs): Promise<Job> {
+  const { transposeA = false, transposeB = false } = attrs;
+  const [a, b] = [values("a", [M, K]), values("b", [K, N])];
+  const program = await record(device, `matmul ${M}x${N}x${K}`, () => {
+    const tensors = { a: input(transposeA ? [K, M] : [M, K]), b: input(transposeB ? [N, K] : [K, N]) };
+    return { ...tensors, c: matmul(tensors.a, tensors.b, undefined, attrs) };
+  });
+  const { result } = program;
+  result.a.write(a);
+  result.b.write(b);
+  const entry = (m: number, n: number): number => {
+    let sum = 0;
+    for (let k = 0; k < K; k++)
+      sum += a[transposeA ? k * M + m : m * K + k]! * b[transposeB ? n * K + k : k * N + n]!;
+    return sum;
+  };
+  return {
+    flops: 2 * M * N * K,
+    bytes: 0,
+    tolerance: 1e-5,
+    submit: (times) => program.run(times),
+    dispose: () => program.dispose(),
+    async check() {
+      program.run();
+      const c = await result.c.read();
+      const picks = Array.from({ length: 500 }, (_, i) => (i * 7919 + 13) % (M * N)); // 7919 is prime: rows and columns mix
+      return relativeError(picks.map((i) => c[i]!), picks.map((i) => entry(Math.floor(i / N), i % N))); // prettier-ignore
+    },
+  };
+}
