@@ -92,7 +92,7 @@ describe("steps", () => {
     const path = fileURLToPath(new URL("../scripts/bootstrap.mjs", import.meta.url));
     const { status, stderr } = spawnSync(process.execPath, [path, "dance"], { encoding: "utf8" });
     expect(status).toBe(2);
-    expect(stderr).toMatch(/usage: .*demo\|test\|setup/);
+    expect(stderr).toMatch(/usage: .*demo\|test\|bench\|setup/);
   });
 });
 

@@ -74,7 +74,7 @@ function flagLines(flag: Flag, widest: number): string[] {
 
 function shownDefault({ default: value, required, type }: Flag): string {
   if (required) return " (required)";
-  if (value === undefined || value === "" || (type === "boolean" && value === false)) return "";
+  if (value === undefined || String(value) === "" || (type === "boolean" && value === false)) return "";
   return ` (default ${Array.isArray(value) ? value.join(",") : String(value)})`;
 }
 

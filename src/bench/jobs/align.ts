@@ -35,10 +35,12 @@ async function makeAlign(device: Device): Promise<Job> {
     tolerance: 1e-6,
     async submit(times) {
       for (let i = 0; i < times; i++) await pair.updater.step(pair.experience, rates);
+      await pair.updater.stats();
     },
     dispose: () => pair.dispose(),
     async check() {
-      const { approxKl } = await pair.updater.step(pair.experience, rates);
+      await pair.updater.step(pair.experience, rates);
+      const { approxKl } = await pair.updater.stats();
       const again = await create(device);
       await again.updater.step(again.experience, rates);
       const [a, b] = [await pair.bits(), await again.bits()];
