@@ -84,7 +84,11 @@ async function recordTheRest(device: Device): Promise<void> {
   });
   const settings = { maxNewTokens: 4, eosIds: [1], temperature: 1 };
   const engine = await createEngine(model, 2, 4, settings);
-  await engine.generate([{ ids: [1, 2], stream: [0, 0] }], { seed: 1 });
+  await engine.prepare(1);
+  // Nothing computes here, and a generator that waits for it says so.
+  await expect(engine.generate([{ ids: [1, 2], stream: [0, 0] }], { seed: 1 })).rejects.toThrow(
+    /has not computed/,
+  );
   await record(device, "sampling", () => {
     const state = { seed: input([2], "u32"), streams: input([3, 2], "u32"), positions: input([3], "u32") };
     const logits = input([3, 70]);

@@ -1,6 +1,6 @@
 /** Builds a reward cache: M samples of the reference for each prompt, and their scores. */
 import type { Tokenizer } from "../data/tokenizer.ts";
-import type { Engine, Sample } from "../generate/engine.ts";
+import { type Engine, inOrder, type Request, type Sample } from "../generate/engine.ts";
 import { hashIds } from "../tensor/hash.ts";
 import { type CacheEntry, promptIdOf } from "./cache.ts";
 import type { CacheWriter } from "./cache-file.ts";
@@ -20,11 +20,9 @@ export interface CacheOptions {
   readonly seed: number;
   /** Samples a prompt, M. */
   readonly samples: number;
-  /** Sequences the engine decodes side by side: prompts are taken in groups that fill it. */
-  readonly rows: number;
-  /** Called after each group with the number of prompts done by it. */
+  /** Called with the number of prompts that have been written since the last call. */
   readonly onProgress?: (prompts: number) => void;
-  /** Stops between groups; what is written stays, and a later call continues. */
+  /** Stops between prompts; what is written stays, and a later call continues. */
   readonly signal?: AbortSignal;
 }
 
@@ -42,7 +40,7 @@ export function responseText(tokenizer: Tokenizer, prompt: Prompt, ids: readonly
 }
 
 /**
- * Appends every prompt that the writer does not have yet, once.
+ * Appends every prompt that the writer does not have yet, once, in order.
  * @throws ConfigError when the reward gives something else than finite numbers; what was written before stays
  */
 export async function buildCache(
@@ -50,20 +48,21 @@ export async function buildCache(
   writer: CacheWriter,
   options: CacheOptions,
 ): Promise<void> {
-  const { engine, samples, rows, seed, onProgress, signal } = options;
+  const { engine, samples, seed, onProgress, signal } = options;
   const distinct = new Map(prompts.map((p) => [promptIdOf(p.ids), p]));
   const todo = [...distinct].filter(([id]) => !writer.has(id)).map(([, prompt]) => prompt);
-  const group = Math.max(1, Math.floor(rows / samples));
-  for (let i = 0; i < todo.length && !signal?.aborted; i += group) {
-    const some = todo.slice(i, i + group);
-    const requests = some.flatMap((p) =>
-      Array.from({ length: samples }, (_, m) => ({ ids: p.ids, stream: streamOf(p.ids, m) })),
-    );
-    const drawn = await engine.generate(requests, { seed });
-    for (const [p, prompt] of some.entries()) {
-      await writer.append(await entryOf(prompt, drawn.slice(p * samples, (p + 1) * samples), options));
-    }
-    onProgress?.(some.length);
+  if (signal?.aborted) return;
+  const requests = todo.flatMap(({ ids }) =>
+    Array.from({ length: samples }, (_, m): Request => ({ ids, stream: streamOf(ids, m) })),
+  );
+  let drawn: Sample[] = [];
+  for await (const { index, sample } of inOrder(engine.responses(requests, { seed }))) {
+    drawn.push(sample);
+    if (drawn.length < samples) continue;
+    await writer.append(await entryOf(todo[Math.floor(index / samples)]!, drawn, options));
+    onProgress?.(1);
+    if (signal?.aborted) return;
+    drawn = [];
   }
 }
 

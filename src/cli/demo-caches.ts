@@ -50,7 +50,6 @@ async function buildSplit(
       });
       let done = 0;
       const onProgress = (more: number): void => progress.update((done += more * samples));
-      const { rows } = plan;
       const engine = await open();
       await buildCache(todo, writer, {
         engine,
@@ -58,7 +57,6 @@ async function buildSplit(
         tokenizer: opened.tokenizer,
         seed,
         samples,
-        rows: rows.cache,
         onProgress,
         signal: io.signal,
       });

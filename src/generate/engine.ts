@@ -1,17 +1,28 @@
 /**
- * Generation: many sequences at once over a key/value cache, tokens drawn on the GPU. Samples of one prompt
- * share its prefill, and a sample is the same whatever else is in its batch: its random numbers are keyed by
- * (seed, stream, position) and no kernel lets one row see another.
+ * Generation: many sequences at once over a key/value cache, tokens drawn on the GPU. A row whose response has ended
+ * takes the next request that waits. Samples of one prompt share its prefill, and a sample is the same whatever else
+ * is in its batch: its random numbers are keyed by (seed, stream, position), no kernel lets one row see another, and
+ * how its prompt is computed depends on the prompt alone.
  */
-import { bucketLength, padBatch } from "../data/batch.ts";
-import { ConfigError } from "../errors.ts";
-import type { Program } from "../gpu/program.ts";
+import { ConfigError, DeviceError } from "../errors.ts";
 import { createKvMemory, type KvMemory } from "../nn/kv-cache.ts";
-import type { Batch, LanguageModel } from "../nn/lm.ts";
-import { takeRows } from "../ops/gather.ts";
-import { input, readAll, record, type Tensor } from "../tensor/tensor.ts";
-import { advance, createDecodeState, type DecodeState, MAX_EOS } from "./advance.ts";
+import type { LanguageModel } from "../nn/lm.ts";
+import { input, record, type Tensor } from "../tensor/tensor.ts";
+import {
+  admit,
+  advance,
+  createDecodeState,
+  type DecodeState,
+  IDLE,
+  KEEP,
+  MAX_EOS,
+  readReport,
+  RING,
+  type RowReport,
+} from "./advance.ts";
+import { createPrefill, prefillLength } from "./prefill.ts";
 import { sampleTokens, type SamplingSettings } from "./sample.ts";
+import { createSchedule, stepsUntilLook } from "./schedule.ts";
 
 /** How tokens are drawn and when a response ends. */
 export interface GenerateSettings extends SamplingSettings {
@@ -38,12 +49,19 @@ export interface Sample {
   readonly finish: "eos" | "length";
 }
 
+/** A response and whose it is. */
+export interface Response {
+  /** Index of the request. */
+  readonly index: number;
+  readonly sample: Sample;
+}
+
 /** What {@link Engine.generate} may report while it works. */
 export interface GenerateOptions {
   readonly seed: number;
   /** Called every few tokens with the number of tokens drawn since the last call. */
   readonly onProgress?: (tokens: number) => void;
-  /** Called with the growing responses of the rows in flight, by index of their request. */
+  /** Called as often with the growing responses of the rows in flight, by index of their request. */
   readonly onTokens?: (responses: ReadonlyMap<number, Uint32Array>) => void;
 }
 
@@ -52,9 +70,15 @@ export interface Engine {
   readonly settings: GenerateSettings;
   /**
    * Draws one response a request, in order.
-   * @throws ConfigError when a prompt is empty or prompt and response exceed the model's context
+   * @throws ConfigError when a prompt is empty or prompt and response exceed the model's context; DeviceError when
+   *   the GPU fails
    */
   generate(requests: readonly Request[], options: GenerateOptions): Promise<Sample[]>;
+  /**
+   * The same, each response as it ends, with the index of its request. To leave the loop is to stop. One loop at a time.
+   * @throws ConfigError, DeviceError as there
+   */
+  responses(requests: readonly Request[], options: GenerateOptions): AsyncGenerator<Response>;
   /** Records the prefill of up to `prompts` different prompts of the longest length ahead of its first use. */
   prepare(prompts: number): Promise<void>;
   /** Bytes of the key/value cache. */
@@ -62,15 +86,13 @@ export interface Engine {
   dispose(): void;
 }
 
-/** Tokens between two looks at which rows are done. */
+/** Tokens between two looks at which rows are done, where anything depends on it. */
 const BURST = 8;
 
-interface PrefillInputs {
-  readonly batch: Batch;
-  /** u32 [R]: which prompt each row continues. */
-  readonly source: Tensor;
-  /** u32 [P]: the row of the hidden states, [P·T, C], at each prompt's last token. */
-  readonly last: Tensor;
+/** A response that is being drawn. */
+interface Draft {
+  readonly ids: number[];
+  readonly logprobs: number[];
 }
 
 /**
@@ -88,67 +110,107 @@ export async function createEngine(
   checkSettings(model, promptLength, settings);
   const { device } = model.parameters;
   const { maxNewTokens, eosIds } = settings;
-  const state = createDecodeState(device, rows, maxNewTokens);
-  const memory = createKvMemory(device, model.config, rows, promptLength + maxNewTokens);
+  // The last token of a response is never fed; a prefill stores its padding too.
+  const slots = Math.max(
+    promptLength + maxNewTokens - 1,
+    prefillLength(promptLength, model.config.blockSize),
+  );
+  const memory = createKvMemory(device, model.config, rows, slots);
+  const state = createDecodeState(device, memory.lengths);
+  const prefill = createPrefill(model, memory);
   const decode = await record(device, "decode", () => recordStep(model, state, memory, settings));
-  const prefills = new Map<string, Promise<Program<PrefillInputs>>>();
+  const admission = await record(device, "admission", () => {
+    const admissions = input([rows, 4], "u32", "admissions");
+    admit(state, admissions, settings);
+    return admissions;
+  });
 
-  const prefill = (P: number, T: number): Promise<Program<PrefillInputs>> => {
-    const key = `${P}x${T}`;
-    const known =
-      prefills.get(key) ??
-      record(device, `prefill ${key}`, () => recordPrefill(model, state, memory, settings, P, T));
-    prefills.set(key, known);
-    return known;
-  };
-
-  /** Draws the responses of up to `rows` requests. */
-  const wave = async (
-    requests: readonly Request[],
-    first: number,
-    options: GenerateOptions,
-  ): Promise<Sample[]> => {
-    const { prompts, source } = groupByPrompt(requests);
-    const T = bucketLength(Math.max(...prompts.map((p) => p.length)), promptLength);
-    const program = await prefill(powerOfTwo(prompts.length), T);
-    writeInputs(program.result, prompts, source, T);
-    resetState(state, memory, requests, prompts, source, options.seed);
-    program.run();
-    const watched = eosIds.length > 0 || options.onTokens !== undefined || options.onProgress !== undefined;
-    for (let done = 1, drawn = 0; done < maxNewTokens; done += BURST) {
-      decode.run(Math.min(BURST, maxNewTokens - done));
-      if (!watched) continue;
-      const { lengths, finished } = await look(state, requests.length);
-      const tokens = lengths.reduce((a, b) => a + b, 0);
-      options.onProgress?.(tokens - drawn);
-      drawn = tokens;
-      if (options.onTokens) options.onTokens(await responsesSoFar(state, lengths, first));
-      if (finished) break;
+  /** Tells the GPU of the rows that were given; the others go on, or become idle at the first call. */
+  const start = async (
+    given: readonly number[],
+    requestOf: (row: number) => Request,
+    others: number,
+  ): Promise<void> => {
+    const admissions = new Uint32Array(4 * rows).map((_, i) => (i % 4 === 0 ? others : 0));
+    for (const row of given) {
+      const { ids, stream } = requestOf(row);
+      admissions.set([ids.length - 1, ids.at(-1)!, ...stream], 4 * row);
     }
-    return readSamples(state, requests.length, eosIds);
+    admission.result.write(admissions);
+    admission.run();
+    await prefill.run(given.map((row) => ({ row, ids: requestOf(row).ids })));
   };
+
+  async function* responses(
+    requests: readonly Request[],
+    options: GenerateOptions,
+  ): AsyncGenerator<Response> {
+    for (const { ids } of requests) checkPrompt(ids, promptLength);
+    const { seed, onProgress, onTokens } = options;
+    const watched = eosIds.length > 0 || onTokens !== undefined || onProgress !== undefined;
+    const schedule = createSchedule(requests.length, rows);
+    const drafts = new Map<number, Draft>();
+    const requestOf = (row: number): Request => requests[schedule.requestOf(row)!]!;
+
+    /** Gives rows out and submits the next steps. False when there is nothing left to draw. */
+    const submit = async (others: number): Promise<boolean> => {
+      const given = schedule.admit();
+      if (given.length > 0 || others === IDLE) await start(given, requestOf, others);
+      for (const row of given) drafts.set(row, { ids: [], logprobs: [] });
+      const left = schedule.active.map((row) => maxNewTokens - drafts.get(row)!.ids.length);
+      if (left.length === 0) return false;
+      decode.run(stepsUntilLook({ left, waiting: schedule.waiting > 0, most: watched ? BURST : RING }));
+      return true;
+    };
+
+    state.seed.write([seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0]);
+    for (let busy = await submit(IDLE); busy;) {
+      const reports = await readReport(state);
+      const flight = schedule.active.map((row) => ({
+        row,
+        index: schedule.requestOf(row)!,
+        draft: drafts.get(row)!,
+        ...reports(row),
+      }));
+      const drawn = flight.map(({ draft, ...report }) => extend(draft, report)).reduce((a, b) => a + b, 0);
+      onProgress?.(drawn);
+      onTokens?.(new Map(flight.map(({ index, draft }) => [index, Uint32Array.from(draft.ids)])));
+      const ended = flight.filter(({ idle }) => idle);
+      for (const { row } of ended) schedule.release(row);
+      busy = await submit(KEEP); // before the caller works on what has ended
+      for (const { index, draft } of ended) yield { index, sample: sampleOf(draft, eosIds) };
+    }
+  }
 
   return {
     settings,
     cacheBytes: memory.bytes,
-    async prepare(prompts) {
-      await prefill(powerOfTwo(Math.min(rows, prompts)), bucketLength(promptLength, promptLength));
-    },
+    prepare: (prompts) => prefill.prepare(Math.min(rows, prompts), promptLength),
+    responses,
     async generate(requests, options) {
-      for (const { ids } of requests) checkPrompt(ids, promptLength);
       const samples: Sample[] = [];
-      for (let i = 0; i < requests.length; i += rows)
-        samples.push(...(await wave(requests.slice(i, i + rows), i, options)));
+      for await (const { index, sample } of responses(requests, options)) samples[index] = sample;
       return samples;
     },
     dispose() {
-      memory.dispose();
-      decode.dispose();
-      for (const program of prefills.values()) void program.then((p) => p.dispose());
-      for (const tensor of Object.values(state) as Tensor[])
-        device.destroyBuffer(tensor.storage.place!.buffer);
+      for (const part of [memory, decode, admission, prefill]) part.dispose();
+      const { lengths: _, ...own } = state;
+      for (const tensor of Object.values(own) as Tensor[]) device.destroyBuffer(tensor.storage.place!.buffer);
     },
   };
+}
+
+/** Responses in the order of their requests, each as soon as it and all before it have ended. */
+export async function* inOrder(responses: AsyncIterable<Response>): AsyncGenerator<Response> {
+  const early = new Map<number, Sample>();
+  let next = 0;
+  for await (const { index, sample } of responses) {
+    early.set(index, sample);
+    for (let ready = early.get(next); ready; ready = early.get(next)) {
+      early.delete(next);
+      yield { index: next++, sample: ready };
+    }
+  }
 }
 
 /** One token a row: feed the current token, draw the next. */
@@ -165,110 +227,29 @@ function recordStep(
     range: input([R, 2], "u32"),
   };
   const hidden = model.hidden(batch, memory.extend).reshape(R, -1);
-  const drawn = sampleTokens(model.logits(hidden), state, settings);
-  advance(state, drawn, memory.lengths, { appended: 1, eosIds: settings.eosIds });
+  advance(state, sampleTokens(model.logits(hidden), state, settings), settings);
 }
 
-/** All prompts at once; every row takes its prompt's cache and draws its first token. */
-function recordPrefill(
-  model: LanguageModel,
-  state: DecodeState,
-  memory: KvMemory,
-  settings: GenerateSettings,
-  P: number,
-  T: number,
-): PrefillInputs {
-  const batch = { ids: input([P, T], "u32"), positions: input([P, T], "u32"), range: input([P, 2], "u32") };
-  const source = input([memory.rows], "u32", "source");
-  const last = input([P], "u32", "last");
-  const hidden = model.hidden(batch, memory.prefill(source));
-  const logits = model.logits(takeRows(hidden.reshape(P * T, -1), last));
-  const drawn = sampleTokens(takeRows(logits, source), state, settings);
-  advance(state, drawn, memory.lengths, { appended: 0, eosIds: settings.eosIds });
-  return { batch, source, last };
+/**
+ * Appends what a row has drawn since the last look; returns how many tokens that is.
+ * @throws DeviceError when that cannot be: its memory holds something else
+ */
+function extend({ ids, logprobs }: Draft, { drawn, token, logprob }: RowReport): number {
+  const before = ids.length;
+  if (drawn <= before || drawn > before + RING)
+    throw new DeviceError(
+      `generate: a response of ${before} tokens has ${drawn} after the next steps; the adapter has not computed them`,
+    );
+  for (let t = before; t < drawn; t++) {
+    ids.push(token(t));
+    logprobs.push(logprob(t));
+  }
+  return drawn - before;
 }
 
-/** The distinct prompts of the requests, and which one each request continues. */
-function groupByPrompt(requests: readonly Request[]): { prompts: (readonly number[])[]; source: number[] } {
-  const index = new Map<string, number>();
-  const prompts: (readonly number[])[] = [];
-  const source = requests.map(({ ids }) => {
-    const key = ids.join(",");
-    const known = index.get(key) ?? prompts.push(ids) - 1;
-    index.set(key, known);
-    return known;
-  });
-  return { prompts, source };
-}
-
-function writeInputs(
-  { batch, source, last }: PrefillInputs,
-  prompts: (readonly number[])[],
-  rows: number[],
-  T: number,
-): void {
-  const P = batch.ids.dim(0);
-  const all = [...prompts, ...Array.from({ length: P - prompts.length }, () => [0])];
-  const padded = padBatch(all, { padId: 0, length: T });
-  batch.ids.write(padded.ids);
-  batch.positions.write(padded.positions);
-  batch.range.write(padded.range);
-  source.write(Array.from({ length: source.size }, (_, r) => rows[r] ?? 0));
-  last.write(all.map((ids, p) => p * T + ids.length - 1));
-}
-
-/** Rows beyond the requests start out done. */
-function resetState(
-  state: DecodeState,
-  memory: KvMemory,
-  requests: readonly Request[],
-  prompts: (readonly number[])[],
-  source: number[],
-  seed: number,
-): void {
-  const rows = Array.from({ length: memory.rows }, (_, r) => r);
-  memory.lengths.write(rows.map((r) => prompts[source[r] ?? 0]!.length));
-  state.progress.write(rows.flatMap((r) => [0, r < requests.length ? 0 : 1]));
-  state.positions.write(rows.map(() => 0));
-  state.streams.write(rows.flatMap((r) => requests[r]?.stream ?? [0, 0]));
-  state.seed.write([seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0]);
-}
-
-/** How long every response is, and whether all have ended. */
-async function look(state: DecodeState, count: number): Promise<{ lengths: number[]; finished: boolean }> {
-  const progress = await state.progress.readU32();
-  const rows = Array.from({ length: count }, (_, r) => r);
-  return {
-    lengths: rows.map((r) => progress[2 * r]!),
-    finished: rows.every((r) => progress[2 * r + 1] === 1),
-  };
-}
-
-async function responsesSoFar(
-  state: DecodeState,
-  lengths: number[],
-  first: number,
-): Promise<Map<number, Uint32Array>> {
-  const ids = await state.outIds.readU32();
-  const N = state.outIds.dim(1);
-  return new Map(lengths.map((n, r) => [first + r, ids.subarray(r * N, r * N + n)]));
-}
-
-async function readSamples(state: DecodeState, count: number, eosIds: readonly number[]): Promise<Sample[]> {
-  const [progress, ids, logprobs] = await readAll(state.current.device, [
-    state.progress,
-    state.outIds,
-    state.outLogprobs,
-  ]);
-  const lengths = new Uint32Array(progress!.buffer);
-  const tokens = new Uint32Array(ids!.buffer);
-  const N = state.outIds.dim(1);
-  return Array.from({ length: count }, (_, r) => {
-    const end = r * N + lengths[2 * r]!;
-    const response = Array.from(tokens.subarray(r * N, end));
-    const finish = eosIds.includes(response.at(-1)!) ? "eos" : "length";
-    return { ids: response, logprobs: logprobs!.slice(r * N, end), finish };
-  });
+function sampleOf({ ids, logprobs }: Draft, eosIds: readonly number[]): Sample {
+  const finish = eosIds.includes(ids.at(-1)!) ? "eos" : "length";
+  return { ids, logprobs: Float32Array.from(logprobs), finish };
 }
 
 function checkSettings(
@@ -295,5 +276,3 @@ function checkPrompt(ids: readonly number[], longest: number): void {
   if (ids.length > longest)
     throw new ConfigError(`generate: a prompt has ${ids.length} tokens; this engine was made for ${longest}`);
 }
-
-const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(n));

@@ -45,7 +45,7 @@ describe("caches", () => {
     const writer = await openCacheWriter(path, header);
     const { tokenizer, reward } = table;
     const prompts = [table.prompt, table.longPrompt, table.prompt];
-    await buildCache(prompts, writer, { engine, reward, tokenizer, seed: 0, samples: 16, rows: 32 });
+    await buildCache(prompts, writer, { engine, reward, tokenizer, seed: 0, samples: 16 });
     await writer.close();
     engine.dispose();
     return readCache(path);
@@ -94,7 +94,7 @@ describe("caches", () => {
   it("trap 43: a reward that is not finite stops the building; what was written stays and is not drawn again", async () => {
     const path = join(folder, "nan.jsonl");
     const engine = await createEngine(table.tableModel(device), 16, 4, table.settings);
-    const options = { engine, tokenizer: table.tokenizer, seed: 0, samples: 16, rows: 16 };
+    const options = { engine, tokenizer: table.tokenizer, seed: 0, samples: 16 };
     const bad = functionReward("bad", (inputs) => inputs.map(({ prompt }) => (prompt === "abb" ? NaN : 1)));
     const writer = await openCacheWriter(path, header);
     await expect(

@@ -223,7 +223,7 @@ describe("a policy that is the reference", () => {
       created: "",
     });
     const engine = await createEngine(model, 240, 6, generate);
-    await buildCache(prompts, writer, { engine, reward, tokenizer, seed: 1, samples: M, rows: 240 });
+    await buildCache(prompts, writer, { engine, reward, tokenizer, seed: 1, samples: M });
     await writer.close();
     engine.dispose();
     const options = {

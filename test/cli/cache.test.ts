@@ -23,7 +23,7 @@ afterEach(() => {
 });
 
 type Settings = Parameters<typeof flags>[0];
-/** Two prompts a group; the reward is called for each prompt. */
+/** Two prompts side by side; the reward is called for each prompt. */
 const base = { policy, reward, prompts, samples: 8, rows: 16, maxNewTokens: 6, seed: 5 };
 const run = (out: string, settings: Settings = {}): Promise<Outcome> =>
   vbon(device, ["cache", ...flags({ ...base, out: join(folder, out), ...settings })]);
@@ -164,7 +164,7 @@ describe("resuming", () => {
     expect(rest(read("nan.jsonl"))).toBe(rest(read("whole.jsonl")));
   });
 
-  it("stops at Ctrl-C between groups, and continues", async () => {
+  it("stops at Ctrl-C between prompts, and continues", async () => {
     const lines = read("whole.jsonl").split("\n").slice(0, 3);
     writeFileSync(join(folder, "stopped.jsonl"), lines.map((line) => `${line}\n`).join(""));
     const argv = ["cache", ...flags({ ...base, out: join(folder, "stopped.jsonl") })];

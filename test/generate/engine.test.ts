@@ -4,7 +4,13 @@ import { afterAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
 import { streamOf } from "../../src/align/build-cache.ts";
 import { createScorer } from "../../src/align/scorer.ts";
-import { createEngine, type GenerateSettings, type Request, type Sample } from "../../src/generate/engine.ts";
+import {
+  createEngine,
+  inOrder,
+  type GenerateSettings,
+  type Request,
+  type Sample,
+} from "../../src/generate/engine.ts";
 import type { LanguageModel } from "../../src/nn/lm.ts";
 import { createRandom } from "../../src/tensor/random.ts";
 import { testDevice } from "../support/device.ts";
@@ -52,24 +58,43 @@ describe.each(models)("$name", ({ folder, maxNewTokens }) => {
     [engine, scorer].forEach((x) => x.dispose());
   });
 
-  it("trap 40: draws the same for a seed, prompt and number, alone and in a batch of 64", async () => {
+  it("trap 40: draws the same for a seed, prompt and number, alone and in a batch of 64, to the last bit", async () => {
     const model = await load();
     const wide = await createEngine(model, 64, 12, settings);
-    const narrow = await createEngine(model, 1, 12, settings);
     const together = await wide.generate(requests, { seed: 2 });
     for (const i of [0, 9, 37, 63]) {
       expect(await wide.generate([requests[i]!], { seed: 2 }), "one row of the same engine").toEqual([
         together[i],
       ]);
-      const [alone] = (await narrow.generate([requests[i]!], { seed: 2 })) as [Sample];
-      expect(alone.ids, "an engine of one row").toEqual(together[i]!.ids);
-      expectAllClose(alone.logprobs, together[i]!.logprobs, 1e-5);
     }
-    const reversed = await wide.generate(requests.toReversed(), { seed: 2 });
-    expect(reversed.toReversed()).toEqual(together);
+    // Fewer rows than requests: rows are given to the next request as they end, beside others in mid-response.
+    const order = shuffled(requests.length);
+    for (const rows of [3, 64]) {
+      const engine = await createEngine(model, rows, 12, settings);
+      const samples = await engine.generate(
+        order.map((i) => requests[i]!),
+        { seed: 2 },
+      );
+      expect(samples, `${rows} rows, shuffled`).toEqual(order.map((i) => together[i]));
+      engine.dispose();
+    }
+    const narrow = await createEngine(model, 1, 12, settings);
+    expect(await narrow.generate(requests.slice(0, 8), { seed: 2 }), "an engine of one row").toEqual(
+      together.slice(0, 8),
+    );
     [wide, narrow].forEach((engine) => engine.dispose());
   });
 });
+
+function shuffled(n: number): number[] {
+  const random = createRandom(7, 0);
+  const order = Array.from({ length: n }, (_, i) => i);
+  for (let i = n - 1; i > 0; i--) {
+    const j = random.integer(i + 1);
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order;
+}
 
 /** The model, and the shape of every batch that its forward pass was recorded for. */
 function spied(model: LanguageModel): { model: LanguageModel; shapes: string[] } {
@@ -87,12 +112,15 @@ describe("work saved", () => {
     const settings = { maxNewTokens: 8, eosIds: [2], temperature: 1 };
     const engine = await createEngine(model, 64, 12, settings);
     const shared = await engine.generate(
-      Array.from({ length: 64 }, (_, m) => request(m % 2, m)),
+      Array.from({ length: 64 }, (_, m) => request(1 + (m % 2), m)),
       { seed: 0 },
     );
-    expect(shapes, "a decoding step of 64 rows and a prefill of 2 prompts").toEqual(["64x1", "2x12"]);
+    expect(shapes, "a decoding step of 64 rows and a prefill of 2 prompts").toEqual(["64x1", "2x16"]);
     for (const m of [0, 1, 63])
-      expect(await engine.generate([request(m % 2, m)], { seed: 0 })).toEqual([shared[m]]);
+      expect(await engine.generate([request(1 + (m % 2), m)], { seed: 0 })).toEqual([shared[m]]);
+    expect(promptOf(0).length).toBe(1);
+    await engine.generate([request(0)], { seed: 0 });
+    expect(shapes, "none for a prompt of one token").toEqual(["64x1", "2x16", "1x16"]);
     engine.dispose();
   });
 
@@ -122,6 +150,43 @@ describe("work saved", () => {
     // It looks every 8 tokens.
     expect(dispatches).toBeLessThan((all * (Math.max(...lengths) + 10)) / 200);
     [engine, endless].forEach((x) => x.dispose());
+  });
+
+  it("gives rows to waiting requests as responses end, and each response as soon as it has ended", async () => {
+    const settings: GenerateSettings = { maxNewTokens: 200, eosIds: [table.END], temperature: 1 };
+    const requests = Array.from({ length: 200 }, (_, m) => ({ ids: [table.BOS], stream: [0, m] as const }));
+    const engine = await createEngine(table.tableModel(device), 8, 1, settings);
+    let [counted, most] = [0, 0];
+    const onTokens = (responses: ReadonlyMap<number, Uint32Array>): void => {
+      most = Math.max(most, responses.size);
+    };
+    const start = device.counters.dispatches;
+    const order: number[] = [];
+    const samples: Sample[] = [];
+    const onProgress = (tokens: number): void => void (counted += tokens);
+    for await (const { index, sample } of engine.responses(requests, { seed: 0, onProgress, onTokens })) {
+      order.push(index);
+      samples[index] = sample;
+    }
+    const dispatches = device.counters.dispatches - start;
+    expect(order.toSorted((a, b) => a - b)).toEqual(requests.map((_, i) => i));
+    expect(order).not.toEqual(requests.map((_, i) => i));
+    expect(counted).toBe(samples.reduce((sum, s) => sum + s.ids.length, 0));
+    expect(most, "rows in flight").toBe(8);
+    const before = device.counters.dispatches;
+    for (let i = 0; i < requests.length; i += 8) {
+      const wave = await engine.generate(requests.slice(i, i + 8), { seed: 0 });
+      expect(wave).toEqual(samples.slice(i, i + 8));
+    }
+    expect(dispatches, "work beside that of waves").toBeLessThan(0.8 * (device.counters.dispatches - before));
+    const ordered: number[] = [];
+    for await (const { index } of inOrder(engine.responses(requests, { seed: 0 }))) ordered.push(index);
+    expect(ordered).toEqual(requests.map((_, i) => i));
+    for await (const { index } of engine.responses(requests, { seed: 0 })) if (index > 20) break;
+    expect(await engine.generate(requests.slice(0, 20), { seed: 0 }), "after a loop that was left").toEqual(
+      samples.slice(0, 20),
+    );
+    engine.dispose();
   });
 
   it("refuses prompts that do not fit, by name", async () => {

@@ -148,7 +148,6 @@ async function build(
       tokenizer,
       seed,
       samples,
-      rows,
       onProgress,
       signal: io.signal,
     });

@@ -4,7 +4,7 @@ import { type Prompt, responseText, streamOf } from "../../align/build-cache.ts"
 import { promptOf, readPrompts } from "../../align/prompts.ts";
 import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
-import { createEngine, type Engine, type Request, type Sample } from "../../generate/engine.ts";
+import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { endIds, openLanguageModel } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { samplingFields } from "../sampling-flags.ts";
@@ -96,7 +96,7 @@ export const generate: AnyVerb = defineVerb({
       greedy,
     });
     if (tasks.length === 1) await writeOne(tasks[0]!, engine, tokenizer, config, io);
-    else await writeMany(tasks, rows, engine, tokenizer, config, io);
+    else await writeMany(tasks, engine, tokenizer, config, io);
   },
 });
 
@@ -151,20 +151,17 @@ function continuation({ ids }: Prompt, tokenizer: Tokenizer): TextStream {
 
 async function writeMany(
   tasks: readonly Task[],
-  rows: number,
   engine: Engine,
   tokenizer: Tokenizer,
   { seed }: Config,
   io: Io,
 ): Promise<void> {
   const progress = io.progress({ label: "generate", total: tasks.length, unit: "samples" });
-  for (let i = 0; i < tasks.length && !io.signal.aborted; i += rows) {
-    const some = tasks.slice(i, i + rows);
-    const samples = await engine.generate(some, { seed });
-    progress.update(i + some.length);
-    samples.forEach((sample, s) =>
-      io.result(recordOf(some[s]!, sample, tokenizer), blockOf(some[s]!, sample, tokenizer)),
-    );
+  for await (const { index, sample } of inOrder(engine.responses(tasks, { seed }))) {
+    const task = tasks[index]!;
+    io.result(recordOf(task, sample, tokenizer), blockOf(task, sample, tokenizer));
+    progress.update(index + 1);
+    if (io.signal.aborted) break;
   }
   progress.stop();
 }
