@@ -1,0 +1,145 @@
+/** The work that is compared: the same shapes for ours and for every peer, as records that go to their processes. */
+
+/** A `config.json` of a model, as Hugging Face spells it. */
+export type ModelJson = Readonly<Record<string, string | number | boolean>>;
+
+export type Mode = "nn" | "nt" | "tn";
+
+/** What a process is asked to do. */
+export type Work =
+  /** Products [M, K]·[K, N] of every shape [M, N, K]; nt and tn take one operand transposed, as gradients do. */
+  | {
+      readonly kind: "matmul";
+      readonly shapes: readonly (readonly [number, number, number])[];
+      readonly modes: readonly Mode[];
+    }
+  /** Forward, backward, AdamW on `rows` rows of `length` tokens. */
+  | { readonly kind: "train"; readonly model: ModelJson; readonly rows: number; readonly length: number }
+  /** `tokens` tokens to each of `rows` copies of a prompt of `prompt` tokens, drawn at temperature 1. */
+  | {
+      readonly kind: "decode";
+      readonly model: ModelJson;
+      readonly rows: number;
+      readonly prompt: number;
+      readonly tokens: number;
+    }
+  /** A new process of the command line with an empty shader cache, until its first token. */
+  | { readonly kind: "start" };
+
+/** A line of the table. */
+export interface Item {
+  readonly id: string;
+  readonly title: string;
+  readonly unit: "GFLOP/s" | "tokens/s" | "s";
+  /** GPUs get larger work than processors. */
+  readonly on: "software" | "gpu";
+  readonly work: Work;
+}
+
+function gpt2(
+  n_layer: number,
+  n_embd: number,
+  n_head: number,
+  n_positions: number,
+  vocab_size: number,
+): ModelJson {
+  return { model_type: "gpt2", vocab_size, n_positions, n_embd, n_layer, n_head };
+}
+
+/** stories260K: llama2.c's smallest model. */
+const STORIES: ModelJson = {
+  model_type: "llama",
+  vocab_size: 512,
+  hidden_size: 64,
+  intermediate_size: 172,
+  num_hidden_layers: 5,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  max_position_embeddings: 512,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: true,
+};
+
+const GPT2_SMALL = gpt2(12, 768, 12, 1024, 50257);
+
+/** [M, N, K] of the layers of small GPTs, and a square one. */
+const MATMULS = [
+  [512, 512, 512],
+  [256, 64, 64],
+  [2048, 128, 128],
+  [2048, 384, 128],
+  [2048, 512, 128],
+  [2048, 128, 512],
+  [1024, 384, 384],
+  [1024, 1536, 384],
+  [1024, 384, 1536],
+  [512, 768, 768],
+  [512, 3072, 768],
+  [512, 768, 3072],
+] as const;
+
+export const ITEMS: readonly Item[] = [
+  {
+    id: "matmul",
+    title: "matmul nn, nt, tn; mean over 12 shapes of small GPTs",
+    unit: "GFLOP/s",
+    on: "software",
+    work: { kind: "matmul", shapes: MATMULS, modes: ["nn", "nt", "tn"] },
+  },
+  {
+    id: "train-tiny",
+    title: "training step, GPT 4 layers d128 h4 T64 B32 V512",
+    unit: "tokens/s",
+    on: "software",
+    work: { kind: "train", model: gpt2(4, 128, 4, 64, 512), rows: 32, length: 64 },
+  },
+  {
+    id: "train-small",
+    title: "training step, GPT 6 layers d384 h6 T128 B8 V8192",
+    unit: "tokens/s",
+    on: "software",
+    work: { kind: "train", model: gpt2(6, 384, 6, 128, 8192), rows: 8, length: 128 },
+  },
+  {
+    id: "decode-stories",
+    title: "decode stories260K, 64 sequences of 64 tokens after a prompt of 9",
+    unit: "tokens/s",
+    on: "software",
+    work: { kind: "decode", model: STORIES, rows: 64, prompt: 9, tokens: 64 },
+  },
+  {
+    id: "train-stories",
+    title: "training step stories260K, 64 sequences of 56 tokens",
+    unit: "tokens/s",
+    on: "software",
+    work: { kind: "train", model: STORIES, rows: 64, length: 56 },
+  },
+  {
+    id: "start",
+    title: "cold start of `vbon generate`: empty shader cache, until the first token",
+    unit: "s",
+    on: "software",
+    work: { kind: "start" },
+  },
+  {
+    id: "matmul-4096",
+    title: "matmul 4096x4096x4096",
+    unit: "GFLOP/s",
+    on: "gpu",
+    work: { kind: "matmul", shapes: [[4096, 4096, 4096]], modes: ["nn"] },
+  },
+  {
+    id: "train-gpt2",
+    title: "training step, GPT-2 124M, B=8 T=1024",
+    unit: "tokens/s",
+    on: "gpu",
+    work: { kind: "train", model: GPT2_SMALL, rows: 8, length: 1024 },
+  },
+  {
+    id: "decode-gpt2",
+    title: "decode GPT-2 124M, 64 sequences of 128 tokens after a prompt of 32",
+    unit: "tokens/s",
+    on: "gpu",
+    work: { kind: "decode", model: GPT2_SMALL, rows: 64, prompt: 32, tokens: 128 },
+  },
+];
