@@ -7,6 +7,7 @@ process.env["VBON_BACKEND"] = "null"; // each test file has a process of its own
 import { readdirSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { createModel } from "../models/model.ts";
+import { recordCopy, recordMultiply } from "../src/bench/ceiling.ts";
 import { createEngine } from "../src/generate/engine.ts";
 import { philoxWords, sampleTokens } from "../src/generate/sample.ts";
 import type { Device } from "../src/gpu/device.ts";
@@ -105,6 +106,8 @@ async function recordTheRest(device: Device): Promise<void> {
     return { drawn, words: philoxWords(input([1, 4], "u32"), state.seed) };
   });
   await device.pipeline(specialise(await loadKernel("debug"), "first_nan"));
+  (await recordMultiply(device, 1)).program.dispose();
+  (await recordCopy(device, 1024)).dispose();
 }
 
 const compiled = new Set<string>();

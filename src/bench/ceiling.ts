@@ -1,5 +1,5 @@
 /** What this adapter can do at best: arithmetic and memory, each measured with a kernel that does nothing else. */
-import { type Grid, grid } from "../gpu/call.ts";
+import { grid } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import type { Program } from "../gpu/program.ts";
@@ -35,40 +35,42 @@ export async function measureCeilings(device: Device): Promise<Ceilings> {
   return { gflops: await arithmetic(device), gbs: await bandwidth(device) };
 }
 
-/** Loops of multiply-adds, made longer until they last. */
-async function arithmetic(device: Device): Promise<Rate> {
+/** Chains of multiply-adds a thread: a fourth spills out of the 16 vector registers of a CPU, 110 GFLOP/s become 68. */
+const [CHAINS, UNROLL] = [3, 16];
+
+/** A loop of `trips` turns, and the operations in it. */
+export async function recordMultiply(
+  device: Device,
+  trips: number,
+): Promise<{ program: Program<Tensor>; flops: number }> {
   const THREADS = device.software ? Math.max(8, device.subgroupSize) : 256;
   const groups = device.software ? 64 : 4096;
-  const [CHAINS, UNROLL] = [3, 16]; // a fourth chain spills out of the 16 vector registers: 110 GFLOP/s become 68
-  const make = (trips: number): Promise<Program<{ y: Tensor }>> =>
-    record(device, "ceiling: multiply", () => {
-      const y = input([4 * THREADS * groups]);
-      const params = { n4: 0, trips, factor: 0.5, addend: 0.5 };
-      const workgroups: Grid = [groups, 1, 1];
-      call(kernel, "multiply", {
-        bindings: { y },
-        params,
-        constants: { THREADS, CHAINS, UNROLL },
-        workgroups,
-      });
-      return { y };
-    });
+  const program = await record(device, "ceiling: multiply", () => {
+    const y = input([4 * THREADS * groups]);
+    const params = { n4: 0, trips, factor: 0.5, addend: 0.5 };
+    const constants = { THREADS, CHAINS, UNROLL };
+    call(kernel, "multiply", { bindings: { y }, params, constants, workgroups: [groups, 1, 1] });
+    return y;
+  });
+  return { program, flops: 2 * 4 * CHAINS * UNROLL * trips * THREADS * groups };
+}
+
+/** Made longer until it lasts. */
+async function arithmetic(device: Device): Promise<Rate> {
   for (let trips = 64; ; trips *= 4) {
-    const program = await make(trips);
+    const { program, flops } = await recordMultiply(device, trips);
     const timing = await best(device, program);
-    const [first] = await program.result.y.read();
+    const [first] = await program.result.read();
     program.dispose();
     if (Math.abs(first! - CHAINS) > 1e-3) throw new Error(`ceiling: multiply gave ${first}, not ${CHAINS}`);
-    if (timing.wall < LONG_ENOUGH && trips < 2 ** 22) continue;
-    return rateOf(2 * 4 * CHAINS * UNROLL * trips * THREADS * groups, timing);
+    if (timing.wall >= LONG_ENOUGH || trips >= 2 ** 22) return rateOf(flops, timing);
   }
 }
 
-/** Larger than the caches of a GPU; a software adapter has no memory of its own to spare. */
-async function bandwidth(device: Device): Promise<Rate> {
-  const n = device.software ? 1 << 22 : 1 << 24;
+/** A copy of `n` floats, each workgroup a contiguous piece. */
+export function recordCopy(device: Device, n: number): Promise<Program<{ x: Tensor; y: Tensor }>> {
   const [THREADS, perThread] = device.software ? [8, 256] : [64, 4];
-  const program = await record(device, "ceiling: copy", () => {
+  return record(device, "ceiling: copy", () => {
     const [x, y] = [input([n]), empty([n])];
     const params = { n4: n / 4, trips: perThread, factor: 0, addend: 0 };
     const workgroups = grid(Math.ceil(n / 4 / THREADS / perThread));
@@ -76,6 +78,12 @@ async function bandwidth(device: Device): Promise<Rate> {
     call(kernel, "copy", { bindings: { x, y }, params, constants, workgroups });
     return { x, y };
   });
+}
+
+/** Larger than the caches of a GPU; a software adapter has no memory of its own to spare. */
+async function bandwidth(device: Device): Promise<Rate> {
+  const n = device.software ? 1 << 22 : 1 << 24;
+  const program = await recordCopy(device, n);
   const { x, y } = program.result;
   x.write(Float32Array.from({ length: n }, (_, i) => i % 1000));
   const timing = await best(device, program);
