@@ -61,7 +61,7 @@ async function recordCase(
       if (!spec) return undefined;
       const { shape, dtype = "f32" } = "shape" in spec ? spec : { shape: spec };
       const tensor = input(shape, dtype);
-      if (dtype === "f32" && op.backward) tensor.grad = persistent(device, shape);
+      if (dtype !== "u32" && op.backward) tensor.grad = persistent(device, shape);
       return tensor;
     });
     const made = op(...tensors, attrs) as Tensor | readonly Tensor[];

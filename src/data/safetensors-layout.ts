@@ -1,6 +1,6 @@
 /** What a safetensors file to be written looks like: order, header bytes, data bytes. */
 import { FormatError, ShapeError } from "../errors.ts";
-import { narrow } from "./half.ts";
+import { narrow } from "../tensor/half.ts";
 import { bytesOf } from "./safetensors-header.ts";
 
 /** The first magnitude that rounds to infinity: half a step beyond the largest finite value. */

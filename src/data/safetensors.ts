@@ -7,7 +7,7 @@ import { basename, dirname, join } from "node:path";
 import { FormatError } from "../errors.ts";
 import { exists, kindOf, readJson, replaceFile, withFile } from "./files.ts";
 import type { FileReader } from "./files.ts";
-import { widen } from "./half.ts";
+import { widen } from "../tensor/half.ts";
 import { isRecord } from "./json.ts";
 import type { Dtype, Header, TensorInfo } from "./safetensors-header.ts";
 import { readHeader } from "./safetensors-header.ts";

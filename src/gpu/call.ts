@@ -9,6 +9,8 @@ export interface View {
   readonly bytes?: number;
   /** Elements that mean something; the rest of the last vec4 may hold anything. All of them by default. */
   readonly elements?: number;
+  /** The elements are f16: only a kernel that sees them so may bind it. */
+  readonly half?: boolean;
 }
 
 /** Bytes that a view binds. */
@@ -32,8 +34,8 @@ export interface Bound {
   readonly name: string;
   readonly binding: number;
   readonly writable: boolean;
-  /** Whether the kernel sees floats there, not integers. */
-  readonly float: boolean;
+  /** Bits of the floats that the kernel sees there; 0 = integers. */
+  readonly floats: 0 | 16 | 32;
   readonly view: View;
 }
 

@@ -102,7 +102,8 @@ export async function createScan(device: Device, label: string, calls: readonly 
       { ...bound, binding: 1, view: { storage: finds } },
     ];
     const workgroups = [Math.min(SCANNERS, Math.ceil(elements / 64)), 1, 1] as const;
-    return { spec, views, params: packParams(spec, { n: elements, slot }), workgroups, flops: 0 };
+    const params = packParams(spec, { n: elements, slot, half: bound.floats === 16 ? 1 : 0 });
+    return { spec, views, params, workgroups, flops: 0 };
   });
   const pipelines = looks.map(() => pipeline);
   const { encoded, uniforms } = encodeCalls(device, `${label}: NaN scan`, looks, pipelines);
@@ -148,8 +149,8 @@ function probesOf(calls: readonly Call[]): Probe[] {
   const outputs = new Map<string, Probe>();
   calls.forEach(({ views, spec }, at) => {
     const name = `call ${at} of ${calls.length}, ${spec.key}`;
-    for (const bound of views.filter((b) => b.float)) {
-      const { storage, elements = bytesOf(bound.view) / 4, offset = 0 } = bound.view;
+    for (const bound of views.filter((b) => b.floats > 0)) {
+      const { storage, elements = (8 * bytesOf(bound.view)) / bound.floats, offset = 0 } = bound.view;
       const probe = { at, bound, elements };
       if (bound.writable)
         outputs.set(`${storage.id} ${offset}`, {

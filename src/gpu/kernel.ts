@@ -32,8 +32,8 @@ export interface Resource {
   readonly name: string;
   readonly binding: number;
   readonly writable: boolean;
-  /** An array of f32 or vectors of it, not of integers. */
-  readonly float: boolean;
+  /** Bits of the floats in it, alone or in vectors; 0 = integers. */
+  readonly floats: 0 | 16 | 32;
 }
 
 /** The uniform `params`: its size in bytes and its scalar fields. */
@@ -80,12 +80,16 @@ export function specialise(kernel: Kernel, entry: string, constants: Constants =
   return made;
 }
 
-/** Directives (`enable`, `requires`, `diagnostic`) must come first in WGSL, then our lines, then the rest. */
+/**
+ * Directives (`enable`, `requires`, `diagnostic`) must come first in WGSL, then our lines, then the rest. A kernel with an
+ * element type for a constant enables f16 where that is f16.
+ */
 function withConstants(source: string, constants: Constants): string {
   const lines = Object.entries(constants).map(([name, value]) =>
     typeof value === "number" ? `const ${name} = ${value};` : `alias ${name} = ${value};`,
   );
-  const directives: string[] = [];
+  const halves = Object.values(constants).some((type) => /^(?:f16|vec[234]h)$/.test(`${type}`));
+  const directives: string[] = halves ? ["enable f16;"] : [];
   const rest = source.replace(/^(?:enable|requires|diagnostic)\b[^;]*;$/gm, (directive) => {
     directives.push(directive);
     return "";
@@ -111,7 +115,7 @@ function reflect(
       name: r.name,
       binding: r.binding,
       writable: r.access !== "read",
-      float: isFloat(r.type),
+      floats: floatsIn(r.type),
     }));
   const uniform = module.uniforms.find((u) => mentions(bodies, u.name));
   if (!uniform) return { resources, params: undefined };
@@ -121,10 +125,12 @@ function reflect(
   return { resources, params: { binding: uniform.binding, size: uniform.size, fields } };
 }
 
-/** Whether the elements of an array, or of vectors in it, are floats. */
-function isFloat(type: TypeInfo): boolean {
+/** Bits of the floats in an array, or in the vectors in it. */
+function floatsIn(type: TypeInfo): 0 | 16 | 32 {
   const inner = (type as { format?: TypeInfo | null }).format;
-  return inner ? isFloat(inner) : /^(?:f32|f16|vec[234][fh])$/.test(type.name);
+  if (inner) return floatsIn(inner);
+  if (/^(?:f32|vec[234]f)$/.test(type.name)) return 32;
+  return /^(?:f16|vec[234]h)$/.test(type.name) ? 16 : 0;
 }
 
 /**

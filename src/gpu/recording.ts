@@ -53,6 +53,10 @@ export function dispatch(kernel: Kernel, entry: string, what: Dispatch): void {
     const { name } = resource;
     const view = what.bindings[name];
     if (!view) throw new KernelError(`${spec.label}: binding "${name}" is missing`);
+    if ((view.half ?? false) !== (resource.floats === 16))
+      throw new KernelError(
+        `${spec.label}: "${name}" is ${view.half ? "f16" : "not f16"}, the kernel expects ${resource.floats === 16 ? "f16" : "4-byte elements"}; cast it first`,
+      );
     return { ...resource, view };
   });
   if (what.workgroups.some((n) => n === 0)) return;

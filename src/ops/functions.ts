@@ -1,6 +1,7 @@
 /** The ops by the names that models and users call them; `index.ts` lists what the conformance test runs. */
 export { attention } from "./attention.ts";
 export { add, addScalar, div, maximum, minimum, mul, scale, sub } from "./binary.ts";
+export { cast } from "./cast.ts";
 export { embedding } from "./embedding.ts";
 export { takeRows } from "./gather.ts";
 export { broadcastTo, concat, slice, transpose } from "./layout.ts";

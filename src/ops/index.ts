@@ -2,6 +2,7 @@
 import type { AnyOp } from "../tensor/op.ts";
 import { attentionOp } from "./attention.ts";
 import { affine, binary } from "./binary.ts";
+import { castOp } from "./cast.ts";
 import { embed } from "./embedding.ts";
 import { gather } from "./gather.ts";
 import { cachedAttention } from "./kv-cache.ts";
@@ -23,6 +24,7 @@ export const ops: readonly AnyOp[] = [
   cachedAttention,
   binary,
   affine,
+  castOp,
   reduce,
   permute,
   part,

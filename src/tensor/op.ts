@@ -4,7 +4,7 @@ import { type Dispatch, grid, type View } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
 import { type Kernel } from "../gpu/kernel.ts";
 import { dispatch, recording } from "../gpu/recording.ts";
-import { type Node, type Shape, Tensor } from "./tensor.ts";
+import { type Dtype, type Node, type Shape, Tensor } from "./tensor.ts";
 
 /** A tensor of the float64 reference. */
 export interface NdArray {
@@ -20,7 +20,7 @@ export interface Backward<I extends Inputs, A> {
   readonly inputs: I;
   readonly outputs: readonly Tensor[];
   readonly attrs: A;
-  /** Gradient of each output; undefined where none arrived. */
+  /** Gradient of each output, f32 whatever the output; undefined where none arrived. */
   readonly dy: readonly (Tensor | undefined)[];
   /** Which inputs want a gradient. */
   readonly needs: readonly boolean[];
@@ -29,9 +29,9 @@ export interface Backward<I extends Inputs, A> {
 /** How one input of a test case is filled. */
 export interface CaseInput {
   readonly shape: Shape;
-  /** Values; by default normal ones from the case's seed. `u32` marks indices, which get no gradient. */
+  /** Values; by default normal ones from the case's seed. `u32` marks indices, which get no gradient; `f16` rounds. */
   readonly fill?: (i: number) => number;
-  readonly dtype?: "f32" | "u32";
+  readonly dtype?: Dtype;
 }
 
 /** One row of the conformance test. */
@@ -102,14 +102,27 @@ function link<I extends Inputs, A extends object>(
   attrs: A,
 ): void {
   if (!backward) return;
-  const needs = inputs.map((t) => t?.needsGrad === true && t.dtype === "f32");
+  const needs = inputs.map((t) => t?.needsGrad === true && t.dtype !== "u32");
   const node: Node = {
     name,
     inputs,
     outputs,
-    backward: (dy) => backward({ inputs, outputs, attrs, dy, needs }),
+    backward: (dy) =>
+      backward({ inputs: asTheyWere(inputs), outputs: asTheyWere(outputs), attrs, dy, needs }),
   };
   for (const output of outputs) output.node = node;
+}
+
+/** The same tensors; one that can be had {@link Tensor.again} is made anew when a backward rule looks at it. */
+function asTheyWere<T extends Inputs>(tensors: T): T {
+  if (!tensors.some((t) => t?.again)) return tensors;
+  const list = [...tensors];
+  tensors.forEach((t, i) => {
+    const { again } = t ?? {};
+    let made: Tensor | undefined;
+    if (again) Object.defineProperty(list, i, { get: () => (made ??= again()) });
+  });
+  return list as unknown as T;
 }
 
 /** {@link dispatch} with tensors for bindings. */

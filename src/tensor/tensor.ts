@@ -7,10 +7,14 @@ import { type Program, recordProgram } from "../gpu/program.ts";
 import { readStorage } from "../gpu/readback.ts";
 import { recording } from "../gpu/recording.ts";
 import { fixedStorage, type Storage, virtualStorage } from "../gpu/storage.ts";
+import { narrow, widen } from "./half.ts";
 
 export type Shape = readonly number[];
-export type Dtype = "f32" | "u32";
-export type Values<D extends Dtype = Dtype> = D extends "f32" ? Float32Array : Uint32Array;
+/** f16 wants the device feature `shader-f16`; on the host its values are f32. */
+export type Dtype = "f32" | "f16" | "u32";
+
+/** Bytes of an element. */
+export const WIDTH: Readonly<Record<Dtype, 2 | 4>> = { f32: 4, f16: 2, u32: 4 };
 
 /** The op that made a tensor, for the way back. */
 export interface Node {
@@ -24,7 +28,7 @@ export interface Node {
 /** Number of elements of a shape. */
 export const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 
-/** A dense row-major tensor of 4-byte elements. */
+/** A dense row-major tensor. */
 export class Tensor {
   readonly shape: Shape;
   readonly dtype: Dtype;
@@ -35,6 +39,8 @@ export class Tensor {
   /** Where the gradient is accumulated: set on parameters that are trained, and on nothing else. */
   grad: Tensor | undefined;
   node: Node | undefined;
+  /** Records the same elements anew on the way back, where that saves keeping these until then. */
+  again: (() => Tensor) | undefined;
 
   constructor(device: Device, shape: Shape, dtype: Dtype, storage: Storage, offset = 0) {
     this.device = device;
@@ -61,8 +67,9 @@ export class Tensor {
     return {
       storage: this.storage,
       offset: this.offset,
-      bytes: Math.max(16, Math.ceil(elements / 4) * 16),
+      bytes: Math.max(16, Math.ceil((elements * WIDTH[this.dtype]) / 16) * 16),
       elements,
+      half: this.dtype === "f16",
     };
   }
 
@@ -87,6 +94,8 @@ export class Tensor {
       );
     }
     const out = new Tensor(this.device, full, this.dtype, this.storage, this.offset);
+    const { again } = this;
+    if (again) out.again = () => again().reshape(...full);
     if (this.needsGrad) {
       out.node = {
         name: "reshape",
@@ -112,24 +121,17 @@ export class Tensor {
       throw new ShapeError(`write: [${this.shape}] has ${this.size} elements, got ${values.length}`);
     const { place, shared } = this.storage;
     if (!place || shared) throw new KernelError(`write: ${strayed(this.storage)}`);
-    const array = this.#arrayOf(values);
+    const array = bitsOf(values, this.dtype);
     const { buffer, offset } = place;
     this.device.gpu.queue.writeBuffer(buffer, offset + this.offset, array);
   }
 
-  #arrayOf(values: ArrayLike<number>): Values<Dtype> & ArrayBufferView<ArrayBuffer> {
-    const Typed = this.dtype === "f32" ? Float32Array : Uint32Array;
-    return values instanceof Typed && values.buffer instanceof ArrayBuffer
-      ? (values as Float32Array<ArrayBuffer>)
-      : Typed.from(values);
-  }
-
   /**
-   * Reads the elements back, after everything submitted so far.
+   * Reads the elements back, those of an f16 tensor as f32, after everything submitted so far.
    * @throws DeviceError when the GPU reported an error since the last read
    */
   async read(): Promise<Float32Array> {
-    return new Float32Array(await this.bytes());
+    return floatsOf(await this.bytes(), this);
   }
 
   /** {@link Tensor.read} for u32 tensors. */
@@ -138,24 +140,24 @@ export class Tensor {
   }
 
   async bytes(): Promise<ArrayBuffer> {
-    const [bytes] = await readStorage(this.device, [{ ...this.view, bytes: this.size * 4 }]);
+    const [bytes] = await readStorage(this.device, [{ ...this.view, bytes: wordsOf(this) }]);
     return bytes!;
   }
 }
 
 /** A tensor that the program being recorded will fill. */
 export function empty(shape: Shape, dtype: Dtype = "f32", label = "value"): Tensor {
-  return new Tensor(recording().device, shape, dtype, virtualStorage(sizeOf(shape) * 4, label));
+  return new Tensor(recording().device, shape, dtype, virtualStorage(sizeOf(shape) * WIDTH[dtype], label));
 }
 
 /** An input of the program being recorded: zero until written, kept from run to run. */
 export function input(shape: Shape, dtype: Dtype = "f32", label = "input"): Tensor {
-  return new Tensor(recording().device, shape, dtype, recording().own(sizeOf(shape) * 4, label));
+  return new Tensor(recording().device, shape, dtype, recording().own(sizeOf(shape) * WIDTH[dtype], label));
 }
 
 /** A tensor that outlives programs: a parameter, a cache. */
 export function persistent(device: Device, shape: Shape, dtype: Dtype = "f32", label = "persistent"): Tensor {
-  return new Tensor(device, shape, dtype, fixedStorage(device, sizeOf(shape) * 4, label));
+  return new Tensor(device, shape, dtype, fixedStorage(device, sizeOf(shape) * WIDTH[dtype], label));
 }
 
 /** The tensors in a record or array, at any depth. */
@@ -186,7 +188,31 @@ export function record<R>(device: Device, label: string, build: () => R): Promis
 export async function readAll(device: Device, tensors: readonly Tensor[]): Promise<Float32Array[]> {
   const all = await readStorage(
     device,
-    tensors.map((t) => ({ ...t.view, bytes: t.size * 4 })),
+    tensors.map((t) => ({ ...t.view, bytes: wordsOf(t) })),
   );
-  return all.map((bytes) => new Float32Array(bytes));
+  return all.map((bytes, i) => floatsOf(bytes, tensors[i]!));
+}
+
+/** Bytes to copy for a tensor's elements: whole words. */
+const wordsOf = ({ size, dtype }: Tensor): number => Math.ceil((size * WIDTH[dtype]) / 4) * 4;
+
+/** Elements as the GPU stores them, in whole words. */
+function bitsOf(values: ArrayLike<number>, dtype: Dtype): ArrayBufferView<ArrayBuffer> {
+  const Typed = dtype === "u32" ? Uint32Array : Float32Array;
+  const array =
+    values instanceof Typed && values.buffer instanceof ArrayBuffer
+      ? (values as Float32Array<ArrayBuffer>)
+      : Typed.from(values);
+  if (dtype !== "f16") return array;
+  const halves = new Uint16Array(Math.ceil(array.length / 2) * 2);
+  narrow("F16", array as Float32Array, halves.subarray(0, array.length));
+  return halves;
+}
+
+/** The other way: {@link bitsOf} of a tensor of floats. */
+function floatsOf(bytes: ArrayBuffer, { dtype, size }: Tensor): Float32Array {
+  if (dtype !== "f16") return new Float32Array(bytes);
+  const values = new Float32Array(size);
+  widen("F16", new Uint16Array(bytes, 0, size), values);
+  return values;
 }

@@ -104,12 +104,12 @@ describe("specialise", () => {
     const { resources, params, key } = specialise(kernel, "plain", { L: 4, E: "f32" });
     expect(key).toBe("two.plain(L=4,E=f32)");
     expect(resources).toEqual([
-      { name: "x", binding: 0, writable: false, float: true },
-      { name: "y", binding: 1, writable: true, float: true },
+      { name: "x", binding: 0, writable: false, floats: 32 },
+      { name: "y", binding: 1, writable: true, floats: 32 },
     ]);
     expect(params).toMatchObject({ binding: 3, size: 12 });
     expect(specialise(kernel, "spread").resources).toEqual([
-      { name: "ids", binding: 2, writable: true, float: false },
+      { name: "ids", binding: 2, writable: true, floats: 0 },
     ]);
   });
 

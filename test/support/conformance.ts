@@ -2,7 +2,16 @@
 import type { Device } from "../../src/gpu/device.ts";
 import { backwardFrom } from "../../src/optim/gradients.ts";
 import type { AnyOp, Case, CaseInput, NdArray } from "../../src/tensor/op.ts";
-import { input, persistent, record, type Shape, sizeOf, type Tensor } from "../../src/tensor/tensor.ts";
+import { narrow, widen } from "../../src/tensor/half.ts";
+import {
+  type Dtype,
+  input,
+  persistent,
+  record,
+  type Shape,
+  sizeOf,
+  type Tensor,
+} from "../../src/tensor/tensor.ts";
 
 /** A worst disagreement, for a message one can act on. */
 export interface Worst {
@@ -29,12 +38,20 @@ export function sample(seed: number, n: number): Float64Array {
 export function build(
   spec: CaseInput | Shape | undefined,
   seed: number,
-): { array: NdArray; dtype: "f32" | "u32" } | undefined {
+): { array: NdArray; dtype: Dtype } | undefined {
   if (!spec) return undefined;
   const { shape, fill, dtype = "f32" } = "shape" in spec ? spec : { shape: spec };
   const n = sizeOf(shape);
   const data = fill ? Float64Array.from({ length: n }, (_, i) => Math.fround(fill(i))) : sample(seed, n);
-  return { array: { shape, data }, dtype };
+  return { array: { shape, data: dtype === "f16" ? rounded(data) : data }, dtype };
+}
+
+/** Values as f16 holds them. */
+function rounded(values: Float64Array): Float64Array {
+  const [halves, back] = [new Uint16Array(values.length), new Float32Array(values.length)];
+  narrow("F16", Float32Array.from(values), halves);
+  widen("F16", halves, back);
+  return Float64Array.from(back);
 }
 
 /** The largest disagreement of two arrays, relative to the largest expected entry. */
@@ -67,7 +84,7 @@ export async function runCase(
   const wantsGrad = op.backward !== undefined && test.backward !== false;
   const program = await record(device, `${op.name} case`, () => {
     const tensors = inputs.map((x) => x && input(x.array.shape, x.dtype));
-    if (wantsGrad) tensors.forEach((t) => t?.dtype === "f32" && (t.grad = persistent(device, t.shape)));
+    if (wantsGrad) tensors.forEach((t) => t && t.dtype !== "u32" && (t.grad = persistent(device, t.shape)));
     const made = op(...tensors, attrs) as Tensor | readonly Tensor[];
     const outputs = Array.isArray(made) ? (made as readonly Tensor[]) : [made as Tensor];
     const dys = references.map((r) => input(r.shape));
@@ -77,15 +94,20 @@ export async function runCase(
   });
   poison(device);
   const { tensors, outputs, dys, grads } = program.result;
-  const dyValues = references.map((r, i) => sample(100 + i, r.data.length));
+  // An op on f16 rounds what comes back as well: here there is nothing to round.
+  const halves = inputs.some((x) => x?.dtype === "f16") || outputs.some((y) => y.dtype === "f16");
+  const dyValues = references.map((r, i) => {
+    const values = sample(100 + i, r.data.length);
+    return halves ? rounded(values) : values;
+  });
   tensors.forEach((t, i) => t?.write(inputs[i]!.array.data));
   dys.forEach((t, i) => t.write(dyValues[i]!));
-  for (const out of outputs) if (out.dtype === "f32") out.write(new Float32Array(out.size).fill(NaN));
+  for (const out of outputs) if (out.dtype !== "u32") out.write(new Float32Array(out.size).fill(NaN));
   program.run();
   const worst = new Map<string, Worst>();
   const tolerance = test.tolerance ?? 1e-5;
   for (const [i, expected] of references.entries()) {
-    const got = outputs[i]!.dtype === "f32" ? await outputs[i]!.read() : await outputs[i]!.readU32();
+    const got = outputs[i]!.dtype !== "u32" ? await outputs[i]!.read() : await outputs[i]!.readU32();
     worst.set(`output ${i}`, worstOf(got, expected.data, tolerance));
   }
   for (const [i, grad] of grads.entries()) {

@@ -7,7 +7,7 @@ import {
   f32ToF16Bits,
   narrow,
   widen,
-} from "../../src/data/half.ts";
+} from "../../src/tensor/half.ts";
 import { ShapeError } from "../../src/errors.ts";
 
 const words = new Uint32Array(1);

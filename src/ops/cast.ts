@@ -1,0 +1,96 @@
+/** Between f32 and f16: `cast`, and f16 copies of tensors that products read and the way back keeps. */
+import { DeviceError } from "../errors.ts";
+import type { Device } from "../gpu/device.ts";
+import { loadKernel } from "../gpu/kernel.ts";
+import { type Recording, recording } from "../gpu/recording.ts";
+import { call, defineOp, need, type Op, strided } from "../tensor/op.ts";
+import { type Dtype, empty, type Tensor } from "../tensor/tensor.ts";
+
+const kernel = await loadKernel("cast");
+
+/** The type to cast to. */
+export interface CastAttrs {
+  readonly to: "f32" | "f16";
+}
+
+const VEC4: Readonly<Record<CastAttrs["to"], string>> = { f32: "vec4f", f16: "vec4h" };
+
+function run(x: Tensor, to: CastAttrs["to"]): Tensor {
+  const { dtype } = x;
+  need(dtype !== "u32", "cast: x is u32; expected f32 or f16");
+  needHalves(x.device);
+  const y = empty(x.shape, to, `cast to ${to}`);
+  const n4 = Math.ceil(x.size / 4);
+  const constants = { S: VEC4[dtype], T: VEC4[to] };
+  call(kernel, "convert", { bindings: { x, y }, params: { n4 }, constants, workgroups: strided(n4) });
+  return y;
+}
+
+const half16 = { dtype: "f16" as Dtype, fill: (i: number): number => (((i * 13 + 5) % 31) - 15) / 8 };
+
+/** The same numbers in another type, rounded to nearest; the gradient, which is f32 whatever the type, passes. */
+export const castOp: Op<[x: Tensor], CastAttrs> = defineOp<[x: Tensor], CastAttrs>({
+  name: "cast",
+  arity: 1,
+  forward: ([x], { to }) => run(x, to),
+  backward: ({ dy: [dy] }) => [dy],
+  reference: ([x]) => [x!],
+  // Numbers that f16 holds exactly; test/ops/cast.test.ts has the rounding.
+  cases: [[1], [7], [3, 5], [2, 64]].flatMap((shape) => [
+    { inputs: [{ ...half16, shape, dtype: "f32" }], attrs: { to: "f16" }, name: `[${shape}] to f16` },
+    { inputs: [{ ...half16, shape }], attrs: { to: "f32" }, name: `[${shape}] to f32` },
+  ]),
+});
+
+/**
+ * x as f32 or f16; x itself where it is that already.
+ * @throws ShapeError for a u32 tensor; DeviceError where the device has no f16
+ */
+export const cast = (x: Tensor, to: CastAttrs["to"]): Tensor => (x.dtype === to ? x : castOp(x, { to }));
+
+/** Whether tensors of `device` may be f16. */
+export const hasHalves = (device: Device): boolean => device.gpu.features.has("shader-f16");
+
+/**
+ * Refuses devices without f16.
+ * @throws DeviceError with what to do
+ */
+export function needHalves(device: Device): void {
+  if (hasHalves(device)) return;
+  throw new DeviceError(
+    `device ${device.name}: has no 16-bit floats (feature shader-f16); mixed precision needs them. Compute in f32`,
+  );
+}
+
+/** The f16 copies of each program, by tensor, and of tensors that outlive it by their place. */
+const copies = new WeakMap<Recording, Map<Tensor | string, Tensor>>();
+
+/**
+ * The f16 copy of `x`, made once a program: of a weight, whatever uses it; of an activation, from which the way back
+ * then reads it (`Tensor.again`), so that the f32 one need not live until then.
+ * @throws DeviceError where the device has no f16
+ */
+export function half(x: Tensor): Tensor {
+  if (x.dtype === "f16") return x;
+  const known = copies.get(recording()) ?? new Map<Tensor | string, Tensor>();
+  copies.set(recording(), known);
+  const { storage, offset, size } = x;
+  const key = storage.place
+    ? `${bufferId(storage.place.buffer)} ${storage.place.offset + offset} ${size}`
+    : x;
+  const found = known.get(key);
+  if (found) return found.reshape(...x.shape);
+  const copy = cast(x, "f16");
+  known.set(key, copy);
+  if (!storage.place) x.again = () => run(copy, "f32");
+  return copy;
+}
+
+const ids = new WeakMap<GPUBuffer, number>();
+let buffers = 0;
+
+function bufferId(buffer: GPUBuffer): number {
+  const id = ids.get(buffer) ?? buffers++;
+  ids.set(buffer, id);
+  return id;
+}
