@@ -2,7 +2,7 @@
  * GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each block, GELU, biases everywhere, tied head.
  * Weights of its "Conv1D" layers are stored [in, out].
  */
-import { attend, splitHeads } from "../src/nn/attention.ts";
+import { attend } from "../src/nn/attention.ts";
 import { bias, gain, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { linear } from "../src/nn/linear.ts";
 import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
@@ -10,7 +10,6 @@ import type { Parameters } from "../src/nn/parameters.ts";
 import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
-import { slice } from "../src/ops/layout.ts";
 import { layerNorm } from "../src/ops/norm.ts";
 import { unary, type UnaryKind } from "../src/ops/unary.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -106,9 +105,8 @@ function hidden(
   const conv = (x: Tensor, name: string): Tensor =>
     linear(x, p.get(`${name}.weight`), p.get(`${name}.bias`), "in_out");
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
-    const [q, k, v] = threeHeads(conv(x, `${h}.attn.c_attn`), config);
-    const scale = scaleOf(config, layer);
-    return conv(attend(q, k, v, { batch, cache, layer, scale }), `${h}.attn.c_proj`);
+    const options = { config, batch, cache, layer, scale: scaleOf(config, layer) };
+    return conv(attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);
   };
   const mlp = (x: Tensor, h: string): Tensor =>
     conv(unary(conv(x, `${h}.mlp.c_fc`), { kind: config.activation }), `${h}.mlp.c_proj`);
@@ -121,12 +119,6 @@ function hidden(
   const tokens = embedding(p.get("transformer.wte.weight"), batch.ids);
   const start = add(tokens, embedding(p.get("transformer.wpe.weight"), batch.positions));
   return norm(stack(start, config.nLayer, block, computing), "transformer.ln_f");
-}
-
-/** [B, T, 3C] into queries, keys and values [B, T, H, D]. */
-function threeHeads(qkv: Tensor, { nEmbd: C, nHead }: Gpt2Config): [Tensor, Tensor, Tensor] {
-  const part = (i: number): Tensor => splitHeads(slice(qkv, 2, i * C, (i + 1) * C), nHead);
-  return [part(0), part(1), part(2)];
 }
 
 function scaleOf({ headDim, scaleWeights, scaleByLayer }: Gpt2Config, layer: number): number {

@@ -4,7 +4,7 @@
  */
 import { attend, splitHeads } from "../src/nn/attention.ts";
 import { bias, gain, type ParameterSpec, weight } from "../src/nn/init.ts";
-import { linear } from "../src/nn/linear.ts";
+import { linears } from "../src/nn/joined.ts";
 import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
 import { stack } from "../src/nn/stack.ts";
@@ -12,7 +12,7 @@ import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import { rmsNorm } from "../src/ops/norm.ts";
 import { rope } from "../src/ops/rope.ts";
-import { swiglu } from "../src/ops/swiglu.ts";
+import { packedSwiglu } from "../src/ops/swiglu.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import type { Architecture, ModelFamily } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
@@ -102,20 +102,17 @@ function hidden(
 ): Tensor {
   const { nHead, nKvHead, headDim, eps, theta } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
-  const dense = (x: Tensor, name: string): Tensor => {
-    const shift = p.has(`${name}.bias`) ? p.get(`${name}.bias`) : undefined;
-    return linear(x, p.get(`${name}.weight`), shift, "out_in");
-  };
-  const rotate = (x: Tensor): Tensor =>
-    rope(x, batch.positions, { theta, rotaryDim: headDim, maxPositions: config.blockSize });
+  const dense = (x: Tensor, ...names: string[]): Tensor => linears(x, p, names);
+  // In place: only attention reads the projection.
+  const turned = { theta, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
+  const rotate = (qkv: Tensor): Tensor =>
+    rope(splitHeads(qkv, config), batch.positions, { ...turned, heads: nHead + nKvHead });
   const attention = (x: Tensor, name: string, layer: number): Tensor => {
-    const q = rotate(splitHeads(dense(x, `${name}.q_proj`), nHead));
-    const k = rotate(splitHeads(dense(x, `${name}.k_proj`), nKvHead));
-    const v = splitHeads(dense(x, `${name}.v_proj`), nKvHead);
-    return dense(attend(q, k, v, { batch, cache, layer }), `${name}.o_proj`);
+    const qkv = rotate(dense(x, `${name}.q_proj`, `${name}.k_proj`, `${name}.v_proj`));
+    return dense(attend(qkv, { config, batch, cache, layer }), `${name}.o_proj`);
   };
   const mlp = (x: Tensor, name: string): Tensor =>
-    dense(swiglu(dense(x, `${name}.gate_proj`), dense(x, `${name}.up_proj`)), `${name}.down_proj`);
+    dense(packedSwiglu(dense(x, `${name}.gate_proj`, `${name}.up_proj`)), `${name}.down_proj`);
 
   const block = (x: Tensor, i: number): Tensor => {
     const layer = `model.layers.${i}`;

@@ -1,10 +1,11 @@
 // Attention without a T x T matrix in memory (FlashAttention, Dao et al. 2022, 2023).
-//   q, y, dy, dq: [B, T, H, D]    k, v, dk, dv: [B, T, G, D]    lse: [B, H, T]    stats: [B, H, T] of (lse, delta)    range: [B] of (first, end)
+//   qkv, dqkv: [B, T, H + 2G, D], a token's H queries, then its G keys, then its G values
+//   y, dy: [B, T, H, D]    lse: [B, H, T]    stats: [B, H, T] of (lse, delta)    range: [B] of (first, end)
 //   s_ij = scale q_i . k_j where key j is seen by query i: first_b <= j < end_b and, if CAUSAL, j <= i
 //   forward   y_i = sum_j softmax(s_i)_j v_j;  lse_i = log sum_j exp(s_ij)        overwrites y, lse
 //   delta     stats_i = (lse_i, dy_i . y_i)                                       overwrites stats
-//   query     dq_i = scale sum_j p_ij (dy_i . v_j - delta_i) k_j                  overwrites dq
-//   keys      dv_j = sum_i p_ij dy_i,  dk_j = scale sum_i p_ij (dy_i . v_j - delta_i) q_i     overwrites dk, dv
+//   query     dq_i = scale sum_j p_ij (dy_i . v_j - delta_i) k_j                  overwrites the queries of dqkv
+//   keys      dv_j = sum_i p_ij dy_i,  dk_j = scale sum_i p_ij (dy_i . v_j - delta_i) q_i     overwrites its keys and values
 // A query that sees no key (padding) gets y = 0 and gives no gradient.
 //
 // *_broadcast: a subgroup of L lanes; a lane owns ROWS queries (keys, in keys_broadcast). The rows of the other
@@ -15,23 +16,27 @@ enable subgroups;
 
 struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
 
-@group(0) @binding(0) var<storage, read> q: array<vec4f>;
-@group(0) @binding(1) var<storage, read> k: array<vec4f>;
-@group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read> range: array<vec2u>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(6) var<storage, read> y_in: array<vec4f>;
-@group(0) @binding(7) var<storage, read> lse_in: array<f32>;
-@group(0) @binding(8) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(9) var<storage, read_write> stats: array<vec2f>;
-@group(0) @binding(10) var<storage, read> stats_in: array<vec2f>;
-@group(0) @binding(11) var<storage, read_write> dq: array<vec4f>;
-@group(0) @binding(12) var<storage, read_write> dk: array<vec4f>;
-@group(0) @binding(13) var<storage, read_write> dv: array<vec4f>;
-@group(0) @binding(14) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(1) var<storage, read> range: array<vec2u>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(4) var<storage, read> y_in: array<vec4f>;
+@group(0) @binding(5) var<storage, read> lse_in: array<f32>;
+@group(0) @binding(6) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> stats: array<vec2f>;
+@group(0) @binding(8) var<storage, read> stats_in: array<vec2f>;
+@group(0) @binding(9) var<storage, read_write> dqkv: array<vec4f>;
+@group(0) @binding(10) var<uniform> params: Params;
 
 const NOTHING = -3.0e38;   // the score of a key that is not seen
+
+// Where token t's head begins: a query head h, a key head H + g, a value head H + G + g.
+fn in_qkv(b: u32, t: u32, head: u32) -> u32 {
+  return ((b * params.T + t) * (params.H + 2u * params.G) + head) * D4;
+}
+
+// Where query head h begins in y and dy.
+fn in_y(b: u32, t: u32, h: u32) -> u32 { return ((b * params.T + t) * params.H + h) * D4; }
 
 fn seen(i: u32, j: u32, real: vec2u) -> bool {
   return j >= real.x && j < real.y && (CAUSAL == 0 || j <= i);
@@ -51,7 +56,7 @@ fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invo
   var mass: array<f32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
     let i = min(first + r * L + lane, T - 1u);
-    for (var d = 0u; d < D4; d++) { query[r * D4 + d] = params.scale * q[((b * T + i) * params.H + h) * D4 + d]; }
+    for (var d = 0u; d < D4; d++) { query[r * D4 + d] = params.scale * qkv[in_qkv(b, i, h) + d]; }
     for (var d = 0u; d < D4; d++) { sum[r * D4 + d] = vec4f(0.0); }
     top[r] = NOTHING;
     mass[r] = 0.0;
@@ -61,9 +66,9 @@ fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invo
   for (var j = real.x; j < stop; j += KEYS) {
     //: for n in 0..LOADS
     let at$n = $(n*L)u + lane;
-    let row$n = ((b * T + min(j + at$n / D4, T - 1u)) * params.G + g) * D4 + at$n % D4;
-    let k$n = k[row$n];
-    let v$n = v[row$n];
+    let row$n = in_qkv(b, min(j + at$n / D4, T - 1u), params.H + g) + at$n % D4;
+    let k$n = qkv[row$n];
+    let v$n = qkv[row$n + params.G * D4];
     //: end
     var score: array<f32, ROWS * KEYS>;
     //: for key in 0..KEYS
@@ -114,7 +119,7 @@ fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invo
     if (i < T) {
       let empty = mass[r] == 0.0;
       let share = select(1.0 / mass[r], 0.0, empty);
-      for (var d = 0u; d < D4; d++) { y[((b * T + i) * params.H + h) * D4 + d] = share * sum[r * D4 + d]; }
+      for (var d = 0u; d < D4; d++) { y[in_y(b, i, h) + d] = share * sum[r * D4 + d]; }
       lse[(b * params.H + h) * T + i] = select(top[r] + log(mass[r]), -NOTHING, empty);
     }
   }
@@ -148,9 +153,8 @@ fn query_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invoca
   for (var r = 0u; r < ROWS; r++) {
     let i = min(first + r * L + lane, T - 1u);
     for (var d = 0u; d < D4; d++) {
-      let at = ((b * T + i) * params.H + h) * D4 + d;
-      query[r * D4 + d] = params.scale * q[at];
-      grad[r * D4 + d] = dy[at];
+      query[r * D4 + d] = params.scale * qkv[in_qkv(b, i, h) + d];
+      grad[r * D4 + d] = dy[in_y(b, i, h) + d];
       sum[r * D4 + d] = vec4f(0.0);
     }
     stat[r] = stats_in[(b * params.H + h) * T + i];
@@ -160,9 +164,9 @@ fn query_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invoca
   for (var j = real.x; j < stop; j += KEYS) {
     //: for n in 0..LOADS
     let at$n = $(n*L)u + lane;
-    let row$n = ((b * T + min(j + at$n / D4, T - 1u)) * params.G + g) * D4 + at$n % D4;
-    let k$n = k[row$n];
-    let v$n = v[row$n];
+    let row$n = in_qkv(b, min(j + at$n / D4, T - 1u), params.H + g) + at$n % D4;
+    let k$n = qkv[row$n];
+    let v$n = qkv[row$n + params.G * D4];
     //: end
     //: for key in 0..KEYS
     {
@@ -189,7 +193,7 @@ fn query_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invoca
   for (var r = 0u; r < ROWS; r++) {
     let i = first + r * L + lane;
     if (i < T) {
-      for (var d = 0u; d < D4; d++) { dq[((b * T + i) * params.H + h) * D4 + d] = params.scale * sum[r * D4 + d]; }
+      for (var d = 0u; d < D4; d++) { dqkv[in_qkv(b, i, h) + d] = params.scale * sum[r * D4 + d]; }
     }
   }
 }
@@ -208,9 +212,9 @@ fn keys_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocat
   for (var r = 0u; r < ROWS; r++) {
     let j = min(first + r * L + lane, T - 1u);
     for (var d = 0u; d < D4; d++) {
-      let at = ((b * T + j) * params.G + g) * D4 + d;
-      key[r * D4 + d] = params.scale * k[at];
-      value[r * D4 + d] = v[at];
+      let at = in_qkv(b, j, params.H + g) + d;
+      key[r * D4 + d] = params.scale * qkv[at];
+      value[r * D4 + d] = qkv[at + params.G * D4];
       key_sum[r * D4 + d] = vec4f(0.0);
       value_sum[r * D4 + d] = vec4f(0.0);
     }
@@ -221,9 +225,9 @@ fn keys_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocat
     for (var i = start; i < T; i += KEYS) {
       //: for n in 0..LOADS
       let at$n = $(n*L)u + lane;
-      let row$n = ((b * T + min(i + at$n / D4, T - 1u)) * params.H + h) * D4 + at$n % D4;
-      let q$n = q[row$n];
-      let g$n = dy[row$n];
+      let row$n = min(i + at$n / D4, T - 1u);
+      let q$n = qkv[in_qkv(b, row$n, h) + at$n % D4];
+      let g$n = dy[in_y(b, row$n, h) + at$n % D4];
       //: end
       let near = stats_in[(b * params.H + h) * T + min(i + lane % KEYS, T - 1u)];
       //: for key in 0..KEYS
@@ -256,9 +260,9 @@ fn keys_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocat
     let j = first + r * L + lane;
     if (j < T) {
       for (var d = 0u; d < D4; d++) {
-        let at = ((b * T + j) * params.G + g) * D4 + d;
-        dk[at] = params.scale * key_sum[r * D4 + d];
-        dv[at] = value_sum[r * D4 + d];
+        let at = in_qkv(b, j, params.H + g) + d;
+        dqkv[at] = params.scale * key_sum[r * D4 + d];
+        dqkv[at + params.G * D4] = value_sum[r * D4 + d];
       }
     }
   }
@@ -272,26 +276,28 @@ fn forward_plain(@builtin(global_invocation_id) id: vec3u) {
   let b = id.z;
   if (i >= T) { return; }
   let real = range[b];
-  let from_q = ((b * T + i) * params.H + h) * D4;
+  let from_q = in_qkv(b, i, h);
+  let from_y = in_y(b, i, h);
   var sum: array<vec4f, D4>;
   var top = NOTHING;
   var mass = 0.0;
   for (var j = real.x; j < min(real.y, T); j++) {
     if (!seen(i, j, real)) { break; }
-    let from_k = ((b * T + j) * params.G + h / params.queries) * D4;
+    let from_k = in_qkv(b, j, params.H + h / params.queries);
+    let from_v = from_k + params.G * D4;
     var s = 0.0;
-    for (var d = 0u; d < D4; d++) { s += dot(q[from_q + d], k[from_k + d]); }
+    for (var d = 0u; d < D4; d++) { s += dot(qkv[from_q + d], qkv[from_k + d]); }
     s *= params.scale;
     let high = max(top, s);
     let fade = exp(top - high);
     let p = exp(s - high);
-    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * fade + p * v[from_k + d]; }
+    for (var d = 0u; d < D4; d++) { sum[d] = sum[d] * fade + p * qkv[from_v + d]; }
     mass = mass * fade + p;
     top = high;
   }
   let empty = mass == 0.0;
   let share = select(1.0 / mass, 0.0, empty);
-  for (var d = 0u; d < D4; d++) { y[from_q + d] = share * sum[d]; }
+  for (var d = 0u; d < D4; d++) { y[from_y + d] = share * sum[d]; }
   lse[(b * params.H + h) * T + i] = select(top + log(mass), -NOTHING, empty);
 }
 
@@ -303,22 +309,24 @@ fn query_plain(@builtin(global_invocation_id) id: vec3u) {
   let b = id.z;
   if (i >= T) { return; }
   let real = range[b];
-  let from_q = ((b * T + i) * params.H + h) * D4;
+  let from_q = in_qkv(b, i, h);
+  let from_y = in_y(b, i, h);
   let stat = stats_in[(b * params.H + h) * T + i];
   var sum: array<vec4f, D4>;
   for (var j = real.x; j < min(real.y, T); j++) {
     if (!seen(i, j, real)) { break; }
-    let from_k = ((b * T + j) * params.G + h / params.queries) * D4;
+    let from_k = in_qkv(b, j, params.H + h / params.queries);
+    let from_v = from_k + params.G * D4;
     var s = 0.0;
     var dp = 0.0;
     for (var d = 0u; d < D4; d++) {
-      s += dot(q[from_q + d], k[from_k + d]);
-      dp += dot(dy[from_q + d], v[from_k + d]);
+      s += dot(qkv[from_q + d], qkv[from_k + d]);
+      dp += dot(dy[from_y + d], qkv[from_v + d]);
     }
     let ds = exp(params.scale * s - stat.x) * (dp - stat.y);
-    for (var d = 0u; d < D4; d++) { sum[d] += ds * k[from_k + d]; }
+    for (var d = 0u; d < D4; d++) { sum[d] += ds * qkv[from_k + d]; }
   }
-  for (var d = 0u; d < D4; d++) { dq[from_q + d] = params.scale * sum[d]; }
+  for (var d = 0u; d < D4; d++) { dqkv[from_q + d] = params.scale * sum[d]; }
 }
 
 @compute @workgroup_size(64)
@@ -329,30 +337,32 @@ fn keys_plain(@builtin(global_invocation_id) id: vec3u) {
   let b = id.z;
   if (j >= T) { return; }
   let real = range[b];
-  let from_k = ((b * T + j) * params.G + g) * D4;
+  let from_k = in_qkv(b, j, params.H + g);
+  let from_v = from_k + params.G * D4;
   var key_sum: array<vec4f, D4>;
   var value_sum: array<vec4f, D4>;
   for (var h = g * params.queries; h < (g + 1u) * params.queries; h++) {
     for (var i = select(0u, j, CAUSAL == 1); i < T; i++) {
       if (!seen(i, j, real)) { break; }
-      let from_q = ((b * T + i) * params.H + h) * D4;
+      let from_q = in_qkv(b, i, h);
+      let from_y = in_y(b, i, h);
       var s = 0.0;
       var dp = 0.0;
       for (var d = 0u; d < D4; d++) {
-        s += dot(q[from_q + d], k[from_k + d]);
-        dp += dot(dy[from_q + d], v[from_k + d]);
+        s += dot(qkv[from_q + d], qkv[from_k + d]);
+        dp += dot(dy[from_y + d], qkv[from_v + d]);
       }
       let at = (b * params.H + h) * T + i;
       let p = exp(params.scale * s - stats_in[at].x);
       let ds = p * (dp - stats_in[at].y);
       for (var d = 0u; d < D4; d++) {
-        value_sum[d] += p * dy[from_q + d];
-        key_sum[d] += ds * q[from_q + d];
+        value_sum[d] += p * dy[from_y + d];
+        key_sum[d] += ds * qkv[from_q + d];
       }
     }
   }
   for (var d = 0u; d < D4; d++) {
-    dk[from_k + d] = params.scale * key_sum[d];
-    dv[from_k + d] = value_sum[d];
+    dqkv[from_k + d] = params.scale * key_sum[d];
+    dqkv[from_v + d] = value_sum[d];
   }
 }

@@ -1,26 +1,25 @@
 // One decoding step of attention over a cache of keys and values.
-//   q, y: [R, H, D]   k, v (of the new token): [R, G, D]   cache_k, cache_v: [R, S, G, D]   lengths: [R]
+//   qkv (of the new token): [R, H + 2G, D], a row's queries, keys, values    y: [R, H, D]
+//   cache_k, cache_v: [R, S, G, D]   lengths: [R]
 //   y_r = softmax(scale q_r . [cache keys 0 .. lengths_r, new key]) . values
 //   The new key and value are stored at slot lengths_r.  Overwrites y; the cache in place.
 //
 //   extend_lanes  a subgroup a row and key head; lanes own keys, so that every key is read once; its QUERIES
 //                 query heads share the read. Each lane keeps its own running softmax; a butterfly joins them.
 //   extend_plain  a thread a row and key head: best where loads cost more than lanes (software adapters)
-//   fill          cache rows r take keys and values [P, T, G, D] of prompt source[r]; NONE leaves a row alone
+//   fill          cache rows r take the keys and values of prompt source[r] in qkv: [P, T, H + 2G, D]; NONE leaves a row alone
 
 enable subgroups;
 
 struct Params { R: u32, S: u32, H: u32, G: u32, T: u32, scale: f32 }
 
-@group(0) @binding(0) var<storage, read> q: array<vec4f>;
-@group(0) @binding(1) var<storage, read> k: array<vec4f>;
-@group(0) @binding(2) var<storage, read> v: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> cache_k: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> cache_v: array<vec4f>;
-@group(0) @binding(5) var<storage, read> lengths: array<u32>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(7) var<storage, read> source: array<u32>;
-@group(0) @binding(8) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> cache_k: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> cache_v: array<vec4f>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(5) var<storage, read> source: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const NOTHING = -3.0e38;
 const NONE = 0xffffffffu;
@@ -34,19 +33,21 @@ fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
   var sum: array<vec4f, QUERIES * D4>;
   var top: array<f32, QUERIES>;
   var mass: array<f32, QUERIES>;
-  let from_q = (r * params.H + g * QUERIES) * D4;
-  let from_new = (r * params.G + g) * D4;
+  let from_y = (r * params.H + g * QUERIES) * D4;
+  let from_q = (r * (params.H + 2u * params.G) + g * QUERIES) * D4;
+  let new_k = (r * (params.H + 2u * params.G) + params.H + g) * D4;
+  let new_v = new_k + params.G * D4;
   // The new key is the first that lane 0 sees.
   for (var i = 0u; i < QUERIES; i++) {
     var s = 0.0;
     for (var d = 0u; d < D4; d++) {
-      query[i * D4 + d] = params.scale * q[from_q + i * D4 + d];
-      s += dot(query[i * D4 + d], k[from_new + d]);
+      query[i * D4 + d] = params.scale * qkv[from_q + i * D4 + d];
+      s += dot(query[i * D4 + d], qkv[new_k + d]);
     }
     let mine = lane == 0u;
     top[i] = select(NOTHING, s, mine);
     mass[i] = select(0.0, 1.0, mine);
-    for (var d = 0u; d < D4; d++) { sum[i * D4 + d] = select(vec4f(0.0), v[from_new + d], mine); }
+    for (var d = 0u; d < D4; d++) { sum[i * D4 + d] = select(vec4f(0.0), qkv[new_v + d], mine); }
   }
   for (var first = 0u; first < length; first += L) {
     let j = first + lane;
@@ -76,13 +77,13 @@ fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
     for (var d = 0u; d < D4; d++) {
       var part = sum[i * D4 + d] * fade;
       for (var step = 1u; step < L; step *= 2u) { part += subgroupShuffleXor(part, step); }
-      if (lane == d % L) { y[from_q + i * D4 + d] = part / total; }
+      if (lane == d % L) { y[from_y + i * D4 + d] = part / total; }
     }
   }
   let slot = ((r * params.S + length) * params.G + g) * D4;
   for (var d = lane; d < D4; d += L) {
-    cache_k[slot + d] = k[from_new + d];
-    cache_v[slot + d] = v[from_new + d];
+    cache_k[slot + d] = qkv[new_k + d];
+    cache_v[slot + d] = qkv[new_v + d];
   }
 }
 
@@ -91,24 +92,27 @@ fn extend_plain(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= params.R * params.G) { return; }
   let r = id.x / params.G;
   let length = min(lengths[r], params.S - 1u);
-  let from_q = id.x * QUERIES * D4;
-  let from_new = id.x * D4;
+  let g = id.x % params.G;
+  let from_y = id.x * QUERIES * D4;
+  let from_q = (r * (params.H + 2u * params.G) + g * QUERIES) * D4;
+  let new_k = (r * (params.H + 2u * params.G) + params.H + g) * D4;
+  let new_v = new_k + params.G * D4;
   var query: array<vec4f, QUERIES * D4>;
   var sum: array<vec4f, QUERIES * D4>;
   var top: array<f32, QUERIES>;
   var mass: array<f32, QUERIES>;
   for (var d = 0u; d < D4; d++) {
-    let key = k[from_new + d];
-    let value = v[from_new + d];
+    let key = qkv[new_k + d];
+    let value = qkv[new_v + d];
     for (var i = 0u; i < QUERIES; i++) {
-      query[i * D4 + d] = params.scale * q[from_q + i * D4 + d];
+      query[i * D4 + d] = params.scale * qkv[from_q + i * D4 + d];
       top[i] += dot(query[i * D4 + d], key);
       sum[i * D4 + d] = value;
     }
   }
   for (var i = 0u; i < QUERIES; i++) { mass[i] = 1.0; }
   for (var j = 0u; j < length; j++) {
-    let at = ((r * params.S + j) * params.G + id.x % params.G) * D4;
+    let at = ((r * params.S + j) * params.G + g) * D4;
     var s: array<f32, QUERIES>;
     for (var i = 0u; i < QUERIES; i++) { s[i] = 0.0; }
     for (var d = 0u; d < D4; d++) {
@@ -128,11 +132,11 @@ fn extend_plain(@builtin(global_invocation_id) id: vec3u) {
       for (var i = 0u; i < QUERIES; i++) { sum[i * D4 + d] = sum[i * D4 + d] * fade[i] + s[i] * value; }
     }
   }
-  let slot = ((r * params.S + length) * params.G + id.x % params.G) * D4;
+  let slot = ((r * params.S + length) * params.G + g) * D4;
   for (var d = 0u; d < D4; d++) {
-    for (var i = 0u; i < QUERIES; i++) { y[from_q + i * D4 + d] = sum[i * D4 + d] / mass[i]; }
-    cache_k[slot + d] = k[from_new + d];
-    cache_v[slot + d] = v[from_new + d];
+    for (var i = 0u; i < QUERIES; i++) { y[from_y + i * D4 + d] = sum[i * D4 + d] / mass[i]; }
+    cache_k[slot + d] = qkv[new_k + d];
+    cache_v[slot + d] = qkv[new_v + d];
   }
 }
 
@@ -142,11 +146,13 @@ fn fill(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let stride = groups.x * groups.y * 64u;
   for (var i = id.x + id.y * groups.x * 64u; i < params.R * params.T * row; i += stride) {
     let r = i / (params.T * row);
-    let rest = i % (params.T * row);
+    let t = i / row % params.T;
     let p = source[r];
     if (p != NONE) {
-      cache_k[r * params.S * row + rest] = k[p * params.T * row + rest];
-      cache_v[r * params.S * row + rest] = v[p * params.T * row + rest];
+      let start = ((p * params.T + t) * (params.H + 2u * params.G) + params.H) * D4 + i % row;
+      let to = (r * params.S + t) * row + i % row;
+      cache_k[to] = qkv[start];
+      cache_v[to] = qkv[start + row];
     }
   }
 }

@@ -1,10 +1,11 @@
 /** The one place where models attend: over the batch itself, or over a cache. */
-import { attention } from "../ops/attention.ts";
+import { packedAttention } from "../ops/attention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Batch, KvCache } from "./lm.ts";
+import type { Batch, KvCache, ModelConfig } from "./lm.ts";
 
 /** Where a layer's attention happens. */
 export interface AttendOptions {
+  readonly config: ModelConfig;
   readonly batch: Batch;
   readonly cache: KvCache | undefined;
   readonly layer: number;
@@ -14,20 +15,20 @@ export interface AttendOptions {
 
 /**
  * Causal attention, softmax(scale q kᵀ) v a head, over real tokens only (Vaswani et al. 2017, eq. 1).
- * @param q [B, T, H, D]
- * @param k [B, T, G, D]; each key head serves H/G query heads
- * @param v [B, T, G, D]
+ * @param qkv [B, T, (H + 2G)·D]: a token's queries, then its keys, then its values, as one projection makes them,
+ *   or the same split into heads; each key head serves H/G query heads
  * @returns [B, T, H·D]
  */
-export function attend(q: Tensor, k: Tensor, v: Tensor, options: AttendOptions): Tensor {
-  const { batch, cache, layer, scale = 1 / Math.sqrt(q.dim(-1)) } = options;
+export function attend(qkv: Tensor, options: AttendOptions): Tensor {
+  const { config, batch, cache, layer, scale = 1 / Math.sqrt(config.headDim) } = options;
+  const heads = splitHeads(qkv, config);
   const y = cache
-    ? cache.attend(layer, q, k, v, batch, scale)
-    : attention(q, k, v, batch.range, { causal: true, scale });
-  return y.reshape(q.dim(0), q.dim(1), -1);
+    ? cache.attend(layer, heads, batch, scale)
+    : packedAttention(heads, batch.range, { kvHeads: config.nKvHead, causal: true, scale });
+  return y.reshape(qkv.dim(0), qkv.dim(1), -1);
 }
 
-/** Splits the last dimension into heads: [B, T, heads·D] to [B, T, heads, D]. */
-export function splitHeads(x: Tensor, heads: number): Tensor {
-  return x.reshape(x.dim(0), x.dim(1), heads, x.dim(2) / heads);
+/** A packed projection a head: [B, T, (H + 2G)·D] to [B, T, H + 2G, D]. */
+export function splitHeads(qkv: Tensor, { nHead, nKvHead, headDim }: ModelConfig): Tensor {
+  return qkv.reshape(qkv.dim(0), qkv.dim(1), nHead + 2 * nKvHead, headDim);
 }

@@ -1,6 +1,6 @@
 /** The keys and values of every layer for R sequences of up to S tokens. */
 import { type Device } from "../gpu/device.ts";
-import { attention } from "../ops/attention.ts";
+import { packedAttention } from "../ops/attention.ts";
 import { cachedAttention, fillCache } from "../ops/kv-cache.ts";
 import { persistent, type Tensor } from "../tensor/tensor.ts";
 import type { KvCache, ModelConfig } from "./lm.ts";
@@ -42,18 +42,16 @@ export function createKvMemory(device: Device, config: ModelConfig, rows: number
     slots,
     lengths,
     prefill: (source) => ({
-      attend(layer, q, k, v, batch, scale) {
-        fillCache(k, v, layers[layer]!.k, layers[layer]!.v, source);
-        return attention(q, k, v, batch.range, { causal: true, scale });
+      attend(layer, qkv, batch, scale) {
+        fillCache(qkv, layers[layer]!.k, layers[layer]!.v, source);
+        return packedAttention(qkv, batch.range, { kvHeads: config.nKvHead, causal: true, scale });
       },
     }),
     extend: {
-      attend(layer, q, k, v, _batch, scale) {
-        const token = (x: Tensor): Tensor => x.reshape(rows, x.dim(2), x.dim(3));
-        const y = cachedAttention(token(q), token(k), token(v), layers[layer]!.k, layers[layer]!.v, lengths, {
-          scale,
-        });
-        return y.reshape(...q.shape);
+      attend(layer, qkv, _batch, scale) {
+        const token = qkv.reshape(rows, qkv.dim(2), qkv.dim(3));
+        const y = cachedAttention(token, layers[layer]!.k, layers[layer]!.v, lengths, { scale });
+        return y.reshape(rows, 1, config.nHead, config.headDim);
       },
     },
     bytes: tensors.reduce((sum, t) => sum + t.storage.bytes, 0),

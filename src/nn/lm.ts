@@ -34,12 +34,10 @@ export interface Batch {
 export interface KvCache {
   /**
    * Stores the batch's keys and values of one layer and attends over all that is stored.
-   * @param q [B, T, H, D]
-   * @param k [B, T, G, D]
-   * @param v [B, T, G, D]
+   * @param qkv [B, T, H + 2G, D]: a token's queries, then its keys, then its values
    * @returns [B, T, H, D]
    */
-  attend(layer: number, q: Tensor, k: Tensor, v: Tensor, batch: Batch, scale: number): Tensor;
+  attend(layer: number, qkv: Tensor, batch: Batch, scale: number): Tensor;
 }
 
 /** How a trunk computes; it changes memory and speed. */

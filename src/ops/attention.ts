@@ -18,6 +18,12 @@ export interface AttentionAttrs {
   readonly variant?: string;
 }
 
+/** And how heads are packed. */
+export interface PackedAttrs extends AttentionAttrs {
+  /** G: key heads, and as many value heads; each serves H / G query heads. */
+  readonly kvHeads: number;
+}
+
 interface Sizes {
   readonly B: number;
   readonly T: number;
@@ -26,12 +32,13 @@ interface Sizes {
   readonly D: number;
 }
 
-function sizes(q: Shape, k: Shape, v: Shape, range: Shape): Sizes {
-  const [B = 0, T = 0, H = 0, D = 0] = q;
-  const G = k[2] ?? 0;
-  const fits = q.length === 4 && String(k) === String([B, T, G, D]) && String(v) === String(k);
-  need(fits, `attention: q is [${q}], k is [${k}], v is [${v}]; expected [B,T,H,D] and twice [B,T,G,D]`);
-  need(H % G === 0, `attention: ${H} query heads do not share ${G} key heads evenly`);
+function sizes(qkv: Shape, range: Shape, G: number): Sizes {
+  const [B = 0, T = 0, heads = 0, D = 0] = qkv;
+  const H = heads - 2 * G;
+  need(
+    qkv.length === 4 && H > 0 && H % G === 0,
+    `attention: qkv is [${qkv}] with ${G} key heads; expected [B,T,H+2G,D] with G = ${G} dividing H`,
+  );
   need(D % 4 === 0, `attention: head dimension ${D} is not a multiple of 4`);
   need(String(range) === String([B, 2]), `attention: range is [${range}]; expected [${B},2]`);
   return { B, T, H, G, D };
@@ -47,9 +54,9 @@ function run(
   entry: "forward" | "query" | "keys",
   bindings: Record<string, Tensor>,
   { B, T, H, G, D }: Sizes,
-  attrs: AttentionAttrs,
+  attrs: PackedAttrs,
 ): void {
-  const { device } = bindings["q"]!;
+  const { device } = bindings["qkv"]!;
   const variant = attrs.variant ?? bestVariant(device);
   const L = device.subgroupSize;
   const D4 = D / 4;
@@ -68,39 +75,33 @@ function run(
   call(kernel, `${entry}_${variant}`, { bindings, params, constants, workgroups, flops });
 }
 
-function reference(
-  q: NdArray,
-  k: NdArray,
-  v: NdArray,
-  range: NdArray,
-  { causal, scale }: AttentionAttrs,
-): NdArray {
-  const { B, T, H, G, D } = sizes(q.shape, k.shape, v.shape, range.shape);
-  const data = new Float64Array(B * T * H * D);
+function reference(qkv: NdArray, range: NdArray, { causal, scale, kvHeads }: PackedAttrs): NdArray {
+  const { B, T, H, G, D } = sizes(qkv.shape, range.shape, kvHeads);
+  const y = new Float64Array(B * T * H * D);
   const factor = scale ?? 1 / Math.sqrt(D);
-  const rowQ = (b: number, t: number, h: number): number => ((b * T + t) * H + h) * D;
-  const rowK = (b: number, t: number, h: number): number => ((b * T + t) * G + Math.floor((h * G) / H)) * D;
+  const at = (b: number, t: number, head: number): number => ((b * T + t) * (H + 2 * G) + head) * D;
   for (let b = 0; b < B; b++) {
     for (let h = 0; h < H; h++) {
+      const g = Math.floor((h * G) / H);
       for (let i = 0; i < T; i++) {
         const stop = Math.min(range.data[2 * b + 1]!, causal ? i + 1 : T);
         const scores: number[] = [];
         for (let j = range.data[2 * b]!; j < stop; j++) {
           let s = 0;
-          for (let d = 0; d < D; d++) s += q.data[rowQ(b, i, h) + d]! * k.data[rowK(b, j, h) + d]!;
+          for (let d = 0; d < D; d++) s += qkv.data[at(b, i, h) + d]! * qkv.data[at(b, j, H + g) + d]!;
           scores.push(s * factor);
         }
         const high = Math.max(...scores);
         const total = scores.reduce((sum, s) => sum + Math.exp(s - high), 0);
         scores.forEach((s, n) => {
+          const from = at(b, range.data[2 * b]! + n, H + G + g);
           const p = Math.exp(s - high) / total;
-          const j = range.data[2 * b]! + n;
-          for (let d = 0; d < D; d++) data[rowQ(b, i, h) + d]! += p * v.data[rowK(b, j, h) + d]!;
+          for (let d = 0; d < D; d++) y[((b * T + i) * H + h) * D + d]! += p * qkv.data[from + d]!;
         });
       }
     }
   }
-  return { shape: q.shape, data };
+  return { shape: [B, T, H, D], data: y };
 }
 
 const rangeOf = (
@@ -111,23 +112,23 @@ const rangeOf = (
   fill: (i) => pairs[i >> 1]![i & 1]!,
 });
 
-/** The op itself, for head dimensions that are multiples of 4; see {@link attention}. */
-export const attentionOp: Op<[q: Tensor, k: Tensor, v: Tensor, range: Tensor], AttentionAttrs> = defineOp<
-  [q: Tensor, k: Tensor, v: Tensor, range: Tensor],
-  AttentionAttrs
->({
+type PackedInputs = [qkv: Tensor, range: Tensor];
+
+/** The op itself, for head dimensions that are multiples of 4; see {@link packedAttention}. */
+export const attentionOp: Op<PackedInputs, PackedAttrs> = defineOp<PackedInputs, PackedAttrs>({
   name: "attention",
-  arity: 4,
+  arity: 2,
   saves: true,
-  forward([q, k, v, range], attrs) {
-    const size = sizes(q.shape, k.shape, v.shape, range.shape);
-    const y = empty(q.shape, "f32", "attention");
-    const lse = empty([size.B, size.H, size.T], "f32", "lse");
-    run("forward", { q, k, v, range, y, lse }, size, attrs);
+  forward([qkv, range], attrs) {
+    const size = sizes(qkv.shape, range.shape, attrs.kvHeads);
+    const { B, T, H, D } = size;
+    const y = empty([B, T, H, D], "f32", "attention");
+    const lse = empty([B, H, T], "f32", "lse");
+    run("forward", { qkv, range, y, lse }, size, attrs);
     return [y, lse];
   },
-  backward({ inputs: [q, k, v, range], outputs: [y, lse], attrs, dy: [dy] }) {
-    const size = sizes(q.shape, k.shape, v.shape, range.shape);
+  backward({ inputs: [qkv, range], outputs: [y, lse], attrs, dy: [dy] }) {
+    const size = sizes(qkv.shape, range.shape, attrs.kvHeads);
     const { B, T, H, D } = size;
     const stats = empty([B, H, T, 2], "f32", "attention stats");
     const params = { B, T, H, G: size.G, scale: 1, queries: 1 };
@@ -138,57 +139,61 @@ export const attentionOp: Op<[q: Tensor, k: Tensor, v: Tensor, range: Tensor], A
       constants: { D4: D / 4, L: 1, CAUSAL: 0 },
       workgroups: strided(B * T * H),
     });
-    const shared = { q, k, v, range, stats_in: stats, dy: dy! };
-    const [dq, dk, dv] = [empty(q.shape), empty(k.shape), empty(v.shape)];
-    run("query", { ...shared, dq }, size, attrs);
-    run("keys", { ...shared, dk, dv }, size, attrs);
-    return [dq, dk, dv, undefined];
+    const dqkv = empty(qkv.shape, "f32", "dqkv");
+    const shared = { qkv, range, stats_in: stats, dy: dy!, dqkv };
+    run("query", shared, size, attrs);
+    run("keys", shared, size, attrs);
+    return [dqkv, undefined];
   },
-  reference: ([q, k, v, range], attrs) => [reference(q!, k!, v!, range!, attrs)],
+  reference: ([qkv, range], attrs) => [reference(qkv!, range!, attrs)],
   variants: (device) => (device.subgroupSize > 0 ? ["plain", "broadcast"] : ["plain"]),
   cases: [
+    { inputs: [[1, 1, 3, 4], rangeOf([0, 1])], attrs: { kvHeads: 1, causal: true }, name: "one token" },
     {
-      inputs: [[1, 1, 1, 4], [1, 1, 1, 4], [1, 1, 1, 4], rangeOf([0, 1])],
-      attrs: { causal: true },
-      name: "one token",
-    },
-    {
-      inputs: [[2, 5, 2, 4], [2, 5, 2, 4], [2, 5, 2, 4], rangeOf([0, 5], [0, 3])],
-      attrs: { causal: true },
+      inputs: [[2, 5, 6, 4], rangeOf([0, 5], [0, 3])],
+      attrs: { kvHeads: 2, causal: true },
       name: "padded right",
     },
     {
-      inputs: [[1, 9, 4, 8], [1, 9, 2, 8], [1, 9, 2, 8], rangeOf([0, 9])],
-      attrs: { causal: true },
-      name: "grouped heads",
+      inputs: [[2, 18, 3, 4], rangeOf([7, 18], [17, 18])],
+      attrs: { kvHeads: 1, causal: true },
+      name: "padded left",
     },
+    { inputs: [[1, 9, 8, 8], rangeOf([0, 9])], attrs: { kvHeads: 2, causal: true }, name: "grouped heads" },
+    { inputs: [[1, 19, 3, 12], rangeOf([0, 19])], attrs: { kvHeads: 1, causal: true }, name: "two blocks" },
     {
-      inputs: [[1, 19, 1, 12], [1, 19, 1, 12], [1, 19, 1, 12], rangeOf([0, 19])],
-      attrs: { causal: true },
-      name: "two blocks",
-    },
-    {
-      inputs: [[2, 6, 3, 4], [2, 6, 1, 4], [2, 6, 1, 4], rangeOf([0, 4], [0, 6])],
-      attrs: { causal: false, scale: 0.3 },
+      inputs: [[2, 6, 5, 4], rangeOf([0, 4], [0, 6])],
+      attrs: { kvHeads: 1, causal: false, scale: 0.3 },
       name: "both ways",
     },
   ],
 });
 
 /**
- * y = softmax(scale q kᵀ + mask) v. q: [B,T,H,D], k and v: [B,T,G,D] with G dividing H, range: u32 [B,2], first
- * and one past the last real token of each row; returns [B,T,H,D]. Rows of padding before the first token are 0.
+ * y = softmax(scale q kᵀ + mask) v of a packed qkv: [B,T,H+2G,D], a token's H queries, then its G keys, then its G
+ * values, as one projection makes them. range: u32 [B,2], first and one past the last real token of each row; returns
+ * [B,T,H,D]. Rows of padding before the first token are 0.
+ * @throws ShapeError when shapes disagree
+ */
+export function packedAttention(qkv: Tensor, range: Tensor, attrs: PackedAttrs): Tensor {
+  const D = qkv.dim(-1);
+  if (D % 4 === 0) return attentionOp(qkv, range, attrs);
+  // Kernels read vec4s. Zeros behind every head change no score and no output.
+  const filled = concat([qkv, zeros([...qkv.shape.slice(0, -1), 4 - (D % 4)])], -1);
+  return slice(attentionOp(filled, range, { scale: 1 / Math.sqrt(D), ...attrs }), -1, 0, D);
+}
+
+/**
+ * {@link packedAttention} of separate tensors, which it copies together. q: [B,T,H,D], k and v: [B,T,G,D] with G
+ * dividing H, range: u32 [B,2]; returns [B,T,H,D].
  * @throws ShapeError when shapes disagree
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, range: Tensor, attrs: AttentionAttrs): Tensor {
-  const D = q.dim(-1);
-  if (D % 4 === 0) return attentionOp(q, k, v, range, attrs);
-  // Kernels read vec4s. Zeros behind every head change no score and no output.
-  const fill = (x: Tensor): Tensor => concat([x, zeros([...x.shape.slice(0, -1), 4 - (D % 4)])], -1);
-  return slice(
-    attentionOp(fill(q), fill(k), fill(v), range, { scale: 1 / Math.sqrt(D), ...attrs }),
-    -1,
-    0,
-    D,
+  const like = q.shape.with(2, k.dim(2));
+  const fits = q.shape.length === 4 && String(k.shape) === String(like) && String(v.shape) === String(like);
+  need(
+    fits,
+    `attention: q is [${q.shape}], k is [${k.shape}], v is [${v.shape}]; expected [B,T,H,D] and twice [B,T,G,D]`,
   );
+  return packedAttention(concat([q, k, v], 2), range, { ...attrs, kvHeads: k.dim(2) });
 }

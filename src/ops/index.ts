@@ -14,7 +14,7 @@ import { reduce } from "./reduce.ts";
 import { rope } from "./rope.ts";
 import { choose, clamp } from "./select.ts";
 import { softmaxOp } from "./softmax.ts";
-import { swiglu } from "./swiglu.ts";
+import { packedSwiglu } from "./swiglu.ts";
 import { unary } from "./unary.ts";
 
 export const ops: readonly AnyOp[] = [
@@ -41,5 +41,5 @@ export const ops: readonly AnyOp[] = [
   weightedNll,
   fullKl,
   rope,
-  swiglu,
+  packedSwiglu,
 ];

@@ -5,12 +5,20 @@ import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
 import { empty, persistent, type Tensor } from "../tensor/tensor.ts";
+import { copy } from "./copy.ts";
 
 const kernel = await loadKernel("rope");
 
 /** The angles: position · theta^(-2i / rotaryDim) for pair i. */
 export interface RopeAttrs {
   readonly theta: number;
+  /** How many heads of a token turn, from the first; the others pass through (values, in a packed qkv). All by default. */
+  readonly heads?: number;
+  /**
+   * Turn x where it lies. The caller promises that nothing else reads x after this, nor the gradient that arrives,
+   * which is turned where it lies too.
+   */
+  readonly inPlace?: boolean;
   /** How many of the D dimensions turn, even; the others pass through. Pair i is (i, i + rotaryDim / 2). */
   readonly rotaryDim: number;
   /** Positions that have angles (default 8192); later ones give NaN. The table takes rotaryDim floats each. */
@@ -63,29 +71,36 @@ function tableFor(device: Device, attrs: RopeAttrs): Tensor {
 }
 
 function turn(x: Tensor, positions: Tensor, attrs: RopeAttrs, direction: 1 | -1): Tensor {
-  const { rotaryDim } = attrs;
   const [H, D] = [x.dim(-2), x.dim(-1)];
+  const { rotaryDim, heads = H } = attrs;
   const tokens = x.size / (H * D);
   need(
     rotaryDim % 2 === 0 && rotaryDim > 0 && rotaryDim <= D,
     `rope: rotaryDim is ${rotaryDim}; expected an even number up to D = ${D}`,
   );
+  need(heads > 0 && heads <= H, `rope: heads is ${heads}; x [${x.shape}] has ${H}`);
   need(
     positions.size === tokens,
     `rope: x [${x.shape}] has ${tokens} tokens, positions are [${positions.shape}]`,
   );
   need(positions.dtype === "u32", `rope: positions are ${positions.dtype}; expected u32`);
   const table = tableFor(x.device, attrs);
-  const y = empty(x.shape, "f32", "rope");
+  const y = attrs.inPlace ? x.detach() : copyOf(x);
   const W = D % 4 === 0 && rotaryDim % 8 === 0 ? 4 : 1;
-  const [width, half] = [D / W, rotaryDim / 2 / W];
-  call(kernel, "forward", {
-    bindings: { x, positions, table, y },
-    params: { tokens, heads: H, width, half, positions: table.dim(0) },
+  const half = rotaryDim / 2 / W;
+  call(kernel, "turn", {
+    bindings: { y, positions, table },
+    params: { tokens, heads, width: D / W, row: (H * D) / W, half, positions: table.dim(0) },
     constants: { E: W === 4 ? "vec4f" : "f32", DIRECTION: direction },
-    workgroups: grid(Math.ceil((tokens * (width - half)) / 64)),
-    flops: 3 * x.size,
+    workgroups: grid(Math.ceil((tokens * half) / 64)),
+    flops: 3 * tokens * heads * rotaryDim,
   });
+  return y;
+}
+
+function copyOf(x: Tensor): Tensor {
+  const y = empty(x.shape, "f32", "rope");
+  copy(x, y, { dims: [x.size], fromStrides: [1], toStrides: [1] });
   return y;
 }
 
@@ -95,6 +110,7 @@ function reference(x: NdArray, positions: NdArray, attrs: RopeAttrs): NdArray {
   const half = attrs.rotaryDim / 2;
   const data = Float64Array.from(x.data);
   for (let start = 0; start < data.length; start += D) {
+    if ((start / D) % H >= (attrs.heads ?? H)) continue;
     const position = positions.data[Math.floor(start / (H * D))]!;
     for (let i = 0; i < half; i++) {
       const [a, b, angle] = [x.data[start + i]!, x.data[start + i + half]!, position * freqs[i]!];
@@ -116,7 +132,7 @@ const positionsOf = (
 });
 
 /**
- * Turns each head's pairs (i, i + rotaryDim / 2) by position · theta^(-2i / rotaryDim). x: [B, T, H, D];
+ * Turns a head's pairs (i, i + rotaryDim / 2) by position · theta^(-2i / rotaryDim). x: [B, T, H, D];
  * positions: u32 [B, T]; returns [B, T, H, D]. Gradient to x: the same turn backwards.
  * Source: Su et al. 2021, arXiv 2104.09864, eq. 34, in the half-split order of GPT-NeoX and Llama.
  * @throws ShapeError when rotaryDim is odd or beyond D, or positions do not count the tokens;
@@ -138,6 +154,11 @@ export const rope: Op<[x: Tensor, positions: Tensor], RopeAttrs> = defineOp<
       inputs: [[1, 7, 2, 12], positionsOf(1, 7)],
       attrs: { theta: 10000, rotaryDim: 4 },
       name: "partial, scalar",
+    },
+    {
+      inputs: [[2, 5, 4, 8], positionsOf(2, 5)],
+      attrs: { theta: 100, rotaryDim: 8, heads: 3 },
+      name: "packed",
     },
     { inputs: [[1, 3, 1, 5], positionsOf(1, 3)], attrs: { theta: 500, rotaryDim: 2 }, name: "odd head" },
     {

@@ -1,5 +1,6 @@
 /** Norms, softmax, rope, cross-entropy, entropy and KL against an independent float64 oracle. */
 import { afterAll, describe, expect, it } from "vitest";
+import { addScalar } from "../../src/ops/binary.ts";
 import { crossEntropy, fullKl, tokenLogprobs } from "../../src/ops/logprob.ts";
 import { layerNorm, rmsNorm } from "../../src/ops/norm.ts";
 import { rope } from "../../src/ops/rope.ts";
@@ -116,6 +117,28 @@ describe("softmax", () => {
 });
 
 describe("rope", () => {
+  it("in place is the same turn, both ways", async () => {
+    const attrs = { theta: 100, rotaryDim: 8, heads: 2 };
+    const program = await record(device, "in place", () => {
+      const x = trainable([1, 3, 4, 8]);
+      const positions = input([1, 3], "u32");
+      const dy = input(x.shape);
+      const apart = rope(x, positions, attrs);
+      const there = rope(addScalar(x, 0), positions, { ...attrs, inPlace: true });
+      backwardFrom(apart, addScalar(dy, 0));
+      const first = addScalar(x.grad!, 0);
+      backwardFrom(there, addScalar(dy, 0));
+      return { x, positions, dy, apart, there, first };
+    });
+    const { x, positions, dy, apart, there, first } = program.result;
+    x.write(Array.from({ length: x.size }, (_, i) => Math.sin(i)));
+    dy.write(Array.from({ length: x.size }, (_, i) => Math.cos(i)));
+    positions.write([0, 5, 9]);
+    program.run();
+    expect(await there.read()).toEqual(await apart.read());
+    expect(await x.grad!.read()).toEqual((await first.read()).map((g) => 2 * g));
+  });
+
   interface RopeCase {
     name: string;
     head_dim: number;

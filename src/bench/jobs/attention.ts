@@ -4,14 +4,13 @@ import type { Plan } from "../job.ts";
 import { opPlan } from "./op.ts";
 
 function plansOf(B: number, T: number, H: number, D: number): Plan[] {
-  const shape = [B, T, H, D];
   const range = { ids: Uint32Array.from({ length: 2 * B }, (_, i) => (i % 2) * T), shape: [B, 2] };
   const forward = 2 * B * H * T * T * D; // causal: half of 4 B H T T D
   const task = {
     name: `attention B${B} T${T} H${H} D${D}`,
     op: attentionOp,
-    given: [shape, shape, shape, range],
-    attrs: { causal: true },
+    given: [[B, T, 3 * H, D], range],
+    attrs: { causal: true, kvHeads: H },
   };
   return [
     opPlan({ ...task, cost: { flops: forward }, learns: false }),
