@@ -11,7 +11,7 @@ import {
   sequenceInputs,
   writeSequences,
 } from "./sequences.ts";
-import { bucketLength } from "../data/batch.ts";
+import { batchesByLength, bucketLength } from "../data/batch.ts";
 import type { ValueFunction } from "./value-function.ts";
 
 /** Per-token rows, one for each response, as long as it. Natural logarithms. */
@@ -27,8 +27,12 @@ export interface Scores {
   readonly values: Float32Array[];
 }
 
-/** Scores responses in batches; programs are recorded once for each length bucket. */
+/**
+ * Scores responses in batches of like length; programs are recorded once for each length bucket. A response's scores
+ * depend neither on the others nor on the padding.
+ */
 export interface Scorer {
+  /** Rows in the order of `sequences`. */
   score(sequences: readonly Sequence[]): Promise<Scores>;
   /** Records the program for sequences of `positions` positions ahead of their first use. */
   prepare(positions: number): Promise<void>;
@@ -44,6 +48,9 @@ export interface ScorerOptions {
   /** Sequences a batch. */
   readonly batch: number;
 }
+
+/** In the order of a program's outputs; the last is not there without a value function. */
+const OUTPUTS = ["logprobs", "refLogprobs", "entropy", "kl", "values"] as const;
 
 type ScoreProgram = Program<{ inputs: SequenceInputs; outputs: Tensor[] }>;
 
@@ -75,36 +82,27 @@ export function createScorer({ policy, refPolicy, value, temperature, batch: B }
   return {
     prepare: async (positions) => void (await programFor(bucket(positions))),
     async score(sequences) {
-      const parts: Scores[] = [];
-      const T = bucket(positionsOf(sequences));
-      const program = await programFor(T);
-      for (let i = 0; i < sequences.length; i += B) {
-        const some = sequences.slice(i, i + B);
+      const scores = emptyScores(sequences.length);
+      const lengths = sequences.map((s) => positionsOf([s]));
+      for (const batch of batchesByLength(lengths, () => B)) {
+        const some = batch.map((i) => sequences[i]!);
+        const T = bucket(positionsOf(some));
+        const program = await programFor(T);
         writeSequences(program.result.inputs, some);
         program.run();
-        const [logprobs, refLogprobs, entropy, kl, values] = await readAll(device, program.result.outputs);
-        const pick = (x: Float32Array | undefined): Float32Array[] =>
-          collect(some, x ?? new Float32Array(B * T), T);
-        parts.push({
-          logprobs: pick(logprobs),
-          refLogprobs: pick(refLogprobs),
-          entropy: pick(entropy),
-          kl: pick(kl),
-          values: pick(values),
+        const outputs = await readAll(device, program.result.outputs);
+        OUTPUTS.forEach((name, o) => {
+          const rows = collect(some, outputs[o] ?? new Float32Array(B * T), T);
+          batch.forEach((i, b) => (scores[name][i] = rows[b]!));
         });
       }
-      return joined(parts);
+      return scores;
     },
     dispose: () => programs.forEach((program) => void program.then((p) => p.dispose())),
   };
 }
 
-function joined(parts: readonly Scores[]): Scores {
-  return {
-    logprobs: parts.flatMap((p) => p.logprobs),
-    refLogprobs: parts.flatMap((p) => p.refLogprobs),
-    entropy: parts.flatMap((p) => p.entropy),
-    kl: parts.flatMap((p) => p.kl),
-    values: parts.flatMap((p) => p.values),
-  };
+function emptyScores(n: number): Scores {
+  const rows = (): Float32Array[] => Array.from({ length: n });
+  return { logprobs: rows(), refLogprobs: rows(), entropy: rows(), kl: rows(), values: rows() };
 }

@@ -90,6 +90,24 @@ export function bucketLength(n: number, max: number, multiple = 16): number {
   return Math.min(max, Math.max(1, Math.ceil(n / multiple)) * multiple);
 }
 
+/**
+ * Rows in batches of like length: indices, longest first (the earlier one among equals), so that little is padded.
+ * @param rowsFor how many rows a batch takes whose longest has this length, at least 1
+ */
+export function batchesByLength(
+  lengths: readonly number[],
+  rowsFor: (longest: number) => number,
+): number[][] {
+  const order = lengths.map((_, i) => i).toSorted((a, b) => lengths[b]! - lengths[a]!);
+  const batches: number[][] = [];
+  for (let at = 0; at < order.length;) {
+    const batch = order.slice(at, at + rowsFor(lengths[order[at]!]!));
+    batches.push(batch);
+    at += batch.length;
+  }
+  return batches;
+}
+
 /** Documents joined into one stream, cut into blocks. */
 export interface PackedDocuments {
   readonly blockSize: number;

@@ -1,5 +1,5 @@
 /** What a language model says of given sequences, token by token; batched by length. */
-import { bucketLength, padBatch } from "../data/batch.ts";
+import { batchesByLength, bucketLength, padBatch } from "../data/batch.ts";
 import { ConfigError } from "../errors.ts";
 import type { Batch, LanguageModel } from "../nn/lm.ts";
 import { tokenLogprobs } from "../ops/logprob.ts";
@@ -37,21 +37,14 @@ export function createSequenceScorer(model: LanguageModel): SequenceScorer {
     async score(rows) {
       for (const row of rows) check(row, blockSize, vocabSize);
       const out: Float32Array[] = Array.from({ length: rows.length }, () => new Float32Array(0));
-      const order = rows
-        .flatMap((row, i) => (row.length > 1 ? [i] : []))
-        .toSorted((a, b) => rows[b]!.length - rows[a]!.length);
-      for (let at = 0; at < order.length;) {
-        // The longest of what is left decides the length; what fits beside it follows.
-        const T = bucketLength(rows[order[at]!]!.length, blockSize, 32);
-        const some = order.slice(at, at + rowsAt(T));
-        const found = await run(
-          programs,
-          some.map((i) => rows[i]!),
-          rowsAt(T),
-          T,
-        );
-        some.forEach((i, b) => (out[i] = found[b]!));
-        at += some.length;
+      const several = rows.flatMap((row, i) => (row.length > 1 ? [i] : []));
+      const bucket = (length: number): number => bucketLength(length, blockSize, 32);
+      const lengths = several.map((i) => rows[i]!.length);
+      for (const batch of batchesByLength(lengths, (longest) => rowsAt(bucket(longest)))) {
+        const some = batch.map((b) => rows[several[b]!]!);
+        const T = bucket(some[0]!.length);
+        const found = await run(programs, some, rowsAt(T), T);
+        batch.forEach((b, r) => (out[several[b]!] = found[r]!));
       }
       return out;
     },

@@ -107,8 +107,11 @@ describe.each(["gpt2-tiny", "llama-tiny-gqa"])("%s", (name) => {
     expect(await scorer.score([...sequences, long])).toEqual(padded);
     for (const [i, sequence] of sequences.entries()) {
       const alone = await scorer.score([sequence]);
-      expectAllClose(alone.logprobs[0]!, padded.logprobs[i]!, 1e-5);
+      for (const what of ["logprobs", "refLogprobs", "entropy", "kl"] as const)
+        expect(alone[what][0], what).toEqual(padded[what][i]);
     }
+    const backwards = await scorer.score([...sequences, long].toReversed());
+    expect(backwards.kl.toReversed()).toEqual(padded.kl);
     scorer.dispose();
   });
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  batchesByLength,
   bucketLength,
   gatherBlocks,
   maskToRange,
@@ -127,5 +128,18 @@ describe("planEpochs", () => {
     expect(() => planEpochs(3, { batchSize: 4, seed: 0 })).toThrow(ConfigError);
     expect(() => planEpochs(3, { batchSize: 0, seed: 0 })).toThrow(ConfigError);
     expect(() => planEpochs(3, { batchSize: 1, seed: 0 }).at(-1)).toThrow(ConfigError);
+  });
+});
+
+describe("batchesByLength", () => {
+  it("puts rows of like length together, longest first, and asks how many fit beside the longest", () => {
+    const asked: number[] = [];
+    const batches = batchesByLength([3, 9, 3, 20, 8], (longest) => {
+      asked.push(longest);
+      return longest > 10 ? 1 : 3;
+    });
+    expect(batches).toEqual([[3], [1, 4, 0], [2]]);
+    expect(asked).toEqual([20, 9, 3]);
+    expect(batchesByLength([], () => 1)).toEqual([]);
   });
 });
