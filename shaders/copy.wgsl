@@ -2,7 +2,8 @@
 // bits are moved, so that any 4-byte element type goes.  All sizes, strides and places count Ts.
 //   copy     result[t_start + i . t] = source[s_start + i . s]   for i in a box of `count` Ts with sizes d0..d4 (outer first)
 //   zeros    result[i] = 0                                for i < count
-// Both overwrite the places they name and leave the others alone: one result may be filled by several dispatches.
+//   add      result[i] = result[i] + source[i]            for i < count; T is vec4f
+// The first two overwrite the places they name and leave the others alone: one result may be filled by several dispatches.
 
 struct Params {
   count: u32, s_start: u32, t_start: u32,
@@ -38,5 +39,13 @@ fn zeros(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grou
   let stride = groups.x * groups.y * 64u;
   for (var i = id.x + id.y * groups.x * 64u; i < params.count; i += stride) {
     result[i] = T(0u);
+  }
+}
+
+@compute @workgroup_size(64)
+fn add(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let stride = groups.x * groups.y * 64u;
+  for (var i = id.x + id.y * groups.x * 64u; i < params.count; i += stride) {
+    result[i] += source[i];
   }
 }

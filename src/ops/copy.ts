@@ -72,6 +72,17 @@ export function zeros(shape: Shape, dtype: Dtype = "f32"): Tensor {
   return result;
 }
 
+/** result += source, in place; f32, of the same size. */
+export function addTo(result: Tensor, source: Tensor): void {
+  const count = Math.ceil(result.size / 4);
+  call(kernel, "add", {
+    bindings: { source, result },
+    params: { ...NO_MOVE, count },
+    constants: { T: "vec4f" },
+    workgroups: strided(count),
+  });
+}
+
 /** The float64 counterpart of {@link copy}. */
 export function copyArray(
   source: Float64Array,

@@ -5,6 +5,7 @@ import { affine, binary } from "./binary.ts";
 import { castOp } from "./cast.ts";
 import { embed } from "./embedding.ts";
 import { gather } from "./gather.ts";
+import { headCompare, headLogprobs } from "./head.ts";
 import { cachedAttention } from "./kv-cache.ts";
 import { concatOf, part, permute, repeat } from "./layout.ts";
 import { matmul } from "./matmul.ts";
@@ -40,6 +41,8 @@ export const ops: readonly AnyOp[] = [
   tokenLogprobs,
   weightedNll,
   fullKl,
+  headLogprobs,
+  headCompare,
   rope,
   packedSwiglu,
 ];

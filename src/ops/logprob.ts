@@ -14,15 +14,88 @@ export interface LogprobAttrs {
 
 type Call = Parameters<typeof call>[2];
 
-function plan(logits: Tensor, { temperature = 1, variant }: LogprobAttrs): Omit<Call, "bindings"> {
+/** Some columns of each row of logits: N of V, from number `from` on. Chunks come in order; the first has from = 0. */
+export interface Chunk {
+  /** [R, N] */
+  readonly logits: Tensor;
+  readonly from: number;
+  /** V */
+  readonly vocabulary: number;
+}
+
+const whole = (logits: Tensor): Chunk => ({ logits, from: 0, vocabulary: logits.dim(-1) });
+
+function plan(
+  { logits, from, vocabulary }: Chunk,
+  { temperature = 1, variant }: LogprobAttrs,
+): Omit<Call, "bindings"> {
   need(temperature > 0, `logprob: temperature is ${temperature}; expected a positive number`);
   const columns = logits.dim(-1);
   const shared = rowCall(logits.device, logits.size / columns, columns, variant);
+  const place = { columns, from_column: from, vocabulary };
+  const [first, last] = [from === 0 ? 1 : 0, from + columns === vocabulary ? 1 : 0];
   return {
     ...shared,
-    params: { ...shared.params, columns, inverse_temperature: 1 / temperature },
+    params: { ...shared.params, ...place, first, last, inverse_temperature: 1 / temperature },
     flops: 6 * logits.size,
   };
+}
+
+/** What the forward pass makes of logits: [R] each, and stats [R, 4] for the way back. */
+export interface Logprobs {
+  readonly logprobs: Tensor;
+  readonly entropy: Tensor;
+  readonly stats: Tensor;
+}
+
+/** Tensors for {@link absorb}, shaped as targets u32 [R]. */
+export function emptyLogprobs(targets: Tensor): Logprobs {
+  return {
+    logprobs: empty(targets.shape, "f32", "logprobs"),
+    entropy: empty(targets.shape, "f32", "entropy"),
+    stats: empty([targets.size, 4], "f32", "logprob stats"),
+  };
+}
+
+/** Adds a chunk of logits to `stats`; the last one completes them and writes log-probabilities and entropy. */
+export function absorb(
+  chunk: Chunk,
+  targets: Tensor,
+  { logprobs, entropy, stats }: Logprobs,
+  attrs: LogprobAttrs,
+): void {
+  const { logits } = chunk;
+  const bindings = { logits, flat: logits, targets, logprobs, entropy, stats_out: stats };
+  call(kernel, "forward", { ...plan(chunk, attrs), bindings });
+}
+
+/** What the way back needs beside the logits; a gradient that did not arrive is undefined. */
+export interface Arrived {
+  readonly targets: Tensor;
+  readonly stats: Tensor;
+  readonly dlogprobs: Tensor | undefined;
+  readonly dentropy: Tensor | undefined;
+}
+
+/** The gradient of a chunk of logits: into `dlogits`, or over the logits themselves where there is none. */
+export function logitsGradient(chunk: Chunk, arrived: Arrived, attrs: LogprobAttrs, dlogits?: Tensor): void {
+  const { constants, ...shared } = plan(chunk, attrs);
+  const { targets, stats, dlogprobs, dentropy } = arrived;
+  const either = (dlogprobs ?? dentropy)!;
+  const given = { targets, stats, dlogprobs: dlogprobs ?? either, dentropy: dentropy ?? either };
+  const places = dlogits ? { logits: chunk.logits, dlogits } : { dlogits: chunk.logits };
+  const uses = { LOGPROB: dlogprobs ? 1 : 0, ENTROPY: dentropy ? 1 : 0 };
+  call(kernel, dlogits ? "backward" : "backward_in_place", {
+    ...shared,
+    bindings: { ...given, ...places },
+    constants: { ...constants, ...uses },
+  });
+}
+
+/** Adds chunks of logits of p and of q to `sums` [R, 8]; the last ones write kl [R]. */
+export function diverge(p: Chunk, q: Tensor, sums: Tensor, kl: Tensor, attrs: LogprobAttrs): void {
+  const bindings = { logits: p.logits, logits_q: q, kl, stats_out: sums };
+  call(kernel, "divergence", { ...plan(p, attrs), bindings });
 }
 
 type LogprobInputs = [logits: Tensor, targets: Tensor];
@@ -34,39 +107,28 @@ function forward([logits, targets]: LogprobInputs, attrs: LogprobAttrs): [Tensor
     `tokenLogprobs: logits [${logits.shape}] have ${rows} rows, targets are [${targets.shape}]`,
   );
   need(targets.dtype === "u32", `tokenLogprobs: targets are ${targets.dtype}; expected u32 token ids`);
-  const logprobs = empty(targets.shape, "f32", "logprobs");
-  const entropy = empty(targets.shape, "f32", "entropy");
-  const stats = empty([rows, 4], "f32", "logprob stats");
-  const bindings = { logits, flat: logits, targets, logprobs, entropy, stats_out: stats };
-  call(kernel, "forward", { ...plan(logits, attrs), bindings });
-  return [logprobs, entropy, stats];
+  const made = emptyLogprobs(targets);
+  absorb(whole(logits), targets, made, attrs);
+  return [made.logprobs, made.entropy, made.stats];
 }
 
 function backward({
   inputs: [logits, targets],
   outputs,
   attrs,
-  dy,
+  dy: [dlogprobs, dentropy],
 }: Backward<LogprobInputs, LogprobAttrs>): [Tensor, undefined] {
-  const { constants, ...shared } = plan(logits, attrs);
-  const [dlogprobs, dentropy] = dy;
-  const either = (dlogprobs ?? dentropy)!;
   const dlogits = empty(logits.shape, "f32", "dlogits");
-  const bindings = {
-    logits,
-    targets,
-    stats: outputs[2]!,
-    dlogprobs: dlogprobs ?? either,
-    dentropy: dentropy ?? either,
-    dlogits,
-  };
-  const uses = { LOGPROB: dlogprobs ? 1 : 0, ENTROPY: dentropy ? 1 : 0 };
-  call(kernel, "backward", { ...shared, bindings, constants: { ...constants, ...uses } });
+  const arrived = { targets, stats: outputs[2]!, dlogprobs, dentropy };
+  logitsGradient(whole(logits), arrived, attrs, dlogits);
   return [dlogits, undefined];
 }
 
 /** Log-softmax of each row of logits / T, in float64. */
-function* logRows({ shape, data }: NdArray, { temperature = 1 }: LogprobAttrs): Generator<Float64Array> {
+export function* logRows(
+  { shape, data }: NdArray,
+  { temperature = 1 }: LogprobAttrs,
+): Generator<Float64Array> {
   const V = shape.at(-1)!;
   for (let start = 0; start < data.length; start += V) {
     const z = data.slice(start, start + V).map((v) => v / temperature);
@@ -76,7 +138,8 @@ function* logRows({ shape, data }: NdArray, { temperature = 1 }: LogprobAttrs): 
   }
 }
 
-const entropyOf = (logp: Float64Array): number =>
+/** Entropy of a row of log-probabilities. */
+export const entropyOf = (logp: Float64Array): number =>
   -logp.reduce((sum, l) => sum + (l > -Infinity ? Math.exp(l) * l : 0), 0);
 
 const SHAPES = [
@@ -88,7 +151,7 @@ const SHAPES = [
   [3, 130],
 ] as const;
 /** Some beyond the last token: they count as the last. */
-const someTargets = (
+export const someTargets = (
   R: number,
   V: number,
 ): { shape: number[]; dtype: "u32"; fill: (i: number) => number } => ({
@@ -158,7 +221,8 @@ export const weightedNll: Op<[logprobs: Tensor, weights: Tensor], object> = defi
 
 /** Params and constants of the entries that walk over one number a row. */
 function flat(values: Tensor): Pick<Call, "params" | "constants"> {
-  const params = { rows: values.size, width: 1, trips: 1, columns: 1, inverse_temperature: 1 };
+  const chunk = { columns: 1, from_column: 0, vocabulary: 1, first: 1, last: 1, inverse_temperature: 1 };
+  const params = { rows: values.size, width: 1, trips: 1, ...chunk };
   return { params, constants: { L: 1, SUBGROUPS: 0, VEC: 0, W: 1, E: "f32" } };
 }
 
@@ -194,8 +258,9 @@ export const fullKl: Op<[logitsP: Tensor, logitsQ: Tensor], LogprobAttrs> = defi
       String(p.shape) === String(q.shape),
       `fullKl: logits of p are [${p.shape}], of q [${q.shape}]; expected equal shapes`,
     );
-    const kl = empty([p.size / p.dim(-1)], "f32", "kl");
-    call(kernel, "divergence", { ...plan(p, attrs), bindings: { logits: p, logits_q: q, kl } });
+    const rows = p.size / p.dim(-1);
+    const kl = empty([rows], "f32", "kl");
+    diverge(whole(p), q, empty([rows, 8], "f32", "kl sums"), kl, attrs);
     return kl;
   },
   reference([p, q], attrs) {
