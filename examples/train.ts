@@ -9,7 +9,7 @@ const adamw = await createAdamW(device, model.parameters);
 const step = await record(device, "step", () => {
   const batch = { ids: input([1, T], "u32"), positions: input([1, T], "u32"), range: input([1, 2], "u32") };
   const targets = input([T], "u32");
-  const [logprobs] = ops.tokenLogprobs(model.logits(model.hidden(batch).reshape(T, -1)), targets);
+  const { logprobs } = model.logprobs(model.hidden(batch).reshape(T, -1), targets);
   const loss = ops.neg(ops.mean(logprobs));
   backward(loss);
   return { ...batch, targets, loss };

@@ -3,7 +3,7 @@ import { ShapeError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { scalarHead, scalarHeadSpecs } from "../src/nn/heads.ts";
 import type { ParameterSpec } from "../src/nn/init.ts";
-import { linear } from "../src/nn/linear.ts";
+import { languageHead } from "../src/nn/lm-head.ts";
 import { COMPUTING, type Computing, type LanguageModel, type ScalarModel, type Trunk } from "../src/nn/lm.ts";
 import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
 import type { Architecture } from "./family.ts";
@@ -54,7 +54,7 @@ export function languageModel(
   const { lmHead } = plan.architecture;
   return {
     ...trunk(plan, parameters, computing),
-    logits: (hidden) => linear(hidden, parameters.get(lmHead), undefined, "out_in"),
+    ...languageHead({ weight: parameters.get(lmHead), bias: undefined }),
     with: (others, otherwise) => languageModel(plan, others, { ...computing, ...otherwise }),
   };
 }

@@ -2,7 +2,7 @@
 import { createModel } from "../dist/models/model.js";
 import { openDevice } from "../dist/src/gpu/device.js";
 import { runtime } from "../dist/src/host.js";
-import { crossEntropy } from "../dist/src/ops/logprob.js";
+import { weightedNll } from "../dist/src/ops/logprob.js";
 import { createAdamW } from "../dist/src/optim/adamw.js";
 import { backward } from "../dist/src/optim/gradients.js";
 import { input, record } from "../dist/src/tensor/tensor.js";
@@ -22,8 +22,8 @@ export async function smokeTrain() {
   const step = await record(device, "step", () => {
     const batch = { ids: input([B, T], "u32"), positions: input([B, T], "u32"), range: input([B, 2], "u32") };
     const [targets, weights] = [input([B * T], "u32"), input([B * T])];
-    const logits = model.logits(model.hidden(batch).reshape(B * T, -1));
-    const loss = crossEntropy(logits, targets, weights);
+    const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
+    const loss = weightedNll(logprobs, weights);
     backward(loss);
     optimizer.update();
     return { batch, targets, weights, loss };

@@ -15,7 +15,7 @@ import { openDevice } from "../src/gpu/device.ts";
 import { loadKernel, specialise } from "../src/gpu/kernel.ts";
 import { cut } from "../src/gpu/wgsl.ts";
 import { ops } from "../src/ops/index.ts";
-import { crossEntropy } from "../src/ops/logprob.ts";
+import { weightedNll } from "../src/ops/logprob.ts";
 import { createAdamW } from "../src/optim/adamw.ts";
 import { createAverage } from "../src/optim/average.ts";
 import { backward, backwardFrom } from "../src/optim/gradients.ts";
@@ -80,8 +80,8 @@ async function recordTheRest(device: Device): Promise<void> {
   await createAverage(model.parameters, model.parameters);
   await record(device, "training", () => {
     const batch = batchInput(2, 8);
-    const logits = model.logits(model.hidden(batch).reshape(16, -1));
-    backward(crossEntropy(logits, input([16], "u32"), input([16])));
+    const { logprobs } = model.logprobs(model.hidden(batch).reshape(16, -1), input([16], "u32"));
+    backward(weightedNll(logprobs, input([16])));
   });
   const settings = { maxNewTokens: 4, eosIds: [1], temperature: 1 };
   const engine = await createEngine(model, 2, 4, settings);

@@ -1,6 +1,5 @@
 /** What the models say of given responses: log-probabilities, values, entropy and the full KL, token by token. */
 import type { LanguageModel } from "../nn/lm.ts";
-import { fullKl, tokenLogprobs } from "../ops/logprob.ts";
 import type { Program } from "../gpu/program.ts";
 import { readAll, record, type Tensor } from "../tensor/tensor.ts";
 import {
@@ -68,13 +67,12 @@ export function createScorer({ policy, refPolicy, value, temperature, batch: B }
     const inputs = sequenceInputs(B, T);
     const rows = B * T;
     const hidden = policy.hidden(inputs.batch).reshape(rows, -1);
-    const logits = policy.logits(hidden);
-    const refLogits = refPolicy.logits(refPolicy.hidden(inputs.batch).reshape(rows, -1));
-    const [logprobs, entropy] = tokenLogprobs(logits, inputs.targets, { temperature });
-    const [refLogprobs] = tokenLogprobs(refLogits, inputs.targets, { temperature });
-    const kl = fullKl(logits, refLogits, { temperature });
+    const reference = { model: refPolicy, hidden: refPolicy.hidden(inputs.batch).reshape(rows, -1) };
+    const { logprobs, entropy, otherLogprobs, kl } = policy.compare(hidden, inputs.targets, reference, {
+      temperature,
+    });
     const values = value ? [value.values(inputs.batch, hidden)] : [];
-    return { inputs, outputs: [logprobs, refLogprobs, entropy, kl, ...values] };
+    return { inputs, outputs: [logprobs, otherLogprobs, entropy, kl, ...values] };
   };
 
   const bucket = (positions: number): number => bucketLength(positions, policy.config.blockSize, 8);

@@ -2,7 +2,6 @@
 import type { Program } from "../gpu/program.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { add, scale } from "../ops/binary.ts";
-import { tokenLogprobs } from "../ops/logprob.ts";
 import { backward } from "../optim/gradients.ts";
 import type { Optimizer } from "../optim/adamw.ts";
 import { input, record, type Tensor } from "../tensor/tensor.ts";
@@ -106,7 +105,7 @@ function build({
   const returns = column("returns");
   const weights = column("weights");
   const hidden = policy.hidden(inputs.batch).reshape(B * T, -1);
-  const [logprobs] = tokenLogprobs(policy.logits(hidden), inputs.targets, { temperature });
+  const { logprobs } = policy.logprobs(hidden, inputs.targets, { temperature });
   const policyPart = policyLoss(logprobs, oldLogprobs, advantages, weights, clipRange);
   const values = value.values(inputs.batch, hidden);
   const valuePart = valueLoss(values, oldValues, returns, weights, clipRangeValue);

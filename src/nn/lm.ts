@@ -64,12 +64,56 @@ export interface Trunk {
   toHf(): Readonly<Record<string, unknown>>;
 }
 
-/** A model of the next token. */
+/** The last projection: logits are hidden weightᵀ + bias, of hidden [R, C]. */
+export interface LmHead {
+  /** [V, C] */
+  readonly weight: Tensor;
+  /** [V] */
+  readonly bias: Tensor | undefined;
+}
+
+/** What logits are divided by before the softmax; 1 by default. */
+export interface AtTemperature {
+  readonly temperature?: number;
+}
+
+/** A model of the next token. Heads are made by `languageHead` (lm-head.ts). All logarithms are natural. */
 export interface LanguageModel extends Trunk {
-  /** Logits [R, V] of hidden states [R, C]. */
+  readonly head: LmHead;
+  /** Logits [R, V] of hidden states [R, C], for sampling: what only asks for given tokens takes `logprobs`. */
   logits(hidden: Tensor): Tensor;
+  /**
+   * Log-probabilities of given tokens and the entropy of each distribution, with gradients, never holding all logits
+   * of a large batch.
+   * @param hidden [R, C]
+   * @param targets u32 [R]
+   * @returns [R] each
+   */
+  logprobs(
+    hidden: Tensor,
+    targets: Tensor,
+    at?: AtTemperature,
+  ): { readonly logprobs: Tensor; readonly entropy: Tensor };
+  /**
+   * The same of two models over one vocabulary, and the exact KL(this || other); no gradients. The bits of `logprobs`.
+   * @param other the other model, and its hidden states of the same tokens
+   */
+  compare(
+    hidden: Tensor,
+    targets: Tensor,
+    other: { readonly model: LanguageModel; readonly hidden: Tensor },
+    at?: AtTemperature,
+  ): Comparison;
   /** The same model over other parameters (a frozen reference, a copy to train), or computing otherwise. */
   with(parameters: Parameters, computing?: Partial<Computing>): LanguageModel;
+}
+
+/** What {@link LanguageModel.compare} finds, all [R]. */
+export interface Comparison {
+  readonly logprobs: Tensor;
+  readonly entropy: Tensor;
+  readonly otherLogprobs: Tensor;
+  readonly kl: Tensor;
 }
 
 /** A model of one number a sequence, read at a token of the caller's choice (a reward: the last real one). */

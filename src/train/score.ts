@@ -2,7 +2,6 @@
 import { batchesByLength, bucketLength, padBatch } from "../data/batch.ts";
 import { ConfigError } from "../errors.ts";
 import type { Batch, LanguageModel } from "../nn/lm.ts";
-import { tokenLogprobs } from "../ops/logprob.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import { type Programs, programsByLength } from "./training.ts";
 
@@ -18,18 +17,13 @@ export interface SequenceScorer {
   dispose(): void;
 }
 
-/** Positions a batch holds, about: the logits are its largest tensor. */
+/** Positions a batch holds, about. */
 const POSITIONS = 4096;
-/** Bytes of logits a batch may take. */
-const LOGIT_BYTES = 2 ** 28;
 
 /** Makes a scorer; programs are recorded once for each length bucket. */
 export function createSequenceScorer(model: LanguageModel): SequenceScorer {
   const { blockSize, vocabSize } = model.config;
-  const rowsAt = (T: number): number => {
-    const positions = Math.min(POSITIONS, Math.floor(LOGIT_BYTES / (vocabSize * 4)));
-    return Math.max(1, Math.floor(positions / T));
-  };
+  const rowsAt = (T: number): number => Math.max(1, Math.floor(POSITIONS / T));
   const programs = programsByLength(model.parameters.device, "score", (T) =>
     recordLogprobs(model, rowsAt(T), T),
   );
@@ -65,7 +59,7 @@ function recordLogprobs(model: LanguageModel, B: number, T: number): LogprobProg
     range: input([B, 2], "u32", "range"),
   };
   const targets = input([B * T], "u32", "targets");
-  const [logprobs] = tokenLogprobs(model.logits(model.hidden(batch).reshape(B * T, -1)), targets);
+  const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
   return { batch, targets, logprobs: logprobs.detach() };
 }
 

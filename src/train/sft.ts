@@ -1,6 +1,6 @@
 /** Training of language models: the next token, on blocks of text or on responses to prompts. */
 import type { Batch, LanguageModel } from "../nn/lm.ts";
-import { crossEntropy } from "../ops/logprob.ts";
+import { weightedNll } from "../ops/logprob.ts";
 import { backward } from "../optim/gradients.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import type { LmBatch, LmSource } from "./examples.ts";
@@ -96,7 +96,8 @@ export function recordLoss(model: LanguageModel, B: number, T: number, learns: b
   };
   const targets = input([B * T], "u32", "targets");
   const weights = input([B * T], "f32", "weights");
-  const loss = crossEntropy(model.logits(model.hidden(batch).reshape(B * T, -1)), targets, weights);
+  const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
+  const loss = weightedNll(logprobs, weights);
   if (learns) backward(loss);
   return { batch, targets, weights, loss: loss.detach() };
 }

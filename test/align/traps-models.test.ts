@@ -16,7 +16,6 @@ import { sharedValue, trainableCopy } from "../../src/align/value-function.ts";
 import { createEngine, type GenerateSettings } from "../../src/generate/engine.ts";
 import type { LanguageModel } from "../../src/nn/lm.ts";
 import { add } from "../../src/ops/binary.ts";
-import { tokenLogprobs } from "../../src/ops/logprob.ts";
 import { backward } from "../../src/optim/gradients.ts";
 import { createRandom } from "../../src/tensor/random.ts";
 import { input, record } from "../../src/tensor/tensor.ts";
@@ -127,7 +126,7 @@ describe.each(["gpt2-tiny", "llama-tiny-gqa"])("%s", (name) => {
       const inputs = sequenceInputs(B, T);
       const [advantages, weights, zeros] = [input([B * T]), input([B * T]), input([B * T])];
       const hidden = policy.hidden(inputs.batch).reshape(B * T, -1);
-      const [logprobs] = tokenLogprobs(policy.logits(hidden), inputs.targets, {});
+      const { logprobs } = policy.logprobs(hidden, inputs.targets);
       const loss = policyLoss(logprobs, logprobs.detach(), advantages, weights, 0.2);
       const values = valueLoss(
         sharedValue(policy).values(inputs.batch, hidden),

@@ -4,7 +4,7 @@ import { createModel } from "../../models/model.ts";
 import { createEngine } from "../../src/generate/engine.ts";
 import type { Counters, Device } from "../../src/gpu/device.ts";
 import type { LanguageModel } from "../../src/nn/lm.ts";
-import { crossEntropy } from "../../src/ops/logprob.ts";
+import { weightedNll } from "../../src/ops/logprob.ts";
 import { createAdamW } from "../../src/optim/adamw.ts";
 import { backward } from "../../src/optim/gradients.ts";
 import { input, record, type Tensor } from "../../src/tensor/tensor.ts";
@@ -45,7 +45,8 @@ async function createTrainer(json: object): Promise<Trainer> {
   const optimizer = await createAdamW(device, model.parameters, { weightDecay: 0.1, gradClip: 1 });
   const program = await record(device, "train step", () => {
     const [batch, targets, weights] = [batchInput(B, T), input([B * T], "u32"), input([B * T])];
-    const loss: Tensor = crossEntropy(model.logits(model.hidden(batch).reshape(B * T, -1)), targets, weights);
+    const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
+    const loss: Tensor = weightedNll(logprobs, weights);
     backward(loss);
     optimizer.update();
     return { batch, targets, weights, loss };

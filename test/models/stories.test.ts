@@ -4,7 +4,6 @@ import { afterAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
 import { padBatch } from "../../src/data/batch.ts";
 import { loadTokenizer } from "../../src/data/tokenizer.ts";
-import { tokenLogprobs } from "../../src/ops/logprob.ts";
 import { input, record } from "../../src/tensor/tensor.ts";
 import { testDevice } from "../support/device.ts";
 import { batchInput } from "../support/models.ts";
@@ -27,7 +26,7 @@ describe.skipIf(!there)("stories260K", () => {
     expect(rows.every((row) => row[0] === model.config.bosId)).toBe(true);
     const program = await record(device, "score", () => {
       const [batch, targets] = [batchInput(B, T), input([B * T], "u32")];
-      const [logprobs] = tokenLogprobs(model.logits(model.hidden(batch).reshape(B * T, -1)), targets, {});
+      const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
       return { batch, targets, logprobs };
     });
     const { batch, targets, logprobs } = program.result;

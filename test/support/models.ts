@@ -2,7 +2,7 @@
 import { maskToRange } from "../../src/data/batch.ts";
 import type { ProgramMemory } from "../../src/gpu/encode.ts";
 import type { Batch, LanguageModel } from "../../src/nn/lm.ts";
-import { crossEntropy, tokenLogprobs } from "../../src/ops/logprob.ts";
+import { tokenLogprobs, weightedNll } from "../../src/ops/logprob.ts";
 import { backward } from "../../src/optim/gradients.ts";
 import { input, readAll, record, type Tensor } from "../../src/tensor/tensor.ts";
 
@@ -80,8 +80,8 @@ export async function lossProgram(model: LanguageModel, padded: Padded): Promise
   const program = await record(model.parameters.device, "loss", () => {
     const batch = batchInput(B, T);
     const [targets, weights] = [input([B * T], "u32"), input([B * T])];
-    const logits = model.logits(model.hidden(batch).reshape(B * T, -1));
-    const loss: Tensor = crossEntropy(logits, targets, weights);
+    const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
+    const loss: Tensor = weightedNll(logprobs, weights);
     backward(loss);
     return { batch, targets, weights, loss };
   });

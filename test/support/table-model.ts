@@ -11,9 +11,9 @@ import type { GenerateSettings } from "../../src/generate/engine.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import type { ParameterSpec } from "../../src/nn/init.ts";
 import type { LanguageModel } from "../../src/nn/lm.ts";
+import { languageHead } from "../../src/nn/lm-head.ts";
 import { createParameters, type Parameters } from "../../src/nn/parameters.ts";
 import { embedding } from "../../src/ops/embedding.ts";
-import { add } from "../../src/ops/binary.ts";
 import type { LogitTable } from "./string-model.ts";
 import * as tl1 from "./tl1.ts";
 
@@ -29,8 +29,11 @@ export const longPrompt: Prompt = { ids: [A, B, B, BOS], text: "abb" };
 /** Two letters at most: what is not ended by then is cut off without an end token. */
 export const settings: GenerateSettings = { maxNewTokens: 2, eosIds: [END], temperature: 1 };
 
-/** Row = the token before; `offsets` keeps BOS from being drawn and is never learned. */
+/**
+ * Row = the token before. The head is the identity, and `offsets`, which keep BOS from being drawn; neither learns.
+ */
 const specs: readonly ParameterSpec[] = [
+  { name: "identity", shape: [4, 4], init: "zeros", decay: false },
   { name: "table", shape: [4, 4], init: "zeros", decay: false },
   { name: "offsets", shape: [4], init: "zeros", decay: false },
 ];
@@ -42,7 +45,10 @@ function overParameters(parameters: Parameters): LanguageModel {
     specs,
     parameters,
     hidden: ({ ids }) => embedding(parameters.get("table"), ids),
-    logits: (hidden) => add(hidden, parameters.get("offsets").detach()),
+    ...languageHead({
+      weight: parameters.get("identity").detach(),
+      bias: parameters.get("offsets").detach(),
+    }),
     with: overParameters,
     toHf: () => ({}),
   };
@@ -53,6 +59,7 @@ export function tableModel(device: Device, table: LogitTable = tl1.refTable): La
   const parameters = createParameters(device, specs, { trainable: false });
   const [start = [], a = [], b = []] = table;
   parameters.get("table").write([a, b, [0, 0, 0], start].flatMap((row) => [...row, 0]));
+  parameters.get("identity").write([0, 1, 2, 3].flatMap((i) => [0, 1, 2, 3].map((j) => (i === j ? 1 : 0))));
   parameters.get("offsets").write([0, 0, 0, -30]);
   return overParameters(parameters);
 }

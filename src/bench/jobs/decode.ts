@@ -3,7 +3,6 @@ import { createModel } from "../../../models/model.ts";
 import type { Device } from "../../gpu/device.ts";
 import { createEngine, type GenerateSettings } from "../../generate/engine.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
-import { tokenLogprobs } from "../../ops/logprob.ts";
 import { input, record } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError } from "../job.ts";
 import { STORIES } from "../models.ts";
@@ -47,7 +46,7 @@ async function scored(model: LanguageModel, response: readonly number[]): Promis
   const program = await record(model.parameters.device, "score", () => {
     const batch = { ids: input([1, T], "u32"), positions: input([1, T], "u32"), range: input([1, 2], "u32") };
     const targets = input([T], "u32");
-    const [logprobs] = tokenLogprobs(model.logits(model.hidden(batch).reshape(T, -1)), targets, {});
+    const { logprobs } = model.logprobs(model.hidden(batch).reshape(T, -1), targets);
     return { batch, targets, logprobs };
   });
   const { batch, targets, logprobs } = program.result;
