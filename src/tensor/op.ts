@@ -24,6 +24,11 @@ export interface Backward<I extends Inputs, A> {
   readonly dy: readonly (Tensor | undefined)[];
   /** Which inputs want a gradient. */
   readonly needs: readonly boolean[];
+  /**
+   * Where the gradient of a parameter is summed, undefined for what is none. A rule may add to it there, in place,
+   * and return undefined for that input: a large gradient then needs no memory of its own.
+   */
+  readonly into: readonly (Tensor | undefined)[];
 }
 
 /** How one input of a test case is filled. */
@@ -103,12 +108,13 @@ function link<I extends Inputs, A extends object>(
 ): void {
   if (!backward) return;
   const needs = inputs.map((t) => t?.needsGrad === true && t.dtype !== "u32");
+  const into = inputs.map((t) => t?.grad);
   const node: Node = {
     name,
     inputs,
     outputs,
     backward: (dy) =>
-      backward({ inputs: asTheyWere(inputs), outputs: asTheyWere(outputs), attrs, dy, needs }),
+      backward({ inputs: asTheyWere(inputs), outputs: asTheyWere(outputs), attrs, dy, needs, into }),
   };
   for (const output of outputs) output.node = node;
 }
