@@ -23,6 +23,7 @@ import {
   type MatrixFacts,
   matrixShapes,
   probeTiers,
+  TIERS,
   type Tier,
   type TierName,
 } from "./tiers.ts";
@@ -270,10 +271,11 @@ export class Device {
   /**
    * Tries each tier's kernels on small inputs against the plain ones, once an adapter and process. A tier that
    * fails is not used by what is recorded afterwards. {@link openDevice} calls it on GPUs.
+   * @param tiers those to try; by default all that this kind of adapter uses (`tile` is for GPUs)
    */
-  async selfTest(): Promise<void> {
+  async selfTest(tiers: readonly TierName[] = this.software ? ["subgroups", "f16"] : TIERS): Promise<void> {
     for (const test of selfTests) {
-      if (this.tiers.get(test.tier)!.state === "absent") continue;
+      if (!tiers.includes(test.tier) || this.tiers.get(test.tier)!.state === "absent") continue;
       const key = [this.name, this.info.description, this.#lanes.size, test.tier, test.what].join("|");
       const wrong = verdicts.get(key) ?? (await this.#try(test));
       verdicts.set(key, wrong);

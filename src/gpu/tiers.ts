@@ -9,7 +9,8 @@ import { oldMatrixDialect } from "./dialect.ts";
  * Beyond the plain kernels, which every WebGPU device runs: `tile` = portable f32 through workgroup memory,
  * `subgroups` = lanes that talk to each other, `f16` = half floats in memory, `matrix` = subgroup matrices (tensor cores).
  */
-export type TierName = "tile" | "subgroups" | "f16" | "matrix";
+export type TierName = (typeof TIERS)[number];
+export const TIERS = ["tile", "subgroups", "f16", "matrix"] as const;
 
 /** What is known about a tier here. */
 export interface Tier {

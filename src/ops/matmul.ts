@@ -4,7 +4,9 @@ import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
 import { broadcast } from "./matmul-broadcast.ts";
 import type { MatmulForm, Product } from "./matmul-form.ts";
 import { plain } from "./matmul-plain.ts";
+import { split, tile, tiles } from "./matmul-tile.ts";
 import { columnSum } from "./reduce.ts";
+import { testVariants } from "./self-test.ts";
 
 /** Which operand is stored transposed, and (for tests and tuning) the name of the form to use. */
 export interface MatmulAttrs {
@@ -43,7 +45,7 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
 }
 
 /** Every form, the best first; `plain` computes whatever the others do not. */
-const FORMS: readonly MatmulForm[] = [broadcast, plain];
+const FORMS: readonly MatmulForm[] = [broadcast, split, tile, ...tiles, plain];
 
 /** The form for a product, the only place where one is chosen: the first made for this kind of adapter that fits. */
 function chooseForm(product: Product, variant: string | undefined): MatmulForm {
@@ -134,7 +136,7 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
     { inputs: [[3, 5], [5, 7], [7]] },
     { inputs: [[4, 8], [8, 12], [12]] },
     { inputs: [[5, 4], [4, 4], undefined] },
-    { inputs: [[3, 68], [68, 36], [36]] },
+    { inputs: [[3, 68], [68, 36], [36]], name: "more than one block" },
     { inputs: [[2, 3, 12], [12, 8], [8]], name: "shared b" },
     { inputs: [[2, 3, 4], [2, 4, 8], undefined], name: "batched" },
     { inputs: [[6, 8], [12, 8], [12]], attrs: { transposeB: true } },
@@ -145,5 +147,20 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
     { inputs: [[2, 6, 4], [2, 6, 8], undefined], attrs: { transposeA: true }, name: "batched tn" },
     { inputs: [[5, 3], [2, 5], undefined], attrs: { transposeA: true, transposeB: true } },
     { inputs: [[1, 1], [1, 1], [1]] },
+    { inputs: [[150, 4], [4, 8], undefined], name: "a long sum on the way back" },
+    { inputs: [[70, 300], [300, 37], [37]], backward: false, name: "several chunks of K, ragged" },
+    {
+      inputs: [[2, 600, 8], [2, 600, 12], [12]],
+      attrs: { transposeA: true },
+      backward: false,
+      name: "K in parts",
+    },
   ],
 });
+
+testVariants(matmul, [
+  { tier: "tile", variant: "tile", on: "more than one block" },
+  { tier: "tile", variant: "tile64", on: "several chunks of K, ragged" },
+  { tier: "tile", variant: "split", on: "K in parts" },
+  { tier: "subgroups", variant: "broadcast", on: "more than one block" },
+]);

@@ -15,6 +15,12 @@ async function kernelOf(): Promise<string> {
   return label;
 }
 
+it("passes tiers whose kernels agree with the plain ones", { timeout: 120_000 }, async () => {
+  await device.selfTest(["tile", "subgroups"]);
+  expect(device.tiers.get("tile")).toMatchObject({ state: "passed" });
+  expect(device.tiers.get("subgroups")).toMatchObject({ state: "passed" });
+});
+
 it("excludes a failing tier from what is recorded afterwards", async () => {
   expect(device.subgroupSize).toBeGreaterThan(0);
   expect(await kernelOf()).toMatch(/^matmul-broadcast/);

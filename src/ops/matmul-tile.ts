@@ -1,0 +1,135 @@
+/**
+ * The matrix product for GPUs, without subgroups: tiles of C in registers, pieces of A and B through workgroup memory.
+ * Designed from what others measured (docs/kernels.md, "GPUs"); here it is only known to be right.
+ */
+import { loadKernel } from "../gpu/kernel.ts";
+import { call } from "../tensor/op.ts";
+import { empty, type Tensor } from "../tensor/tensor.ts";
+import { flopsOf, type MatmulForm, type Product } from "./matmul-form.ts";
+
+const kernel = await loadKernel("matmul-tile");
+
+/** What a workgroup computes, and how its threads share it. */
+interface Tile {
+  /** Values of C a workgroup, along m and n. */
+  readonly BM: number;
+  readonly BN: number;
+  /** Depth of the pieces of A and B in workgroup memory. */
+  readonly BK: number;
+  /** Values of C a thread. */
+  readonly TM: number;
+  readonly TN: number;
+  /** Teams of BM/TM x BN/TN threads that share K out. */
+  readonly TEAMS: number;
+  /** vec4s left free after each k, so that stores of 4 by 4 blocks meet other banks. */
+  readonly PAD: number;
+}
+
+/** Largest first; all within 256 threads and 16 KiB, which every WebGPU adapter has. */
+const TILES = {
+  tile128: { BM: 128, BN: 128, BK: 8, TM: 8, TN: 8, TEAMS: 1, PAD: 0 },
+  tile64: { BM: 64, BN: 64, BK: 16, TM: 8, TN: 4, TEAMS: 1, PAD: 1 },
+  tile32: { BM: 32, BN: 32, BK: 16, TM: 4, TN: 4, TEAMS: 4, PAD: 0 },
+  tile8: { BM: 8, BN: 32, BK: 8, TM: 4, TN: 4, TEAMS: 8, PAD: 0 },
+} as const satisfies Record<string, Tile>;
+
+/** Length of the sums that are added up: one number for every tile, so that all of them give the same bits. */
+const CHUNK = 128;
+/** Workgroups that keep a large GPU busy. */
+const ENOUGH = 256;
+
+const groupsOf = ({ M, N, batch }: Product, { BM, BN }: Tile): number =>
+  Math.ceil(M / BM) * Math.ceil(N / BN) * batch;
+
+/** The largest tile of which there are enough, the narrow one for a few rows. */
+function tileFor(product: Product): Tile {
+  if (product.M <= 8) return TILES.tile8;
+  return groupsOf(product, TILES.tile64) >= ENOUGH / 2 ? TILES.tile64 : TILES.tile32;
+}
+
+/** vec4s of workgroup memory: the pieces of A and B, and at the end the teams' sums. */
+function memoryOf({ BM, BN, BK, TEAMS, PAD }: Tile): number {
+  const pieces = TEAMS * BK * ((BM + BN) / 4 + PAD);
+  return TEAMS === 1 ? pieces : Math.max(pieces, (TEAMS * BM * BN) / 4);
+}
+
+const paramsOf = (product: Product, { BK }: Tile, parts: number, span: number): Record<string, number> => {
+  const { M, N, K, shared, bias } = product;
+  return {
+    M,
+    N,
+    K,
+    span,
+    parts,
+    a_batch: M * K,
+    b_batch: shared ? 0 : K * N,
+    bias: bias && parts === 1 ? 1 : 0,
+    four: 4,
+    deep: BK,
+  };
+};
+
+/** Records one call: the product, or `parts` partial ones of `span` values of k each. */
+function recordTiles(product: Product, tile: Tile, c: Tensor, parts: number, span: number): void {
+  const { a, b, bias, batch, M, N, K, transposeA, transposeB } = product;
+  const flat = N % 4 === 0 ? "" : "_flat";
+  call(kernel, `${tile.TEAMS > 1 ? "teams" : "tile"}${flat}`, {
+    bindings: { a, b, bias: bias ?? b, [`c${flat}`]: c },
+    params: paramsOf(product, tile, parts, span),
+    constants: {
+      ...tile, CHUNK, MEMORY: memoryOf(tile), ROLLED: a.device.software ? 1 : 0,
+      A_T: transposeA ? 1 : 0, B_T: transposeB ? 1 : 0,
+      A_VEC: (transposeA ? M : K) % 4 === 0 ? 1 : 0,
+      B_VEC: (transposeB ? K : N) % 4 === 0 ? 1 : 0,
+    }, // prettier-ignore
+    workgroups: [Math.ceil(N / tile.BN), Math.ceil(M / tile.BM), batch * parts],
+    flops: flopsOf(product),
+  });
+}
+
+const whole = (product: Product, tile: Tile): void => recordTiles(product, tile, product.c, 1, product.K);
+
+/** Every product; the tile that suits its size. */
+export const tile: MatmulForm = {
+  name: "tile",
+  madeFor: "gpu",
+  runs: (device) => device.has("tile"),
+  fits: () => true,
+  record: (product) => whole(product, tileFor(product)),
+};
+
+/** Each tile by its name, for tests and tuning. */
+export const tiles: readonly MatmulForm[] = Object.entries(TILES).map(([name, shape]) => ({
+  ...tile,
+  name,
+  // Software adapters' compilers take 10 seconds over 64 values a thread.
+  runs: (device) => device.has("tile") && !(device.software && shape.TM * shape.TN > 32),
+  record: (product) => whole(product, shape),
+}));
+
+/** In how many parts K is cut: enough for a large GPU, none shorter than two chunks. */
+const partsFor = (product: Product): number =>
+  Math.min(Math.ceil(ENOUGH / groupsOf(product, TILES.tile64)), Math.floor(product.K / (2 * CHUNK)));
+
+/**
+ * The gradient of a weight: few values, each a long sum over tokens. K is cut in parts, whose sums are then added in
+ * their order. Only for transposed A, where M is no number of rows that could change a row's bits.
+ */
+export const split: MatmulForm = {
+  ...tile,
+  name: "split",
+  fits: (product) => product.transposeA && product.N % 4 === 0 && partsFor(product) > 1,
+  record(product) {
+    const { M, N, K, batch, bias, b, c } = product;
+    const span = Math.ceil(K / partsFor(product) / CHUNK) * CHUNK;
+    const parts = Math.ceil(K / span);
+    const partial = empty([batch, parts, M, N], "f32", "partial products");
+    recordTiles(product, TILES.tile64, partial, parts, span);
+    call(kernel, "gather", {
+      bindings: { partial, c, bias: bias ?? b },
+      params: { ...paramsOf(product, TILES.tile64, parts, span), bias: bias ? 1 : 0 },
+      constants: { ...TILES.tile64, CHUNK, MEMORY: 1, ROLLED: 0 },
+      workgroups: [Math.ceil((M * N) / 4 / 64), 1, batch],
+    });
+  },
+};
