@@ -37,6 +37,8 @@ export interface DeviceOptions {
   readonly immediates?: boolean;
   /** "default": only what every WebGPU adapter has, to prove that kernels fit. Otherwise all that this one has. */
   readonly limits?: "default";
+  /** Most bytes that one binding may hold, where that should be less than the adapter allows (tests of large tables). */
+  readonly bindingBytes?: number;
   /** Most bytes of GPU memory to use; by default the machine's memory on a software adapter, no limit on others. */
   readonly memoryLimit?: number;
   /**
@@ -94,6 +96,8 @@ export class Device {
   readonly gpu: GPUDevice;
   readonly info: GPUAdapterInfo;
   readonly limits: GPUSupportedLimits;
+  /** Most bytes that one binding holds: what is larger has to be bound in parts. */
+  readonly bindingBytes: number;
   /** A software adapter runs shaders on the CPU and wants other kernels than a GPU. */
   readonly software: boolean;
   /** Waiting for a promise of the GPU takes a core, which the shaders need: {@link Device.drain} before a map. */
@@ -130,6 +134,8 @@ export class Device {
     this.gpu = device;
     this.info = found.info;
     this.limits = device.limits;
+    const { maxStorageBufferBindingSize } = device.limits;
+    this.bindingBytes = Math.min(options.bindingBytes ?? Infinity, maxStorageBufferBindingSize);
     this.software = options.pretend?.software ?? found.software;
     this.spins = found.software && !hasBuiltinGpu();
     this.#lanes = found.lanes;

@@ -80,8 +80,7 @@ export function assemble(recorded: Recording, plan: Plan, pipelines: readonly GP
 }
 
 /** @throws DeviceError when a call binds more bytes than one binding holds here */
-function checkBindings({ limits }: Device, calls: readonly Call[]): void {
-  const most = limits.maxStorageBufferBindingSize;
+function checkBindings({ bindingBytes: most }: Device, calls: readonly Call[]): void {
   for (const { spec, views } of calls) {
     for (const { name, view } of views) {
       const bytes = bytesOf(view);

@@ -1,6 +1,5 @@
 /** The last projection of language models, and what is read from it. */
-import { headCompare, headLogprobs } from "../ops/head.ts";
-import { linear } from "./linear.ts";
+import { headCompare, headLogits, headLogprobs } from "../ops/head.ts";
 import type { LanguageModel, LmHead } from "./lm.ts";
 
 /** The part of a language model that follows its hidden states. */
@@ -8,7 +7,7 @@ export function languageHead(head: LmHead): Pick<LanguageModel, "head" | "logits
   const { weight, bias } = head;
   return {
     head,
-    logits: (hidden) => linear(hidden, weight, bias, "out_in"),
+    logits: (hidden) => headLogits(hidden, weight, bias),
     logprobs(hidden, targets, at = {}) {
       const [logprobs, entropy] = headLogprobs(hidden, weight, bias, targets, at);
       return { logprobs, entropy };

@@ -8,7 +8,10 @@ export const embed: Op<[weight: Tensor, ids: Tensor], object> = defineOp<[weight
   name: "embedding",
   arity: 2,
   forward: ([weight, ids]) => lookup(weight, ids).reshape(...ids.shape, weight.dim(1)),
-  backward: ({ inputs: [weight, ids], dy: [dy] }) => [addRows(dy!, ids, weight.shape), undefined],
+  backward: ({ inputs: [weight, ids], dy: [dy], into }) => [
+    addRows(dy!, ids, weight.shape, into[0]),
+    undefined,
+  ],
   reference([weight, ids]) {
     const { data } = lookupReference(weight!, ids!);
     return [{ shape: [...ids!.shape, weight!.shape[1]!], data }];

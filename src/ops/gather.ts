@@ -4,6 +4,7 @@ import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { zeros } from "./copy.ts";
+import { rowsIn, rowsInBinding, type Span, spansOf } from "./spans.ts";
 
 const kernel = await loadKernel("gather");
 
@@ -23,11 +24,14 @@ function sizesOf(table: Shape, rows: Shape): Sizes {
   return { R: table[0]!, S: sizeOf(rows), W, width: W % 4 === 0 ? 4 : 1 };
 }
 
-const paramsFor = ({ R, S, W, width }: Sizes): Record<string, number> => ({
+/** The rows of the table that one dispatch sees. */
+const paramsFor = ({ R, S, W, width }: Sizes, { from, to }: Span): Record<string, number> => ({
   R,
   S,
   W: W / width,
   chunks: Math.ceil(S / P),
+  from_row: from,
+  count: to - from,
 });
 const constantsFor = ({ width }: Sizes): Record<string, number | string> => ({
   P,
@@ -35,42 +39,57 @@ const constantsFor = ({ width }: Sizes): Record<string, number | string> => ({
   F: width === 4 ? "vec4f" : "f32",
 });
 
+/** A table's rows in as many parts as bindings must hold it in. */
+const partsOf = (table: Tensor): Span[] => spansOf(table.dim(0), rowsInBinding(table));
+
 /** table [R, ...W] by rows u32 [S] -> [S, ...W]; numbers above R - 1 mean R - 1. Carries no gradient. */
 export function lookup(table: Tensor, rows: Tensor): Tensor {
   const sizes = sizesOf(table.shape, rows.shape);
   const result = empty([sizes.S, ...table.shape.slice(1)], table.dtype, "rows");
   const items = (sizes.S * sizes.W) / sizes.width;
-  const bindings = { table, rows, result };
-  call(kernel, "take", {
-    bindings,
-    params: paramsFor(sizes),
-    constants: constantsFor(sizes),
-    workgroups: strided(items),
-  });
+  for (const part of partsOf(table)) {
+    call(kernel, "take", {
+      bindings: { table: rowsIn(table, part), rows, result },
+      params: paramsFor(sizes, part),
+      constants: constantsFor(sizes),
+      workgroups: strided(items),
+    });
+  }
   return result;
 }
 
 /**
- * The gradient of {@link lookup}: dx of the table's shape, dx[r] = sum of dy[s] over rows[s] = r in increasing s,
- * zero in rows that no number names.
+ * The gradient of {@link lookup}: dx[r] = sum of dy[s] over rows[s] = r in increasing s, zero in rows that no number
+ * names. Takes time for the rows that are named, not for those of the table.
+ * @param into a gradient of the table's shape to add it to; by default a new one, which is returned
  */
-export function addRows(dy: Tensor, rows: Tensor, shape: Shape): Tensor {
+export function addRows(dy: Tensor, rows: Tensor, shape: Shape, into?: Tensor): Tensor | undefined {
   const sizes = sizesOf(shape, rows.shape);
   const { R, S, W, width } = sizes;
   const chunks = Math.ceil(S / P);
   const head = zeros([chunks * R], "u32");
   const mark = zeros([chunks * P * (P / 32)], "u32");
-  const dx = empty(shape, "f32", "drows");
-  const rest = { params: paramsFor(sizes), constants: constantsFor(sizes) };
-  call(kernel, "heads", { ...rest, bindings: { rows, head_rw: head }, workgroups: grid(Math.ceil(S / 64)) });
-  call(kernel, "marks", {
-    ...rest,
-    bindings: { rows, head, mark_rw: mark },
+  const next = empty([S], "u32", "next position of the row");
+  const dx = into ?? zeros(shape);
+  const constants = constantsFor(sizes);
+  const all = {
+    params: paramsFor(sizes, { from: 0, to: R }),
+    constants,
     workgroups: grid(Math.ceil(S / 64)),
-  });
-  const workgroups = grid(Math.ceil((R * W) / width / 64));
-  call(kernel, "add_rows", { ...rest, bindings: { head, mark, dy, dx }, workgroups, flops: S * W });
-  return dx;
+  };
+  call(kernel, "heads", { ...all, bindings: { rows, head_rw: head } });
+  call(kernel, "marks", { ...all, bindings: { rows, head, mark_rw: mark } });
+  call(kernel, "chain", { ...all, bindings: { rows, head, mark, next_rw: next } });
+  for (const part of partsOf(dx)) {
+    call(kernel, "add_rows", {
+      bindings: { rows, next, dy, dx: rowsIn(dx, part) },
+      params: paramsFor(sizes, part),
+      constants,
+      workgroups: strided((S * W) / width),
+      flops: S * W,
+    });
+  }
+  return into ? undefined : dx;
 }
 
 /** The float64 loop of {@link lookup}. */
@@ -86,7 +105,7 @@ export const gather: Op<[x: Tensor, rows: Tensor], object> = defineOp<[x: Tensor
   name: "takeRows",
   arity: 2,
   forward: ([x, rows]) => lookup(x, rows),
-  backward: ({ inputs: [x, rows], dy: [dy] }) => [addRows(dy!, rows, x.shape), undefined],
+  backward: ({ inputs: [x, rows], dy: [dy], into }) => [addRows(dy!, rows, x.shape, into[0]), undefined],
   reference: ([x, rows]) => [lookupReference(x!, rows!)],
   cases: [
     { inputs: [[1, 1], { shape: [1], dtype: "u32", fill: () => 0 }], name: "one" },

@@ -3,9 +3,11 @@
  * it, some columns of some rows at a time, in scratch memory that the next ones use again.
  */
 import { rowVariants } from "../tensor/rows.ts";
+import { ShapeError } from "../errors.ts";
 import { type Backward, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 import { addTo, zeros } from "./copy.ts";
+import { concat } from "./layout.ts";
 import {
   absorb,
   type Chunk,
@@ -33,6 +35,9 @@ const COLUMNS = 8192;
 /** Floats of logits at a time, at most (64 MiB). If all fit, the way back finds them instead of computing them again. */
 const SCRATCH = 2 ** 24;
 
+/** Rows at a time, at least: what holds a number a row may be bound from every such row on. */
+const ROWS = 64;
+
 /** What logits are computed with: weight [V, C], bias [V] or none. */
 interface Head {
   readonly weight: Tensor;
@@ -50,17 +55,38 @@ interface Chunks {
  * every matmul.
  */
 function chunksOf(R: number, heads: readonly Head[], attrs: HeadAttrs): Chunks {
-  const widths = heads.map(({ weight }) => weight.dim(1));
-  const unit = heads.some(({ bias }) => bias) ? 64 : Math.max(4, ...widths.map(rowUnit));
-  const { device } = heads[0]!.weight;
-  const widest = Math.min(attrs.columns ?? COLUMNS, ...widths.map((C) => rowsInBinding(device, C)));
+  const parts = heads.flatMap(({ weight, bias }) => (bias ? [weight, bias] : [weight]));
+  const unit = Math.max(4, ...parts.map(rowUnit));
+  const floats = Math.min(SCRATCH, heads[0]!.weight.device.bindingBytes / 4);
+  const widest = Math.min(attrs.columns ?? COLUMNS, floats / ROWS, ...parts.map(rowsInBinding));
   const V = heads[0]!.weight.dim(0);
   const columns = evenSpans(V, Math.max(unit, Math.floor(widest / unit) * unit), unit);
   const { from, to } = columns.at(-1)!;
   const tail = from + Math.floor((to - from) / unit) * unit;
   if ((to - from) % 4 !== 0 && tail > from) columns.splice(-1, 1, { from, to: tail }, { from: tail, to });
-  const high = Math.max(64, Math.floor((attrs.rows ?? SCRATCH / columns[0]!.to) / 64) * 64);
+  const high = Math.max(ROWS, Math.floor((attrs.rows ?? floats / columns[0]!.to) / ROWS) * ROWS);
   return { rows: spansOf(R, high), columns };
+}
+
+/**
+ * All logits, for sampling: hidden [R, C] by weight [V, C], bias [V] or none, gives [R, V]. A weight that is larger than
+ * one binding goes in parts, and then there is no gradient.
+ * @throws ShapeError when sizes differ, or on the way back through parts
+ */
+export function headLogits(hidden: Tensor, weight: Tensor, bias: Tensor | undefined): Tensor {
+  if (weight.view.bytes! <= weight.device.bindingBytes)
+    return matmul(hidden, weight, bias, { transposeB: true });
+  const { columns } = chunksOf(hidden.dim(0), [{ weight, bias }], {});
+  const parts = columns.map((span) => chunkOf(hidden.detach(), { weight, bias }, span).logits);
+  const logits = concat(parts, 1);
+  const backward = (): never => {
+    throw new ShapeError(
+      `logits: weight [${weight.shape}] is larger than one binding holds, and such logits have no gradient; use logprobs()`,
+    );
+  };
+  if (hidden.needsGrad || weight.needsGrad)
+    logits.node = { name: "logits", inputs: [hidden, weight, bias], outputs: [logits], backward };
+  return logits;
 }
 
 /** Some columns of the logits of some hidden states, computed now. */
@@ -109,14 +135,14 @@ function forward([hidden, weight, bias, targets]: HeadInputs, attrs: HeadAttrs):
 }
 
 function backward(ctx: Backward<HeadInputs, HeadAttrs>): (Tensor | undefined)[] {
-  const { inputs, outputs, attrs, dy, needs } = ctx;
+  const { inputs, outputs, attrs, dy, needs, into } = ctx;
   const [hidden, weight, bias, targets] = inputs;
   const stats = outputs[2]!;
   const known = kept.get(stats);
   kept.delete(stats);
   const dhidden = needs[0] ? zeros(hidden.shape) : undefined;
-  const dweight = needs[1] ? zeros(weight.shape) : undefined;
-  const dbias = bias && needs[2] ? zeros(bias.shape) : undefined;
+  const dweight = needs[1] ? (into[1] ?? zeros(weight.shape)) : undefined;
+  const dbias = bias && needs[2] ? (into[2] ?? zeros(bias.shape)) : undefined;
   const { rows, columns } = chunksOf(targets.size, [{ weight, bias }], attrs);
   for (const some of rows) {
     const [dlogprobs, dentropy] = dy.map((d) => d && rowsIn(d, some));
@@ -131,7 +157,7 @@ function backward(ctx: Backward<HeadInputs, HeadAttrs>): (Tensor | undefined)[] 
       if (dbias) addTo(rowsIn(dbias, span), columnSum(dlogits));
     }
   }
-  return [dhidden, dweight, dbias, undefined];
+  return [dhidden, into[1] ? undefined : dweight, into[2] ? undefined : dbias, undefined];
 }
 
 /** Logits in float64. */

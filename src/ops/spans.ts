@@ -1,6 +1,5 @@
 /** Tensors in parts: rows from .. to - 1 as a tensor of their own over the same memory, and how to choose the parts. */
-import type { Device } from "../gpu/device.ts";
-import { sizeOf, Tensor } from "../tensor/tensor.ts";
+import { sizeOf, Tensor, WIDTH } from "../tensor/tensor.ts";
 
 /** Rows or columns `from` to `to - 1`. */
 export interface Span {
@@ -8,14 +7,15 @@ export interface Span {
   readonly to: number;
 }
 
-/** A part that starts at a multiple of so many elements may be bound on every adapter (256 bytes). */
-const ALIGNED = 64;
+/** A part that starts at a multiple of so many bytes may be bound on every adapter. */
+const ALIGNED = 256;
+
+const widthOf = ({ shape, dtype }: Tensor): number => sizeOf(shape.slice(1)) * WIDTH[dtype];
 
 /** Rows of x [R, ...] as a tensor over the same memory, cut off from the gradient. */
 export function rowsIn(x: Tensor, { from, to }: Span): Tensor {
-  const [, ...rest] = x.shape;
-  const width = sizeOf(rest);
-  return new Tensor(x.device, [to - from, ...rest], x.dtype, x.storage, x.offset + from * width * 4);
+  const shape = [to - from, ...x.shape.slice(1)];
+  return new Tensor(x.device, shape, x.dtype, x.storage, x.offset + from * widthOf(x));
 }
 
 /** 0 .. n - 1 in parts of `most` (the last may be shorter). */
@@ -32,16 +32,16 @@ export function evenSpans(n: number, most: number, unit: number): Span[] {
   return spansOf(n, Math.ceil(n / parts / unit) * unit);
 }
 
-/** The least number of rows of `width` elements whose end may be bound: part boundaries are multiples of it. */
-export function rowUnit(width: number): number {
+/** Parts of x begin at multiples of so many rows. */
+export function rowUnit(x: Tensor): number {
   let unit = ALIGNED;
-  while (unit > 1 && ((unit / 2) * width) % ALIGNED === 0) unit /= 2;
+  while (unit > 1 && ((unit / 2) * widthOf(x)) % ALIGNED === 0) unit /= 2;
   return unit;
 }
 
-/** The most rows of `width` elements, a multiple of their {@link rowUnit}, that one binding holds on this device. */
-export function rowsInBinding(device: Device, width: number): number {
-  const unit = rowUnit(width);
-  const rows = Math.floor(device.limits.maxStorageBufferBindingSize / (4 * width));
+/** The most rows of x, a multiple of {@link rowUnit}, that one binding holds on this device. */
+export function rowsInBinding(x: Tensor): number {
+  const unit = rowUnit(x);
+  const rows = Math.floor(x.device.bindingBytes / widthOf(x));
   return Math.max(unit, Math.floor(rows / unit) * unit);
 }

@@ -70,7 +70,7 @@ export async function createAdamW(
   if (!trained) throw new ConfigError("adamw: no parameter is trained; create them with trainable: true");
   const all = options.decay === "all";
   const slots = trained.slots.map((slot) => (all ? { ...slot, decay: true } : slot));
-  const blocks = blocksOf(slots, options.maxBindingBytes ?? device.limits.maxStorageBufferBindingSize);
+  const blocks = blocksOf(slots, options.maxBindingBytes ?? device.bindingBytes);
   return assemble(device, trained, blocks, settings);
 }
 
