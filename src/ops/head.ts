@@ -79,14 +79,20 @@ export function headLogits(hidden: Tensor, weight: Tensor, bias: Tensor | undefi
   const { columns } = chunksOf(hidden.dim(0), [{ weight, bias }], {});
   const parts = columns.map((span) => chunkOf(hidden.detach(), { weight, bias }, span).logits);
   const logits = concat(parts, 1);
-  const backward = (): never => {
-    throw new ShapeError(
-      `logits: weight [${weight.shape}] is larger than one binding holds, and such logits have no gradient; use logprobs()`,
-    );
-  };
   if (hidden.needsGrad || weight.needsGrad)
-    logits.node = { name: "logits", inputs: [hidden, weight, bias], outputs: [logits], backward };
+    logits.node = {
+      name: "logits",
+      inputs: [hidden, weight, bias],
+      outputs: [logits],
+      backward: refuseParts,
+    };
   return logits;
+}
+
+function refuseParts(): never {
+  throw new ShapeError(
+    "logits: the weight is larger than one binding holds, and such logits have no gradient; use logprobs()",
+  );
 }
 
 /** Some columns of the logits of some hidden states, computed now. */
