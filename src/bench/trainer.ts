@@ -2,6 +2,7 @@
 import { createModel } from "../../models/model.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Program } from "../gpu/program.ts";
+import type { LanguageModel } from "../nn/lm.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
 import { createRandom } from "../tensor/random.ts";
 import { readAll, record } from "../tensor/tensor.ts";
@@ -31,9 +32,14 @@ export interface Trainer {
   dispose(): void;
 }
 
-/** AdamW with decay and clipping, as training runs have them; seeded, so that two trainers are equal. */
-export async function createTrainer(device: Device, { sizes, B, T }: StepShape): Promise<Trainer> {
-  const model = createModel(device, sizes, { trainable: true, seed: 1 });
+/** A trainer of a model with random weights, always the same ones: two trainers are equal. */
+export function createTrainer(device: Device, { sizes, B, T }: StepShape): Promise<Trainer> {
+  return trainerOf(createModel(device, sizes, { trainable: true, seed: 1 }), B, T);
+}
+
+/** AdamW with decay and clipping, as training runs have them. The trainer owns the model's parameters. */
+export async function trainerOf(model: LanguageModel, B: number, T: number): Promise<Trainer> {
+  const { device } = model.parameters;
   const optimizer = await createAdamW(device, model.parameters, { weightDecay: 0.1, gradClip: 1 });
   const program = await record(device, "training step", () => recordLoss(model, B, T, true));
   const { batch, targets, weights, loss } = program.result;

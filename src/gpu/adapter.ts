@@ -13,6 +13,9 @@ const FOR_TENSOR_CORES = "allow_unsafe_apis,vulkan_enable_f16_on_nvidia,use_vulk
 /** Mesa checks every access anyway; Dawn's own clamps cost a tenth to a third there (kernels.md 2.0). */
 const FOR_SOFTWARE = "disable_robustness";
 
+/** Timestamps in nanoseconds, where Dawn would give steps of 65 microseconds. Nothing asks for any but a profile. */
+const EXACT_TIMES = "disable-dawn-features=timestamp_quantization";
+
 /** The adapters of this machine to ask for a device, in this order. */
 export interface Adapters {
   /** They run shaders on the CPU. */
@@ -37,7 +40,7 @@ export async function findAdapters(power: GPUPowerPreference, validation: boolea
   const software = plain.info.isFallbackAdapter === true;
   if (hasBuiltinGpu() || (software && validation)) return { software, candidates: [plain] };
   const toggles = software ? FOR_SOFTWARE : FOR_TENSOR_CORES;
-  const better = await (await gpu([`enable-dawn-features=${toggles}`])).requestAdapter(request);
+  const better = await (await gpu([`enable-dawn-features=${toggles}`, EXACT_TIMES])).requestAdapter(request);
   return { software, candidates: better ? [better, plain] : [plain] };
 }
 

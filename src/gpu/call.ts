@@ -27,6 +27,8 @@ export interface Dispatch {
   readonly workgroups: Grid;
   /** Floating-point operations, for reports. */
   readonly flops?: number;
+  /** What is worked on, for reports; by default the sizes among the parameters. */
+  readonly shape?: string;
 }
 
 /** A view in the place where a kernel wants it. */
@@ -46,6 +48,7 @@ export interface Call {
   readonly params: ArrayBuffer | undefined;
   readonly workgroups: Grid;
   readonly flops: number;
+  readonly shape?: string;
 }
 
 /** The most workgroups along one dimension that every adapter takes. */

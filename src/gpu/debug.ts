@@ -4,6 +4,7 @@ import type { Device } from "./device.ts";
 import { dispatchEncoded, encodeCalls } from "./encode.ts";
 import { loadKernel, packParams, specialise } from "./kernel.ts";
 import { readStorage } from "./readback.ts";
+import { boundBytes, shapeOf } from "./shape.ts";
 import { fixedStorage, type Storage } from "./storage.ts";
 
 /** One call of a program, for tables and profiles. */
@@ -12,6 +13,8 @@ export interface CallRow {
   /** The constants it is compiled with: its variant. */
   readonly variant: string;
   readonly workgroups: string;
+  /** What it works on: "M=512 N=512 K=64". */
+  readonly shape: string;
   /** Floating-point operations; 0 where the op does not say. */
   readonly flops: number;
   /** Bytes of everything it binds. */
@@ -20,12 +23,13 @@ export interface CallRow {
 
 /** The calls of a program, in order. */
 export function callRows(calls: readonly Call[]): CallRow[] {
-  return calls.map(({ spec, views, workgroups, flops }) => ({
-    kernel: spec.label,
-    variant: spec.key.slice(spec.label.length).replace(/^\(|\)$/g, ""),
-    workgroups: workgroups.join("x"),
-    flops,
-    bytes: views.reduce((sum, { view }) => sum + bytesOf(view), 0),
+  return calls.map((call) => ({
+    kernel: call.spec.label,
+    variant: call.spec.key.slice(call.spec.label.length).replace(/^\(|\)$/g, ""),
+    workgroups: call.workgroups.join("x"),
+    shape: shapeOf(call),
+    flops: call.flops,
+    bytes: boundBytes(call),
   }));
 }
 

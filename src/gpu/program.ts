@@ -11,6 +11,7 @@ import type { Device } from "./device.ts";
 import { assemble, dispatchEncoded, type Parts, type ProgramMemory } from "./encode.ts";
 import { formatBytes } from "./memory.ts";
 import { planMemory } from "./plan.ts";
+import { profilerOf } from "./profile.ts";
 import { listen, Recording, refuseNested } from "./recording.ts";
 import type { Storage } from "./storage.ts";
 
@@ -56,6 +57,10 @@ export class Program<R = unknown> {
     if (this.#disposed) throw new KernelError(`${this.label}: run after dispose; record it again`);
     const { gpu, counters } = this.device;
     const { encoded } = this.#parts;
+    counters.submits++;
+    counters.dispatches += times * encoded.length;
+    const profiler = profilerOf(this.device);
+    if (profiler) return profiler.submit(this, encoded, times);
     const encoder = gpu.createCommandEncoder({ label: this.label });
     const pass = encoder.beginComputePass({ label: this.label });
     this.#scan?.before(pass);
@@ -67,10 +72,17 @@ export class Program<R = unknown> {
     }
     pass.end();
     gpu.queue.submit([encoder.finish()]);
-    counters.submits++;
-    counters.dispatches += times * encoded.length;
     this.#scan?.submitted();
     if (this.#timed) logRun(this.device, this.label, times * encoded.length);
+  }
+
+  /** Submits call `at` alone, `times` in a row: for measuring. */
+  repeat(at: number, times: number): void {
+    const encoder = this.device.gpu.createCommandEncoder({ label: `${this.label}, call ${at}` });
+    const pass = encoder.beginComputePass();
+    for (let i = 0; i < times; i++) dispatchEncoded(pass, this.#parts.encoded[at]!);
+    pass.end();
+    this.device.gpu.queue.submit([encoder.finish()]);
   }
 
   /** Gives the program's own buffers back (inputs, outputs, parameters of its calls), and its share of the scratch. */

@@ -60,8 +60,9 @@ export function dispatch(kernel: Kernel, entry: string, what: Dispatch): void {
     return { ...resource, view };
   });
   if (what.workgroups.some((n) => n === 0)) return;
-  const { workgroups, flops = 0 } = what;
-  recording().calls.push({ spec, views, params: packParams(spec, what.params ?? {}), workgroups, flops });
+  const { workgroups, flops = 0, shape } = what;
+  const params = packParams(spec, what.params ?? {});
+  recording().calls.push({ spec, views, params, workgroups, flops, ...(shape !== undefined && { shape }) });
 }
 
 /**

@@ -2,3 +2,4 @@
 export { CDF_LIMIT, cdfChart, drawnCdfs } from "./charts/cdf.ts";
 export { rewardAgainstKl, winAgainstKl } from "./charts/frontier.ts";
 export { loggedQuantities, trainingCurves } from "./charts/training.ts";
+export { rooflineChart } from "./charts/roofline.ts";

@@ -1,0 +1,91 @@
+/** What `vbon profile` takes apart: a training step or a decoding step of some model. */
+import { createModel } from "../../models/model.ts";
+import type { Device } from "../gpu/device.ts";
+import { createEngine } from "../generate/engine.ts";
+import type { LanguageModel } from "../nn/lm.ts";
+import { SMALL_GPT, STORIES, TINY_GPT } from "./models.ts";
+import type { Workload } from "./profile.ts";
+import { createTrainer, trainerOf } from "./trainer.ts";
+
+/** Models by name, with the batch they are trained with: rows and tokens a row. */
+const SIZES = {
+  tiny: { sizes: TINY_GPT, B: 32, T: 64 },
+  small: { sizes: SMALL_GPT, B: 8, T: 128 },
+  stories: { sizes: STORIES, B: 64, T: 56 },
+};
+
+export type SizeName = "tiny" | "small" | "stories";
+
+/** Rows and tokens a row; those of the model by default. */
+export interface BatchShape {
+  readonly B?: number | undefined;
+  readonly T?: number | undefined;
+}
+
+/** A workload, and what ends with it. */
+export interface Opened extends Workload {
+  /** "training step, B=8 T=128, 13.8 million parameters" */
+  readonly title: string;
+  /** Tokens a step. */
+  readonly tokens: number;
+  dispose(): void;
+}
+
+/** One training step: forward, backward, clipping and AdamW. `model` has trained parameters. */
+export async function stepWorkload(
+  device: Device,
+  model: LanguageModel | SizeName,
+  batch: BatchShape,
+): Promise<Opened> {
+  const { B, T } = shapeOf(model, batch);
+  const trainer = await (typeof model === "string"
+    ? createTrainer(device, { name: model, sizes: SIZES[model].sizes, B, T })
+    : trainerOf(model, B, T));
+  return {
+    title: `training step, B=${B} T=${T}, ${millions(trainer.parameters)}`,
+    tokens: B * T,
+    steps: 1,
+    hostOnly: true,
+    run: () => trainer.step(),
+    of: () => true,
+    dispose: () => trainer.dispose(),
+  };
+}
+
+const PROMPT = 8;
+
+/** One decoding step, the median of those between a prompt of 8 tokens and the end of T. `model` is frozen. */
+export async function decodeWorkload(
+  device: Device,
+  model: LanguageModel | SizeName,
+  batch: BatchShape,
+): Promise<Opened> {
+  const { B = 64, T = 56 } = batch;
+  const lm =
+    typeof model === "string"
+      ? createModel(device, SIZES[model].sizes, { trainable: false, seed: 1 })
+      : model;
+  const steps = T - PROMPT;
+  const engine = await createEngine(lm, B, PROMPT, { temperature: 1, maxNewTokens: steps, eosIds: [] });
+  const ids = Array.from({ length: PROMPT }, (_, i) => i + 1);
+  const requests = Array.from({ length: B }, (_, i) => ({ ids, stream: [0, i] as const }));
+  return {
+    title: `decoding step, ${B} rows, ${T} tokens, ${millions(lm.parameters.count)}`,
+    tokens: B,
+    steps,
+    hostOnly: false,
+    run: async () => void (await engine.generate(requests, { seed: 0 })),
+    of: (label) => label === "decode",
+    dispose() {
+      engine.dispose();
+      lm.parameters.dispose();
+    },
+  };
+}
+
+function shapeOf(model: LanguageModel | SizeName, batch: BatchShape): { B: number; T: number } {
+  const usual = typeof model === "string" ? SIZES[model] : { B: 8, T: Math.min(128, model.config.blockSize) };
+  return { B: batch.B ?? usual.B, T: batch.T ?? usual.T };
+}
+
+const millions = (n: number): string => `${(n / 1e6).toPrecision(3)} million parameters`;
