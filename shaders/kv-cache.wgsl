@@ -6,16 +6,19 @@
 //
 //   extend_lanes  a subgroup a row and key head; lanes own keys, so that every key is read once; its QUERIES
 //                 query heads share the read. Each lane keeps its own running softmax; a butterfly joins them.
-//   extend_plain  a thread a row and key head: best where loads cost more than lanes (software adapters)
+//   extend_plain  a thread a row and key head: best where loads cost more than lanes (software adapters); KEYS keys
+//                 share the rescaling of what was summed before
 //   fill          cache rows r take the keys and values of prompt source[r] in qkv: [P, T, H + 2G, D]; NONE leaves a row alone
+// C is a cache's element, PER vec4s: vec4f, or where HALF is 1 vec4u of eight f16 packed in pairs, which needs no
+// feature. All arithmetic is f32; the new token attends to itself unrounded.
 
 enable subgroups;
 
 struct Params { R: u32, S: u32, H: u32, G: u32, T: u32, scale: f32 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(1) var<storage, read_write> cache_k: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> cache_v: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> cache_k: array<C>;
+@group(0) @binding(2) var<storage, read_write> cache_v: array<C>;
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(5) var<storage, read> source: array<u32>;
@@ -23,6 +26,25 @@ struct Params { R: u32, S: u32, H: u32, G: u32, T: u32, scale: f32 }
 
 const NOTHING = -3.0e38;
 const NONE = 0xffffffffu;
+const LARGEST = vec4f(65504.0);  // of f16
+
+//: for half in 0..HALF
+fn part(c: C, i: u32) -> vec4f {
+  let two = select(c.xy, c.zw, i == 1u);
+  return vec4f(unpack2x16float(two.x), unpack2x16float(two.y));
+}
+
+fn joined(first: vec4f, last: vec4f) -> C {
+  let a = clamp(first, -LARGEST, LARGEST);
+  let b = clamp(last, -LARGEST, LARGEST);
+  return vec4u(pack2x16float(a.xy), pack2x16float(a.zw), pack2x16float(b.xy), pack2x16float(b.zw));
+}
+//: end
+//: for whole in HALF..1
+fn part(c: C, i: u32) -> vec4f { return c; }
+
+fn joined(first: vec4f, last: vec4f) -> C { return first; }
+//: end
 
 @compute @workgroup_size(L)
 fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
@@ -52,11 +74,17 @@ fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
   for (var first = 0u; first < length; first += L) {
     let j = first + lane;
     let inside = j < length;
-    let at = ((r * params.S + min(j, length)) * params.G + g) * D4;
+    let at = ((r * params.S + min(j, length)) * params.G + g) * D4 / PER;
     var key: array<vec4f, D4>;
     var value: array<vec4f, D4>;
-    for (var d = 0u; d < D4; d++) { key[d] = cache_k[at + d]; }
-    for (var d = 0u; d < D4; d++) { value[d] = cache_v[at + d]; }
+    for (var d = 0u; d < D4; d += PER) {
+      let some = cache_k[at + d / PER];
+      for (var i = 0u; i < PER; i++) { key[d + i] = part(some, i); }
+    }
+    for (var d = 0u; d < D4; d += PER) {
+      let some = cache_v[at + d / PER];
+      for (var i = 0u; i < PER; i++) { value[d + i] = part(some, i); }
+    }
     for (var i = 0u; i < QUERIES; i++) {
       var s = 0.0;
       for (var d = 0u; d < D4; d++) { s += dot(query[i * D4 + d], key[d]); }
@@ -80,10 +108,11 @@ fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocatio
       if (lane == d % L) { y[from_y + i * D4 + d] = part / total; }
     }
   }
-  let slot = ((r * params.S + length) * params.G + g) * D4;
-  for (var d = lane; d < D4; d += L) {
-    cache_k[slot + d] = qkv[new_k + d];
-    cache_v[slot + d] = qkv[new_v + d];
+  let slot = ((r * params.S + length) * params.G + g) * D4 / PER;
+  for (var c = lane; c < D4 / PER; c += L) {
+    let d = c * PER;
+    cache_k[slot + c] = joined(qkv[new_k + d], qkv[new_k + d + PER - 1u]);
+    cache_v[slot + c] = joined(qkv[new_v + d], qkv[new_v + d + PER - 1u]);
   }
 }
 
@@ -111,48 +140,69 @@ fn extend_plain(@builtin(global_invocation_id) id: vec3u) {
     }
   }
   for (var i = 0u; i < QUERIES; i++) { mass[i] = 1.0; }
-  for (var j = 0u; j < length; j++) {
-    let at = ((r * params.S + j) * params.G + g) * D4;
-    var s: array<f32, QUERIES>;
-    for (var i = 0u; i < QUERIES; i++) { s[i] = 0.0; }
-    for (var d = 0u; d < D4; d++) {
-      let key = cache_k[at + d];
-      for (var i = 0u; i < QUERIES; i++) { s[i] += dot(query[i * D4 + d], key); }
+  for (var first = 0u; first < length; first += KEYS) {
+    var s: array<f32, KEYS * QUERIES>;
+    for (var n = 0u; n < KEYS; n++) {
+      let at = ((r * params.S + min(first + n, length - 1u)) * params.G + g) * D4 / PER;
+      for (var i = 0u; i < QUERIES; i++) { s[n * QUERIES + i] = 0.0; }
+      for (var d = 0u; d < D4; d += PER) {
+        let some = cache_k[at + d / PER];
+        for (var w = 0u; w < PER; w++) {
+          let key = part(some, w);
+          for (var i = 0u; i < QUERIES; i++) { s[n * QUERIES + i] += dot(query[i * D4 + d + w], key); }
+        }
+      }
+      for (var i = 0u; i < QUERIES; i++) {
+        s[n * QUERIES + i] = select(NOTHING, s[n * QUERIES + i], first + n < length);
+      }
     }
-    var fade: array<f32, QUERIES>;
     for (var i = 0u; i < QUERIES; i++) {
-      let high = max(top[i], s[i]);
-      fade[i] = exp(top[i] - high);
-      s[i] = exp(s[i] - high);
-      mass[i] = mass[i] * fade[i] + s[i];
+      var high = top[i];
+      for (var n = 0u; n < KEYS; n++) { high = max(high, s[n * QUERIES + i]); }
+      let fade = exp(top[i] - high);
+      mass[i] *= fade;
+      for (var n = 0u; n < KEYS; n++) {
+        s[n * QUERIES + i] = exp(s[n * QUERIES + i] - high);
+        mass[i] += s[n * QUERIES + i];
+      }
       top[i] = high;
+      for (var d = 0u; d < D4; d++) { sum[i * D4 + d] *= fade; }
     }
-    for (var d = 0u; d < D4; d++) {
-      let value = cache_v[at + d];
-      for (var i = 0u; i < QUERIES; i++) { sum[i * D4 + d] = sum[i * D4 + d] * fade[i] + s[i] * value; }
+    for (var n = 0u; n < KEYS; n++) {
+      let at = ((r * params.S + min(first + n, length - 1u)) * params.G + g) * D4 / PER;
+      for (var d = 0u; d < D4; d += PER) {
+        let some = cache_v[at + d / PER];
+        for (var w = 0u; w < PER; w++) {
+          let value = part(some, w);
+          for (var i = 0u; i < QUERIES; i++) { sum[i * D4 + d + w] += s[n * QUERIES + i] * value; }
+        }
+      }
     }
   }
-  let slot = ((r * params.S + length) * params.G + g) * D4;
   for (var d = 0u; d < D4; d++) {
     for (var i = 0u; i < QUERIES; i++) { y[from_y + i * D4 + d] = sum[i * D4 + d] / mass[i]; }
-    cache_k[slot + d] = qkv[new_k + d];
-    cache_v[slot + d] = qkv[new_v + d];
+  }
+  let slot = ((r * params.S + length) * params.G + g) * D4 / PER;
+  for (var d = 0u; d < D4; d += PER) {
+    cache_k[slot + d / PER] = joined(qkv[new_k + d], qkv[new_k + d + PER - 1u]);
+    cache_v[slot + d / PER] = joined(qkv[new_v + d], qkv[new_v + d + PER - 1u]);
   }
 }
 
 @compute @workgroup_size(64)
 fn fill(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = params.G * D4;                    // vec4s a token
+  let row = params.G * D4 / PER;              // elements C a token
   let stride = groups.x * groups.y * 64u;
   for (var i = id.x + id.y * groups.x * 64u; i < params.R * params.T * row; i += stride) {
     let r = i / (params.T * row);
     let t = i / row % params.T;
     let p = source[r];
     if (p != NONE) {
-      let start = ((p * params.T + t) * (params.H + 2u * params.G) + params.H) * D4 + i % row;
+      let from_k = ((p * params.T + t) * (params.H + 2u * params.G) + params.H) * D4 + i % row * PER;
+      let from_v = from_k + params.G * D4;
       let to = (r * params.S + t) * row + i % row;
-      cache_k[to] = qkv[start];
-      cache_v[to] = qkv[start + row];
+      cache_k[to] = joined(qkv[from_k], qkv[from_k + PER - 1u]);
+      cache_v[to] = joined(qkv[from_v], qkv[from_v + PER - 1u]);
     }
   }
 }

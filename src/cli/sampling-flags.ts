@@ -8,6 +8,15 @@ export interface SamplingFields {
   readonly topP: z.ZodDefault<z.ZodNumber>;
 }
 
+/** `--kv-dtype`: of the keys and values that decoding keeps. */
+export const kvDtypeField: z.ZodDefault<z.ZodEnum<{ f32: "f32"; f16: "f16" }>> = z
+  .enum(["f32", "f16"])
+  .default("f32")
+  .meta({
+    description:
+      "of cached keys and values; f16 takes half the memory, is a little faster, and draws slightly other text",
+  });
+
 /** `--temperature --top-k --top-p`. */
 export const samplingFields: SamplingFields = {
   temperature: z.number().positive().default(1).meta({ description: "divides the logits", hint: "T" }),

@@ -5,7 +5,7 @@
  * how its prompt is computed depends on the prompt alone.
  */
 import { ConfigError, DeviceError } from "../errors.ts";
-import { createKvMemory, type KvMemory } from "../nn/kv-cache.ts";
+import { createKvMemory, type KvDtype, type KvMemory } from "../nn/kv-cache.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { input, record, type Tensor } from "../tensor/tensor.ts";
 import {
@@ -30,6 +30,8 @@ export interface GenerateSettings extends SamplingSettings {
   readonly maxNewTokens: number;
   /** A response ends with the first of these. */
   readonly eosIds: readonly number[];
+  /** Element type of the key/value cache, "f32" by default. With "f16" log-probabilities move by an RMS of about 1e-3 nats. */
+  readonly kvDtype?: KvDtype;
 }
 
 /** One response to be drawn. */
@@ -115,7 +117,7 @@ export async function createEngine(
     promptLength + maxNewTokens - 1,
     prefillLength(promptLength, model.config.blockSize),
   );
-  const memory = createKvMemory(device, model.config, rows, slots);
+  const memory = createKvMemory(device, model.config, rows, slots, settings.kvDtype);
   const state = createDecodeState(device, memory.lengths);
   const prefill = createPrefill(model, memory);
   const decode = await record(device, "decode", () => recordStep(model, state, memory, settings));

@@ -1,9 +1,13 @@
 /** The keys and values of every layer for R sequences of up to S tokens. */
+import { ConfigError } from "../errors.ts";
 import { type Device } from "../gpu/device.ts";
 import { packedAttention } from "../ops/attention.ts";
 import { cachedAttention, fillCache } from "../ops/kv-cache.ts";
 import { persistent, type Tensor } from "../tensor/tensor.ts";
 import type { KvCache, ModelConfig } from "./lm.ts";
+
+/** Element type of cached keys and values. f16 halves a cache's memory and the loads of a step; sums stay f32. */
+export type KvDtype = "f32" | "f16";
 
 /** GPU memory of a cache, and the two ways in which a model uses it. */
 export interface KvMemory {
@@ -27,13 +31,23 @@ export interface KvMemory {
  * Makes an empty cache.
  * @param rows sequences, R
  * @param slots tokens a sequence, S
- * @throws DeviceError when it does not fit the adapter
+ * @throws DeviceError when it does not fit the adapter; ConfigError when f16 does not fit the model
  */
-export function createKvMemory(device: Device, config: ModelConfig, rows: number, slots: number): KvMemory {
+export function createKvMemory(
+  device: Device,
+  config: ModelConfig,
+  rows: number,
+  slots: number,
+  dtype: KvDtype = "f32",
+): KvMemory {
   const shape = [rows, slots, config.nKvHead, config.headDim];
+  if (dtype === "f16" && config.headDim % 8 !== 0)
+    throw new ConfigError(
+      `generate: kvDtype "f16" wants a head dimension that is a multiple of 8; this model's is ${config.headDim}. Use "f32"`,
+    );
   const layers = Array.from({ length: config.nLayer }, (_, i) => ({
-    k: persistent(device, shape, "f32", `keys of layer ${i}`),
-    v: persistent(device, shape, "f32", `values of layer ${i}`),
+    k: persistent(device, shape, dtype, `keys of layer ${i}`),
+    v: persistent(device, shape, dtype, `values of layer ${i}`),
   }));
   const lengths = persistent(device, [rows], "u32", "cache lengths");
   const tensors = [lengths, ...layers.flatMap(({ k, v }) => [k, v])];

@@ -1,7 +1,8 @@
 /** Attention of one new token a row over a cache of keys and values, and filling that cache from prompts. */
+import type { View } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
-import { loadKernel } from "../gpu/kernel.ts";
-import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
+import { type Constants, loadKernel } from "../gpu/kernel.ts";
+import { call, type CaseInput, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
 
 const kernel = await loadKernel("kv-cache");
@@ -20,6 +21,19 @@ type CachedInputs = [qkv: Tensor, cacheK: Tensor, cacheV: Tensor, lengths: Tenso
 const bestVariant = (device: Device): string =>
   device.subgroupSize > 0 && !device.software ? "lanes" : "plain";
 
+/** How the kernels see caches: f16 ones in packed pairs, which no device feature is needed for. */
+function elementsOf(cache: Tensor): { view: View; constants: Constants } {
+  const half = cache.dtype === "f16";
+  need(
+    !half || cache.dim(-1) % 8 === 0,
+    `cachedAttention: an f16 cache wants a head dimension that is a multiple of 8; got [${cache.shape}]`,
+  );
+  return {
+    view: { ...cache.view, half: false },
+    constants: half ? { C: "vec4u", PER: 2, HALF: 1, KEYS: 2 } : { C: "vec4f", PER: 1, HALF: 0, KEYS: 1 },
+  };
+}
+
 function forward([qkv, cacheK, cacheV, lengths]: CachedInputs, attrs: CachedAttentionAttrs): Tensor {
   const [R = 0, heads = 0, D = 0] = qkv.shape;
   const [, S = 0, G = 0] = cacheK.shape;
@@ -27,6 +41,7 @@ function forward([qkv, cacheK, cacheV, lengths]: CachedInputs, attrs: CachedAtte
   const fits =
     String(cacheK.shape) === String([R, S, G, D]) &&
     String(cacheV.shape) === String(cacheK.shape) &&
+    cacheV.dtype === cacheK.dtype &&
     lengths.size === R;
   need(
     fits && H > 0 && H % G === 0 && D % 4 === 0,
@@ -35,10 +50,11 @@ function forward([qkv, cacheK, cacheV, lengths]: CachedInputs, attrs: CachedAtte
   const y = empty([R, H, D], "f32", "cached attention");
   const variant = attrs.variant ?? bestVariant(qkv.device);
   const L = qkv.device.subgroupSize;
+  const { constants } = elementsOf(cacheK);
   call(kernel, `extend_${variant}`, {
-    bindings: { qkv, cache_k: cacheK, cache_v: cacheV, lengths, y },
+    bindings: { qkv, cache_k: elementsOf(cacheK).view, cache_v: elementsOf(cacheV).view, lengths, y },
     params: { R, S, H, G, T: 1, scale: attrs.scale ?? 1 / Math.sqrt(D) },
-    constants: { L: variant === "lanes" ? L : 1, D4: D / 4, QUERIES: H / G },
+    constants: { L: variant === "lanes" ? L : 1, D4: D / 4, QUERIES: H / G, ...constants },
     workgroups: variant === "lanes" ? [G, R, 1] : [Math.ceil((R * G) / 64), 1, 1],
     flops: 2 * R * H * S * D,
   });
@@ -87,8 +103,10 @@ const lengthsOf = (...n: number[]): { shape: Shape; dtype: "u32"; fill: (i: numb
   fill: (i) => n[i]!,
 });
 
+const half = (...shape: number[]): CaseInput => ({ shape, dtype: "f16" });
+
 /**
- * Attention of one new token a row. qkv: [R,H+2G,D], the token's queries, keys and values; caches: [R,S,G,D]; lengths:
+ * Attention of one new token a row. qkv: [R,H+2G,D], the token's queries, keys and values; caches: [R,S,G,D], f32 or f16; lengths:
  * u32 [R], how many tokens each row has cached; returns [R,H,D]. The new key and value are stored at slot
  * `lengths` of their row. Not differentiable.
  * @throws ShapeError when shapes disagree
@@ -115,6 +133,14 @@ export const cachedAttention: Op<CachedInputs, CachedAttentionAttrs> = defineOp<
       inputs: [[3, 5, 12], [3, 9, 1, 12], [3, 9, 1, 12], lengthsOf(8, 1, 3)],
       name: "one key head",
     },
+    {
+      inputs: [[2, 8, 8], half(2, 21, 2, 8), half(2, 21, 2, 8), lengthsOf(20, 7)],
+      name: "f16 cache",
+    },
+    {
+      inputs: [[2, 4, 24], half(2, 9, 1, 24), half(2, 9, 1, 24), lengthsOf(3, 8)],
+      name: "f16 cache, wider heads",
+    },
   ],
 });
 
@@ -131,10 +157,11 @@ export function fillCache(qkv: Tensor, cacheK: Tensor, cacheV: Tensor, source: T
     `fillCache: prompts [${qkv.shape}] do not fit a cache of [${cacheK.shape}]`,
   );
   need(source.size === R, `fillCache: source is [${source.shape}]; expected [${R}]`);
+  const { constants } = elementsOf(cacheK);
   call(kernel, "fill", {
-    bindings: { qkv, cache_k: cacheK, cache_v: cacheV, source },
+    bindings: { qkv, cache_k: elementsOf(cacheK).view, cache_v: elementsOf(cacheV).view, source },
     params: { R, S, H: heads - 2 * G, G, T, scale: 1 },
-    constants: { L: 1, D4: D / 4, QUERIES: 1 },
+    constants: { L: 1, D4: D / 4, QUERIES: 1, ...constants },
     workgroups: strided((R * T * G * D) / 4),
   });
 }

@@ -86,6 +86,30 @@ describe.each(models)("$name", ({ folder, maxNewTokens }) => {
   });
 });
 
+describe.each(models)("$name, f16 cache", ({ folder }) => {
+  const settings: GenerateSettings = { maxNewTokens: 20, eosIds: [1, 2], temperature: 0.9, kvDtype: "f16" };
+  const requests = Array.from({ length: 64 }, (_, i) => request(i % 10, i));
+
+  it("takes half the memory, moves log-probabilities by an RMS below 5e-3 nats, and repeats to the last bit in any batch", async () => {
+    const model = await loadModel(device, folder, { trainable: false });
+    const engine = await createEngine(model, 64, 12, settings);
+    const whole = await createEngine(model, 64, 12, { ...settings, kvDtype: "f32" });
+    expect(engine.cacheBytes).toBeLessThan(0.52 * whole.cacheBytes);
+    const samples = await engine.generate(requests, { seed: 1 });
+    const scorer = createScorer({ policy: model, refPolicy: model, temperature: 0.9, batch: 16 });
+    const sequences = samples.map((s, i) => ({ query: requests[i]!.ids, response: s.ids }));
+    const { logprobs } = await scorer.score(sequences);
+    // Each key and value is rounded by up to 2^-11 of itself; the kernels are held to 1e-5 of that in the conformance test.
+    const errors = samples.flatMap((s, i) => Array.from(s.logprobs, (l, t) => l - logprobs[i]![t]!));
+    const rms = Math.sqrt(errors.reduce((sum, e) => sum + e * e, 0) / errors.length);
+    expect(rms).toBeLessThan(5e-3);
+    expect(await engine.generate(requests, { seed: 1 })).toEqual(samples);
+    const narrow = await createEngine(model, 5, 12, settings);
+    expect(await narrow.generate(requests.toReversed(), { seed: 1 })).toEqual(samples.toReversed());
+    [engine, whole, narrow, scorer].forEach((x) => x.dispose());
+  });
+});
+
 function shuffled(n: number): number[] {
   const random = createRandom(7, 0);
   const order = Array.from({ length: n }, (_, i) => i);
@@ -193,6 +217,8 @@ describe("work saved", () => {
     const model = await loadModel(device, tiny("llama-tiny-gqa"), { trainable: false });
     const settings = { maxNewTokens: 8, eosIds: [2], temperature: 1 };
     await expect(createEngine(model, 4, 1000, settings)).rejects.toThrow(/exceed the model's context/);
+    const odd = { ...model, config: { ...model.config, headDim: 12 } };
+    await expect(createEngine(odd, 4, 4, { ...settings, kvDtype: "f16" })).rejects.toThrow(/multiple of 8/);
     const engine = await createEngine(model, 4, 4, settings);
     await expect(engine.generate([{ ids: [], stream: [0, 0] }], { seed: 0 })).rejects.toThrow(
       /has no tokens/,

@@ -10,7 +10,7 @@ import { cacheSummary } from "../cache-summary.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { readPromptSource } from "../prompt-source.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
-import { samplingFields } from "../sampling-flags.ts";
+import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const count = z.number().int().positive();
@@ -58,6 +58,7 @@ const schema = z.strictObject({
   ...samplingFields,
   seed: z.number().int().min(0).default(0).meta({ description: "of samples, and of the choice of prompts" }),
   rows: count.default(512).meta({ description: "responses decoded side by side" }),
+  kvDtype: kvDtypeField,
   n: z
     .number()
     .min(1)
@@ -119,7 +120,7 @@ async function build(
   config: Config,
   io: Io,
 ): Promise<Cost> {
-  const { samples, seed, out, maxNewTokens, temperature, topK, topP } = config;
+  const { samples, seed, out, maxNewTokens, temperature, topK, topP, kvDtype } = config;
   const { model, tokenizer } = opened;
   const writer = await openCacheWriter(out, await headerOf(opened, reward, config), { resume: true });
   try {
@@ -136,6 +137,7 @@ async function build(
       temperature,
       topK,
       topP,
+      kvDtype,
     });
     const timed = timing(reward);
     const progress = io.progress({ label: "cache", total: todo.length * samples, unit: "samples" });
@@ -175,7 +177,7 @@ async function headerOf({ name, model }: Opened, reward: Reward, config: Config)
     maxNewTokens,
     seed,
     m: samples,
-    dtype: "f32",
+    dtype: config.kvDtype,
   };
 }
 

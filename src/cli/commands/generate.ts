@@ -7,7 +7,7 @@ import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { endIds, openLanguageModel } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
-import { samplingFields } from "../sampling-flags.ts";
+import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const MAX_NEW_TOKENS = 256;
@@ -49,6 +49,7 @@ const schema = z.strictObject({
     .meta({ description: "same seed, same text, whatever else is in the batch" }),
   ignoreEos: z.boolean().default(false).meta({ description: "do not stop at an end token" }),
   batch: z.number().int().positive().default(64).meta({ description: "responses decoded side by side" }),
+  kvDtype: kvDtypeField,
 });
 
 type Config = z.output<typeof schema>;
@@ -85,7 +86,7 @@ export const generate: AnyVerb = defineVerb({
     const tasks = tasksOf(prompts, config.samples);
     const rows = Math.min(config.batch, tasks.length);
     const longest = Math.max(...prompts.map((p) => p.ids.length));
-    const { temperature, topK, topP, greedy } = config;
+    const { temperature, topK, topP, greedy, kvDtype } = config;
     const eosIds = config.ignoreEos ? [] : endIds(model, tokenizer);
     const engine = await createEngine(model, rows, longest, {
       maxNewTokens,
@@ -94,6 +95,7 @@ export const generate: AnyVerb = defineVerb({
       topK,
       topP,
       greedy,
+      kvDtype,
     });
     if (tasks.length === 1) await writeOne(tasks[0]!, engine, tokenizer, config, io);
     else await writeMany(tasks, engine, tokenizer, config, io);
