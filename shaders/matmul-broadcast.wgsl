@@ -1,5 +1,6 @@
 // Matrix product for software adapters  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
 //   nn  A [M, K], B [K, N]      nt  A [M, K], B [N, K]      tn  A [K, M], B [K, N]
+//   turn  C [M, K] = A [K, M] transposed, for wide tn products, which are faster as nn
 // Overwrites C. bias [N] is added where BIAS is 1 (else any buffer may be bound there).
 // A workgroup is one subgroup of L lanes, each lane owns four columns. A block of B, KC rows by 4L columns, is kept in a
 // function-scope array, which such adapters keep in the first-level cache; rows of A are loaded once, a lane a piece,
@@ -135,6 +136,29 @@ fn tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane
         let sum = even + odd;
         if (column < N4) { c[from_c + r * N4 + column] = sum; }
       }
+    }
+  }
+}
+
+// Each thread turns blocks of 4 x 4, `rows` of them; a workgroup's blocks lie side by side.
+@compute @workgroup_size(64)
+fn turn(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let M4 = params.M / 4u;
+  let K4 = params.K / 4u;
+  let from_a = group.z * params.a_batch / 4u;
+  let first = group.x * 64u * params.rows + thread;
+  for (var n = 0u; n < params.rows; n++) {
+    let i = first + n * 64u;
+    let k = i % K4;
+    let m = i / K4;
+    if (m < M4) {
+      let at = from_a + 4u * k * M4 + m;
+      let to = from_a + 4u * m * K4 + k;
+      let x = transpose(mat4x4f(a[at], a[at + M4], a[at + 2u * M4], a[at + 3u * M4]));
+      c[to] = x[0];
+      c[to + K4] = x[1];
+      c[to + 2u * K4] = x[2];
+      c[to + 3u * K4] = x[3];
     }
   }
 }

@@ -1,6 +1,7 @@
 /** The matrix product for software adapters: a block of B in a function-scope array, rows of A broadcast (docs/kernels.md). */
 import { loadKernel } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
+import { empty } from "../tensor/tensor.ts";
 import { flopsOf, type MatmulForm, modeOf, type Product } from "./matmul-form.ts";
 
 const kernel = await loadKernel("matmul-broadcast");
@@ -27,27 +28,46 @@ export const broadcast: MatmulForm = {
   runs: ({ subgroupSize }) => subgroupSize > 0 && subgroupSize <= 16,
   fits: ({ M, N, K, transposeA, transposeB }) =>
     N % 4 === 0 && (transposeA ? M : K) % 4 === 0 && !(transposeA && transposeB),
-  record(product) {
-    const { a, b, c, bias, batch, M, N, K, shared } = product;
-    const L = a.device.subgroupSize;
-    const mode = modeOf(product);
-    const KC = chunkOf(mode, K);
-    const rows = rowsFor(product, L);
-    call(kernel, mode, {
-      bindings: { a, b, c, bias: bias ?? b },
-      params: {
-        M,
-        N,
-        K,
-        rows,
-        chunk: KC,
-        a_batch: M * K,
-        b_batch: shared ? 0 : K * N,
-        c_batch: M * N,
-      },
-      constants: { L, KC, BIAS: bias ? 1 : 0 },
-      workgroups: [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch],
-      flops: flopsOf(product),
-    });
-  },
+  record: (product) => (turns(product) ? recordTurned(product) : record(product)),
 };
+
+/** tn is slower than nn by more than a turn of A costs, where A is used for enough columns. */
+const turns = ({ transposeA, N, K }: Product): boolean => transposeA && K % 4 === 0 && N >= 128;
+
+function recordTurned(product: Product): void {
+  const { a, batch, M, K } = product;
+  const turned = empty([batch, M, K], "f32", "turned");
+  const items = (M * K) / 16;
+  const each = 16;
+  call(kernel, "turn", {
+    bindings: { a, c: turned },
+    params: { M, N: 0, K, rows: each, chunk: 0, a_batch: M * K, b_batch: 0, c_batch: 0 },
+    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0 },
+    workgroups: [Math.ceil(items / (64 * each)), 1, batch],
+  });
+  record({ ...product, a: turned, transposeA: false });
+}
+
+function record(product: Product): void {
+  const { a, b, c, bias, batch, M, N, K, shared } = product;
+  const L = a.device.subgroupSize;
+  const mode = modeOf(product);
+  const KC = chunkOf(mode, K);
+  const rows = rowsFor(product, L);
+  call(kernel, mode, {
+    bindings: { a, b, c, bias: bias ?? b },
+    params: {
+      M,
+      N,
+      K,
+      rows,
+      chunk: KC,
+      a_batch: M * K,
+      b_batch: shared ? 0 : K * N,
+      c_batch: M * N,
+    },
+    constants: { L, KC, BIAS: bias ? 1 : 0 },
+    workgroups: [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch],
+    flops: flopsOf(product),
+  });
+}
