@@ -143,7 +143,7 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
     { inputs: [[3, 72], [20, 72], undefined], attrs: { transposeB: true } },
     { inputs: [[2, 5, 4], [2, 8, 4], undefined], attrs: { transposeB: true }, name: "batched nt" },
     { inputs: [[9, 8], [9, 4], undefined], attrs: { transposeA: true } },
-    { inputs: [[72, 20], [72, 132], undefined], attrs: { transposeA: true }, name: "wide tn" },
+    { inputs: [[12, 8], [12, 132], undefined], attrs: { transposeA: true }, name: "wide tn" },
     { inputs: [[2, 8, 4], [2, 8, 128], undefined], attrs: { transposeA: true }, name: "batched wide tn" },
     { inputs: [[70, 4], [70, 36], undefined], attrs: { transposeA: true } },
     { inputs: [[2, 6, 4], [2, 6, 8], undefined], attrs: { transposeA: true }, name: "batched tn" },
