@@ -37,16 +37,15 @@ export interface Roster {
   contenders(item: Item): readonly Contender[];
 }
 
+/** A process of Node that runs `file`, under here. */
+function nodeWorker(file: string): Launch {
+  return { command: process.execPath, args: [join(HERE, "run.mjs"), "--worker", file], env: {} };
+}
+
 /** Ours, as a process of its own like every peer. */
 export const OURS: Contender = {
   name: "vbon",
-  setups: [
-    {
-      label: "",
-      launch: { command: process.execPath, args: [join(HERE, "run.mjs"), "--worker"], env: {} },
-      setting: {},
-    },
-  ],
+  setups: [{ label: "", launch: nodeWorker("ours/worker.ts"), setting: {} }],
 };
 
 /** Looks for every peer. */
@@ -91,9 +90,9 @@ async function findPython(): Promise<Roster> {
     ? [process.env["PEERS_PYTHON"]]
     : ["python3", "/usr/bin/python3", "/usr/local/bin/python3"];
   for (const path of candidates) {
-    const probes = await Promise.all(candidates.length ? [probe(path, BLAS_ENVS[0]!)] : []);
-    if (!probes[0]?.torch) continue;
-    let best: Python = { ...probes[0], path, env: BLAS_ENVS[0]! };
+    const plain = await probe(path, BLAS_ENVS[0]!);
+    if (!plain?.torch) continue;
+    let best: Python = { ...plain, path, env: BLAS_ENVS[0]! };
     if (process.arch === "x64") {
       for (const env of BLAS_ENVS.slice(1)) {
         const other = await probe(path, env);
@@ -180,34 +179,46 @@ function cudaSetup({ path, env }: Python, library: string, precision: "f32" | "b
 // npm packages
 
 interface NpmPeer {
+  /** Under here, with a package.json of its own. */
   readonly folder: string;
   readonly package: string;
-  readonly backends: readonly string[];
-  does(item: Item): boolean;
 }
 
-/** The folders under here with a package.json of their own. */
-const NPM_PEERS: readonly NpmPeer[] = [];
+const NPM_PEERS: readonly NpmPeer[] = [
+  { folder: "jax-js", package: "@jax-js/jax" },
+  { folder: "tfjs", package: "@tensorflow/tfjs" },
+];
 
-function findNpm({ folder, package: name, backends, does }: NpmPeer): Roster {
+function findNpm({ folder, package: name }: NpmPeer): Roster {
   const manifest = join(HERE, folder, "node_modules", name, "package.json");
   if (!existsSync(manifest)) {
     const why = "not installed; `npm run peers -- --install` does it";
     return { versions: {}, absent: [{ name: folder, why }], contenders: () => [] };
   }
   const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
-  const launch = { command: process.execPath, args: [join(HERE, folder, "worker.mjs")], env: {} };
   return {
     versions: { [folder]: version },
     absent: [],
-    contenders: (item) =>
-      does(item)
-        ? backends.map((backend) => ({
-            name: `${folder} ${backend}`,
-            setups: [{ label: "", launch, setting: { backend } }],
-          }))
-        : [],
+    contenders: (item) => npmContenders(folder, item),
   };
+}
+
+/** Products and GPT-2 training are what both can do; decoding over a cache is not written in them. */
+function npmContenders(folder: string, { work }: Item): Contender[] {
+  const can = work.kind === "matmul" || (work.kind === "train" && work.model["model_type"] === "gpt2");
+  if (!can) return [];
+  const launch = nodeWorker(`${folder}/worker.mjs`);
+  const setup = (backend: string, threads: number): Setup => ({
+    label: backend === "webgpu" ? "" : threads === 1 ? "1 thread" : `${threads} threads`,
+    launch,
+    setting: { backend, threads },
+  });
+  // tfjs has threads in browsers alone
+  const threads = folder === "jax-js" ? [...new Set([1, availableParallelism()])] : [1];
+  return [
+    { name: `${folder} wasm`, setups: threads.map((n) => setup("wasm", n)) },
+    { name: `${folder} webgpu`, setups: [setup("webgpu", 1)] },
+  ];
 }
 
 /** Installs the npm peers, each into its own folder. */

@@ -1,6 +1,7 @@
-// `npm run peers -- [--only ITEM] …`: runs the TypeScript beside it, which Node 20 cannot do by itself.
+// `npm run peers -- [--only ITEM] …`, or a worker of it: `run.mjs --worker FILE TASK`. Runs TypeScript, which Node 20 cannot.
 import { runnerImport } from "vite";
 
 const root = new URL("../..", import.meta.url).pathname;
-const file = process.argv.includes("--worker") ? "bench/peers/ours/worker.ts" : "bench/peers/main.ts";
-await runnerImport(`${root}${file}`, { root, configFile: false, logLevel: "error" });
+const at = process.argv.indexOf("--worker");
+const file = at < 0 ? "main.ts" : process.argv[at + 1];
+await runnerImport(`${root}bench/peers/${file}`, { root, configFile: false, logLevel: "error" });
