@@ -38,7 +38,8 @@ export function checkMatmul(got, x, y, [M, N, K], mode) {
     error = Math.max(error, Math.abs(got[m * N + n] - sum));
     largest = Math.max(largest, Math.abs(sum));
   }
-  if (!(error / largest < 1e-4)) throw new Error(`matmul ${mode} ${M}x${N}x${K}: relative error ${error / largest}`);
+  if (!(error / largest < 1e-4))
+    throw new Error(`matmul ${mode} ${M}x${N}x${K}: relative error ${error / largest}`);
   return error / largest;
 }
 
@@ -48,7 +49,8 @@ let held; // Dawn dies with the object from create()
 export async function dawn() {
   const { create, globals } = await import("webgpu");
   for (const [key, value] of Object.entries(globals))
-    if (!(key in globalThis)) Object.defineProperty(globalThis, key, { value, configurable: true, writable: true });
+    if (!(key in globalThis))
+      Object.defineProperty(globalThis, key, { value, configurable: true, writable: true });
   held = create([]);
   return held;
 }

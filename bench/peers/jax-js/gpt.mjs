@@ -6,14 +6,13 @@ const DECAY = 0.1;
 const EPS = 1e-8;
 const RATE = 1e-3;
 
-const count = (shape) => shape.reduce((a, b) => a * b, 1);
 const normal = (seed, shape) => random.normal(random.key(seed), shape).mul(0.02);
 
 export function createParameters({ n_embd: C, n_layer, vocab_size: V, n_positions }) {
   let seed = 1;
   const linear = (K, N) => ({ w: normal(seed++, [K, N]), b: np.zeros([N]) });
   const norm = () => ({ g: np.ones([C]), b: np.zeros([C]) });
-  const block = () => ({
+  const layer = () => ({
     ln1: norm(),
     qkv: linear(C, 3 * C),
     proj: linear(C, C),
@@ -24,7 +23,7 @@ export function createParameters({ n_embd: C, n_layer, vocab_size: V, n_position
   return {
     wte: normal(seed++, [V, C]),
     wpe: normal(seed++, [n_positions, C]),
-    blocks: Array.from({ length: n_layer }, block),
+    blocks: Array.from({ length: n_layer }, layer),
     ln: norm(),
   };
 }
@@ -41,7 +40,7 @@ function block(x, p, H) {
   return z.ref.add(apply(nn.gelu(apply(layerNorm(z, p.ln2), p.fc)), p.out));
 }
 
-/** Mean cross-entropy. `ids` and `targets` [B·T] are one-hot where the gradient of a table needs a product. */
+/** Mean cross-entropy of `targets` after `ids`, both [B·T]; products with one-hot rows instead of gathers, whose gradients are slow. */
 function lossOf(p, ids, targets, { n_head, vocab_size: V }, [B, T]) {
   const C = p.wte.shape[1];
   const tokens = np.matmul(nn.oneHot(ids, V), p.wte.ref).reshape([B, T, C]);
@@ -63,8 +62,7 @@ export function createStep(model, [B, T]) {
     const rate = np.reciprocal(np.subtract(1, np.power(b1, t.ref))).mul(RATE);
     const scale = np.reciprocal(np.sqrt(np.subtract(1, np.power(b2, t))));
     const next = tree.map(
-      (x, a, b) =>
-        x.mul(1 - RATE * DECAY).sub(a.mul(rate.ref).div(np.sqrt(b).mul(scale.ref).add(EPS))),
+      (x, a, b) => x.mul(1 - RATE * DECAY).sub(a.mul(rate.ref).div(np.sqrt(b).mul(scale.ref).add(EPS))),
       parameters,
       tree.ref(m2),
       tree.ref(v2),
@@ -76,4 +74,3 @@ export function createStep(model, [B, T]) {
 }
 
 export const zerosLike = (parameters) => tree.map((x) => np.zeros(x.shape), tree.ref(parameters));
-export { count };

@@ -10,7 +10,8 @@ parentPort.on("message", (data) => globalThis.onmessage({ data }));
 `;
 
 export class WebWorker {
-  #messages = [];
+  #waiting = [];
+  #send = (message) => this.#waiting.push(message);
   #thread;
 
   constructor(url) {
@@ -18,16 +19,17 @@ export class WebWorker {
   }
 
   async #start(blob) {
-    this.#thread = new NodeWorker(INSIDE + (await blob.text()), { eval: true });
-    this.#thread.unref();
-    this.#thread.on("message", (data) => this.onmessage?.({ data }));
-    this.#thread.on("error", (error) => this.onerror?.(error));
-    for (const message of this.#messages) this.#thread.postMessage(message);
+    const thread = new NodeWorker(INSIDE + (await blob.text()), { eval: true });
+    thread.unref();
+    thread.on("message", (data) => this.onmessage?.({ data }));
+    thread.on("error", (error) => this.onerror?.(error));
+    this.#thread = thread;
+    this.#send = thread.postMessage.bind(thread);
+    for (const message of this.#waiting) this.#send(message);
   }
 
   postMessage(message) {
-    if (this.#thread) this.#thread.postMessage(message);
-    else this.#messages.push(message);
+    this.#send(message);
   }
 
   terminate() {

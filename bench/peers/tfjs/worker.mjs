@@ -8,15 +8,14 @@ const require = createRequire(import.meta.url);
 
 async function prepare({ work, setting }) {
   const gpu = setting.backend === "webgpu" ? await dawn() : undefined;
-  if (gpu) Object.defineProperty(globalThis, "navigator", { value: { userAgent: "node", gpu }, configurable: true });
+  if (gpu)
+    Object.defineProperty(globalThis, "navigator", { value: { userAgent: "node", gpu }, configurable: true });
   const tf = require("@tensorflow/tfjs");
-  if (gpu) {
-    require("@tensorflow/tfjs-backend-webgpu");
-  } else {
-    const { setWasmPaths } = require("@tensorflow/tfjs-backend-wasm");
-    setWasmPaths(`${dirname(require.resolve("@tensorflow/tfjs-backend-wasm"))}/`);
-  }
-  if (!(await tf.setBackend(setting.backend))) throw new Error(`the backend ${setting.backend} does not start`);
+  const name = `@tensorflow/tfjs-backend-${setting.backend}`;
+  const { setWasmPaths } = require(name);
+  setWasmPaths?.(`${dirname(require.resolve(name))}/`);
+  if (!(await tf.setBackend(setting.backend)))
+    throw new Error(`the backend ${setting.backend} does not start`);
   await tf.ready();
   return work.kind === "matmul" ? matmuls(tf, work) : training(tf, work);
 }
@@ -57,7 +56,10 @@ async function training(tf, { model, rows: B, length: T }) {
   const { loss } = createModel(tf, model, [B, T]);
   const text = randomIds(B * (T + 1), model.vocab_size);
   const oneHot = (from) => {
-    const ids = Int32Array.from({ length: B * T }, (_, i) => text[Math.floor(i / T) * (T + 1) + (i % T) + from]);
+    const ids = Int32Array.from(
+      { length: B * T },
+      (_, i) => text[Math.floor(i / T) * (T + 1) + (i % T) + from],
+    );
     return tf.cast(tf.oneHot(tf.tensor1d(ids, "int32"), model.vocab_size), "float32");
   };
   const [ids, targets] = [oneHot(0), oneHot(1)];
