@@ -64,7 +64,7 @@ type Imports = ReadonlyMap<string, readonly string[]>;
 function filesUnder(folder: string, ending: RegExp): string[] {
   if (!existsSync(join(ROOT, folder))) return [];
   return readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
-    .filter((name) => ending.test(name))
+    .filter((name) => ending.test(name) && !name.includes("node_modules")) // bench/peers installs some
     .map((name) => join(folder, name))
     .toSorted();
 }
