@@ -1,7 +1,6 @@
-// How gradients start, meet and end.  All arrays [n], as vec4s.
-//   ones        y = 1           overwrites y
-//   add         y = a + b       overwrites y
-//   accumulate  y = y + a       in place
+// How gradients start and meet; that they end in a parameter's is copy.add.  All arrays [n], as vec4s.
+//   ones  y = 1           overwrites y
+//   add   y = a + b       overwrites y
 
 struct Params { n4: u32 }
 
@@ -20,10 +19,4 @@ fn ones(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 fn add(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let stride = groups.x * groups.y * 64u;
   for (var i = id.x + id.y * groups.x * 64u; i < params.n4; i += stride) { y[i] = a[i] + b[i]; }
-}
-
-@compute @workgroup_size(64)
-fn accumulate(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let stride = groups.x * groups.y * 64u;
-  for (var i = id.x + id.y * groups.x * 64u; i < params.n4; i += stride) { y[i] += a[i]; }
 }

@@ -5,7 +5,7 @@
 import { rowVariants } from "../tensor/rows.ts";
 import { ShapeError } from "../errors.ts";
 import { type Backward, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
-import { empty, type Tensor } from "../tensor/tensor.ts";
+import { empty, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { addTo, zeros } from "./copy.ts";
 import { concat } from "./layout.ts";
 import {
@@ -13,12 +13,12 @@ import {
   type Chunk,
   diverge,
   emptyLogprobs,
-  entropyOf,
+  fullKl,
   logitsGradient,
   type Logprobs,
   type LogprobAttrs,
-  logRows,
   someTargets,
+  tokenLogprobs,
 } from "./logprob.ts";
 import { matmul } from "./matmul.ts";
 import { columnSum } from "./reduce.ts";
@@ -146,9 +146,9 @@ function backward(ctx: Backward<HeadInputs, HeadAttrs>): (Tensor | undefined)[] 
   const stats = outputs[2]!;
   const known = kept.get(stats);
   kept.delete(stats);
-  const dhidden = needs[0] ? zeros(hidden.shape) : undefined;
-  const dweight = needs[1] ? (into[1] ?? zeros(weight.shape)) : undefined;
-  const dbias = bias && needs[2] ? (into[2] ?? zeros(bias.shape)) : undefined;
+  const dhidden = needs[0] ? sumOf(hidden.shape) : undefined;
+  const dweight = needs[1] ? sumOf(weight.shape, into[1]) : undefined;
+  const dbias = bias && needs[2] ? sumOf(bias.shape, into[2]) : undefined;
   const { rows, columns } = chunksOf(targets.size, [{ weight, bias }], attrs);
   for (const some of rows) {
     const [dlogprobs, dentropy] = dy.map((d) => d && rowsIn(d, some));
@@ -158,12 +158,34 @@ function backward(ctx: Backward<HeadInputs, HeadAttrs>): (Tensor | undefined)[] 
       const chunk = known?.[i] ?? chunkOf(states, { weight, bias }, span);
       logitsGradient(chunk, arrived, attrs);
       const dlogits = chunk.logits;
-      if (dhidden) addTo(rowsIn(dhidden, some), matmul(dlogits, rowsIn(weight, span), undefined, {}));
-      if (dweight) addTo(rowsIn(dweight, span), matmul(dlogits, states, undefined, { transposeA: true }));
-      if (dbias) addTo(rowsIn(dbias, span), columnSum(dlogits));
+      dhidden?.add(matmul(dlogits, rowsIn(weight, span), undefined, {}), some);
+      dweight?.add(matmul(dlogits, states, undefined, { transposeA: true }), span);
+      dbias?.add(columnSum(dlogits), span);
     }
   }
-  return [dhidden, into[1] ? undefined : dweight, into[2] ? undefined : dbias, undefined];
+  return [dhidden?.made, dweight?.made, dbias?.made, undefined];
+}
+
+/** A gradient that comes in parts. */
+interface Sum {
+  /** Adds to some of its rows. */
+  add(part: Tensor, rows: Span): void;
+  /** The whole; undefined where it was added to the one that was there. */
+  readonly made: Tensor | undefined;
+}
+
+/** A sum into the gradient `into`, else into a tensor of its own, which a part that is the whole already is. */
+function sumOf(shape: Shape, into?: Tensor): Sum {
+  let made: Tensor | undefined;
+  return {
+    add(part, rows) {
+      if (!into && part.size === sizeOf(shape) && !made) made = part.reshape(...shape);
+      else addTo(rowsIn(into ?? (made ??= zeros(shape)), rows), part);
+    },
+    get made() {
+      return made;
+    },
+  };
 }
 
 /** Logits in float64. */
@@ -215,12 +237,8 @@ export const headLogprobs: Op<
   arity: 4,
   forward,
   backward,
-  reference([hidden, weight, bias, targets], attrs) {
-    const V = weight!.shape[0]!;
-    const rows = [...logRows(logitsReference(hidden!, weight!, bias), attrs)];
-    const logprobs = Float64Array.from(rows, (logp, r) => logp[Math.min(targets!.data[r]!, V - 1)]!);
-    return [logprobs, Float64Array.from(rows, entropyOf)].map((data) => ({ shape: targets!.shape, data }));
-  },
+  reference: ([hidden, weight, bias, targets], attrs) =>
+    tokenLogprobs.reference([logitsReference(hidden!, weight!, bias), targets], attrs),
   variants: rowVariants,
   cases: CASES.map(({ R, V, C, bias, attrs = {} }) => ({
     name: `[${R},${C}] [${V},${C}] ${bias ? "bias " : ""}${JSON.stringify(attrs)}`,
@@ -270,15 +288,12 @@ function compare([hiddenP, ...inputs]: CompareInputs, attrs: HeadAttrs): Compari
 
 function compareReference(inputs: readonly (NdArray | undefined)[], attrs: HeadAttrs): NdArray[] {
   const [hiddenP, weightP, biasP, hiddenQ, weightQ, biasQ, targets] = inputs;
-  const ps = [...logRows(logitsReference(hiddenP!, weightP!, biasP), attrs)];
-  const qs = [...logRows(logitsReference(hiddenQ!, weightQ!, biasQ), attrs)];
-  const at = (rows: Float64Array[]): number[] =>
-    rows.map((logp, r) => logp[Math.min(targets!.data[r]!, logp.length - 1)]!);
-  const kls = ps.map((logp, r) => logp.reduce((sum, l, v) => sum + Math.exp(l) * (l - qs[r]![v]!), 0));
-  return [at(ps), ps.map(entropyOf), at(qs), kls].map((values) => ({
-    shape: targets!.shape,
-    data: Float64Array.from(values),
-  }));
+  const p = logitsReference(hiddenP!, weightP!, biasP);
+  const q = logitsReference(hiddenQ!, weightQ!, biasQ);
+  const [logprobs, entropy] = tokenLogprobs.reference([p, targets], attrs);
+  const [others] = tokenLogprobs.reference([q, targets], attrs);
+  const [kl] = fullKl.reference([p, q], attrs);
+  return [logprobs!, entropy!, others!, kl!];
 }
 
 /**

@@ -125,10 +125,7 @@ function backward({
 }
 
 /** Log-softmax of each row of logits / T, in float64. */
-export function* logRows(
-  { shape, data }: NdArray,
-  { temperature = 1 }: LogprobAttrs,
-): Generator<Float64Array> {
+function* logRows({ shape, data }: NdArray, { temperature = 1 }: LogprobAttrs): Generator<Float64Array> {
   const V = shape.at(-1)!;
   for (let start = 0; start < data.length; start += V) {
     const z = data.slice(start, start + V).map((v) => v / temperature);
@@ -139,7 +136,7 @@ export function* logRows(
 }
 
 /** Entropy of a row of log-probabilities. */
-export const entropyOf = (logp: Float64Array): number =>
+const entropyOf = (logp: Float64Array): number =>
   -logp.reduce((sum, l) => sum + (l > -Infinity ? Math.exp(l) * l : 0), 0);
 
 const SHAPES = [

@@ -43,11 +43,5 @@ export interface MatmulForm {
 export const modeOf = ({ transposeA, transposeB }: Pick<Product, "transposeA" | "transposeB">): string =>
   (transposeA ? "t" : "n") + (transposeB ? "t" : "n");
 
-/** Products that want the same form: the mode, and the powers of two at or below M, N, K and the batch. */
-export function shapeClass({ M, N, K, batch, ...modes }: Product): string {
-  const floor = (n: number): number => 2 ** Math.floor(Math.log2(Math.max(1, n)));
-  return `${modeOf(modes)} ${[M, N, K].map(floor).join("x")}${batch > 1 ? ` of ${floor(batch)}` : ""}`;
-}
-
 /** Floating-point operations of a product. */
 export const flopsOf = ({ batch, M, N, K }: Product): number => 2 * batch * M * N * K;

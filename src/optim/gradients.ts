@@ -1,12 +1,13 @@
 /** `backward(loss)`: gradients of a scalar, accumulated into the parameters' `grad`. */
 import { loadKernel } from "../gpu/kernel.ts";
+import { addTo } from "../ops/copy.ts";
 import { call, need, strided } from "../tensor/op.ts";
 import { backpropagate, type Rules } from "../tensor/tape.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 
 const kernel = await loadKernel("gradients");
 
-const run = (entry: "ones" | "add" | "accumulate", bindings: Record<string, Tensor>, n: number): void => {
+const run = (entry: "ones" | "add", bindings: Record<string, Tensor>, n: number): void => {
   const n4 = Math.ceil(n / 4);
   call(kernel, entry, { bindings, params: { n4 }, workgroups: strided(n4) });
 };
@@ -23,9 +24,7 @@ export const rules: Rules = {
     run("add", { a, b, y }, a.size);
     return y;
   },
-  accumulate(grad, dy) {
-    run("accumulate", { a: dy, y: grad }, grad.size);
-  },
+  accumulate: addTo,
 };
 
 /**

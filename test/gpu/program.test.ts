@@ -5,6 +5,7 @@ import { KernelError } from "../../src/errors.ts";
 import { type Kernel, loadKernel } from "../../src/gpu/kernel.ts";
 import { add, mul } from "../../src/ops/binary.ts";
 import { concat, slice } from "../../src/ops/layout.ts";
+import { addTo } from "../../src/ops/copy.ts";
 import { exp, tanh } from "../../src/ops/unary.ts";
 import { call } from "../../src/tensor/op.ts";
 import { empty, input, persistent, record, type Tensor } from "../../src/tensor/tensor.ts";
@@ -35,10 +36,9 @@ describe("a program", () => {
 
   it("runs many times in one submission", async () => {
     const sum = persistent(device, [4]);
-    const add1 = await loadKernel("gradients");
     const program = await record(device, "count", () => {
       const one = input([4]);
-      call(add1, "accumulate", { bindings: { a: one, y: sum }, params: { n4: 1 }, workgroups: [1, 1, 1] });
+      addTo(sum, one);
       return { one };
     });
     program.result.one.write([1, 2, 3, 4]);
