@@ -23,6 +23,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
 @group(0) @binding(4) var<uniform> params: Params;
 
+// Columns `near` of B's rows from k0 on, for B stored [K, N]; zeros beyond K.
+fn fill(block: ptr<function, array<vec4f, KC>>, k0: u32, from_b: u32, near: u32) {
+  for (var k = 0u; k < params.chunk; k++) {
+    let row = b[from_b + min(k0 + k, params.K - 1u) * (params.N / 4u) + near];
+    (*block)[k] = select(vec4f(0.0), row, k0 + k < params.K);
+  }
+}
+
 // Rows first .. last of C, chunk k0 of the sum, for A stored [M, K]: `block` holds the lane's columns of B.
 fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u32, group: vec3u, lane: u32) {
   let K4 = params.K / 4u;
@@ -53,18 +61,13 @@ fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u
 
 @compute @workgroup_size(L)
 fn nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let N4 = params.N / 4u;
-  let near = min(group.x * L + lane, N4 - 1u);
+  let near = min(group.x * L + lane, params.N / 4u - 1u);
   let first = group.y * params.rows;
   let last = min(first + params.rows, params.M);
   let from_b = group.z * params.b_batch / 4u;
   var block: array<vec4f, KC>;
   for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
-    let left = min(params.chunk, params.K - k0);
-    for (var k = 0u; k < params.chunk; k++) {
-      let row = b[from_b + min(k0 + k, params.K - 1u) * N4 + near];
-      block[k] = select(vec4f(0.0), row, k < left);
-    }
+    fill(&block, k0, from_b, near);
     add_rows(&block, k0, first, last, group, lane);
   }
 }
@@ -112,10 +115,7 @@ fn tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane
   var block: array<vec4f, KC>;
   for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
     let left = min(params.chunk, params.K - k0);
-    for (var k = 0u; k < params.chunk; k++) {
-      let row = b[from_b + min(k0 + k, params.K - 1u) * N4 + near];
-      block[k] = select(vec4f(0.0), row, k < left);
-    }
+    fill(&block, k0, from_b, near);
     for (var r4 = first; r4 < last; r4++) {
       //: for t in 0..KC/L
       let q$t = $(t*L)u + lane;
