@@ -1,7 +1,5 @@
 /** The work that is compared: the same shapes for ours and for every peer, as records that go to their processes. */
-
-/** A `config.json` of a model, as Hugging Face spells it. */
-export type ModelJson = Readonly<Record<string, string | number | boolean>>;
+import { GPT2_SMALL, PRODUCTS, type Sizes, SMALL_GPT, STORIES, TINY_GPT } from "../../src/bench/models.ts";
 
 export type Mode = "nn" | "nt" | "tn";
 
@@ -14,11 +12,11 @@ export type Work =
       readonly modes: readonly Mode[];
     }
   /** Forward, backward, AdamW on `rows` rows of `length` tokens. */
-  | { readonly kind: "train"; readonly model: ModelJson; readonly rows: number; readonly length: number }
+  | { readonly kind: "train"; readonly model: Sizes; readonly rows: number; readonly length: number }
   /** `tokens` tokens to each of `rows` copies of a prompt of `prompt` tokens, drawn at temperature 1. */
   | {
       readonly kind: "decode";
-      readonly model: ModelJson;
+      readonly model: Sizes;
       readonly rows: number;
       readonly prompt: number;
       readonly tokens: number;
@@ -36,69 +34,27 @@ export interface Item {
   readonly work: Work;
 }
 
-function gpt2(
-  n_layer: number,
-  n_embd: number,
-  n_head: number,
-  n_positions: number,
-  vocab_size: number,
-): ModelJson {
-  return { model_type: "gpt2", vocab_size, n_positions, n_embd, n_layer, n_head };
-}
-
-/** stories260K: llama2.c's smallest model. */
-const STORIES: ModelJson = {
-  model_type: "llama",
-  vocab_size: 512,
-  hidden_size: 64,
-  intermediate_size: 172,
-  num_hidden_layers: 5,
-  num_attention_heads: 8,
-  num_key_value_heads: 4,
-  max_position_embeddings: 512,
-  rms_norm_eps: 1e-5,
-  tie_word_embeddings: true,
-};
-
-const GPT2_SMALL = gpt2(12, 768, 12, 1024, 50257);
-
-/** [M, N, K] of the layers of small GPTs, and a square one. */
-const MATMULS = [
-  [512, 512, 512],
-  [256, 64, 64],
-  [2048, 128, 128],
-  [2048, 384, 128],
-  [2048, 512, 128],
-  [2048, 128, 512],
-  [1024, 384, 384],
-  [1024, 1536, 384],
-  [1024, 384, 1536],
-  [512, 768, 768],
-  [512, 3072, 768],
-  [512, 768, 3072],
-] as const;
-
 export const ITEMS: readonly Item[] = [
   {
     id: "matmul",
     title: "matmul nn, nt, tn; mean over 12 shapes of small GPTs",
     unit: "GFLOP/s",
     on: "software",
-    work: { kind: "matmul", shapes: MATMULS, modes: ["nn", "nt", "tn"] },
+    work: { kind: "matmul", shapes: PRODUCTS, modes: ["nn", "nt", "tn"] },
   },
   {
     id: "train-tiny",
     title: "training step, GPT 4 layers d128 h4 T64 B32 V512",
     unit: "tokens/s",
     on: "software",
-    work: { kind: "train", model: gpt2(4, 128, 4, 64, 512), rows: 32, length: 64 },
+    work: { kind: "train", model: TINY_GPT, rows: 32, length: 64 },
   },
   {
     id: "train-small",
     title: "training step, GPT 6 layers d384 h6 T128 B8 V8192",
     unit: "tokens/s",
     on: "software",
-    work: { kind: "train", model: gpt2(6, 384, 6, 128, 8192), rows: 8, length: 128 },
+    work: { kind: "train", model: SMALL_GPT, rows: 8, length: 128 },
   },
   {
     id: "decode-stories",

@@ -1,7 +1,8 @@
 /** `npm run peers`: the same work in ours and in every peer that is here, side by side; a table of ratios. */
-import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { writeFileAtomic } from "../../src/data/files.ts";
+import { ConfigError, messageOf } from "../../src/errors.ts";
 import { openDevice } from "../../src/gpu/device.ts";
 import { runtime } from "../../src/host.ts";
 import { version } from "../../src/cli/version.ts";
@@ -35,15 +36,18 @@ const FLAGS = {
 const say = (line: string): void => console.error(line);
 const listed = (text: string | undefined): string[] | undefined => text?.split(",").map((s) => s.trim());
 
-/** The work that was asked for, else all that suits the adapter. */
-function chooseItems(only: readonly string[] | undefined, software: boolean): readonly Item[] {
-  const unknown = only?.find((id) => !ITEMS.some((item) => item.id === id));
+/** @throws ConfigError on work that there is not */
+function checkItems(only: readonly string[] = []): void {
+  const unknown = only.find((id) => !ITEMS.some((item) => item.id === id));
   if (unknown !== undefined)
-    throw new Error(`peers: --only ${unknown}: expected one of ${ITEMS.map(({ id }) => id).join(", ")}`);
-  return only
-    ? ITEMS.filter(({ id }) => only.includes(id))
-    : ITEMS.filter(({ on }) => (on === "software") === software);
+    throw new ConfigError(
+      `peers: --only ${unknown}: expected one of ${ITEMS.map(({ id }) => id).join(", ")}`,
+    );
 }
+
+/** The work that was asked for, else all that suits the adapter. */
+const chooseItems = (only: readonly string[] | undefined, software: boolean): readonly Item[] =>
+  ITEMS.filter(({ id, on }) => (only ? only.includes(id) : (on === "software") === software));
 
 /** The adapter, whose device is closed again: the workers open their own. */
 async function adapterOf(): Promise<{ name: string; software: boolean }> {
@@ -58,9 +62,10 @@ async function main(): Promise<void> {
   if (flags.help) return console.log(HELP);
   const [rounds, seconds] = [Number(flags.rounds), Number(flags.seconds)];
   if (!(rounds >= 1 && seconds > 0))
-    throw new Error(
+    throw new ConfigError(
       `peers: expected --rounds of at least 1 and --seconds above 0, got ${flags.rounds} and ${flags.seconds}`,
     );
+  checkItems(listed(flags.only));
   if (flags.install) installPeers();
   const adapter = await adapterOf();
   const items = chooseItems(listed(flags.only), adapter.software);
@@ -87,7 +92,15 @@ async function main(): Promise<void> {
   };
   const table = markdown(heading, rows);
   console.log(flags.json ? JSON.stringify({ ...heading, rows }) : table);
-  if (flags.out) writeFileSync(flags.out, table);
+  if (flags.out) await writeFileAtomic(flags.out, table);
 }
 
-await main();
+/** A wrong flag is one line and exit code 2; anything else is a fault of ours and shows where. */
+function refuse(error: unknown): void {
+  const parsed = String((error as NodeJS.ErrnoException).code).startsWith("ERR_PARSE_ARGS");
+  if (!parsed && !(error instanceof ConfigError)) throw error;
+  say(parsed ? `peers: ${messageOf(error)}; \`npm run peers -- --help\` lists the flags` : messageOf(error));
+  process.exitCode = 2;
+}
+
+await main().catch(refuse);

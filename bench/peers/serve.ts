@@ -17,6 +17,19 @@ export interface Prepared {
   readonly check: string;
 }
 
+/**
+ * The error of a job of `vbon bench`.
+ * @throws Error when it is above the job's tolerance
+ */
+export async function checked(
+  name: string,
+  { check, tolerance }: { check(): Promise<number>; readonly tolerance: number },
+): Promise<number> {
+  const error = await check();
+  if (error <= tolerance) return error;
+  throw new Error(`${name}: relative error ${error}; expected at most ${tolerance}`);
+}
+
 const answer = (record: object): void => console.log(`@${JSON.stringify(record)}`);
 
 /** Prepares, warms up, answers rounds until stdin ends. */

@@ -1,22 +1,40 @@
-/** The models of the step, decoding and alignment benchmarks: sizes only, random weights. */
+/** Sizes that are benchmarked, here and beside other libraries (`bench/peers`): of products, and of models with random weights. */
 
 /** A `config.json` in Hugging Face's spelling. */
-export type Sizes = Readonly<Record<string, unknown>>;
+export type Sizes = Readonly<Record<string, string | number | boolean>>;
 
-const gpt = (layers: number, width: number, vocabulary: number, positions: number): Sizes => ({
-  model_type: "gpt2",
-  vocab_size: vocabulary,
-  n_positions: positions,
-  n_layer: layers,
-  n_head: width / (layers === 4 ? 32 : 64),
-  n_embd: width,
-});
+/** [M, N, K] of products: a square one, then linear layers of small GPTs, [tokens, outputs, inputs]. */
+export const PRODUCTS: readonly (readonly [M: number, N: number, K: number])[] = [
+  [512, 512, 512],
+  [256, 64, 64],
+  [2048, 128, 128],
+  [2048, 384, 128],
+  [2048, 512, 128],
+  [2048, 128, 512],
+  [1024, 384, 384],
+  [1024, 1536, 384],
+  [1024, 384, 1536],
+  [512, 768, 768],
+  [512, 3072, 768],
+  [512, 768, 3072],
+];
+
+const gpt = (
+  n_layer: number,
+  n_embd: number,
+  n_head: number,
+  n_positions: number,
+  vocab_size: number,
+): Sizes => ({ model_type: "gpt2", vocab_size, n_positions, n_embd, n_layer, n_head });
 
 /** Four layers, 128 wide, 4 heads. */
-export const TINY_GPT: Sizes = gpt(4, 128, 512, 64);
+export const TINY_GPT: Sizes = gpt(4, 128, 4, 64, 512);
 
 /** Six layers, 384 wide, 6 heads, a vocabulary of 8,192. */
-export const SMALL_GPT: Sizes = gpt(6, 384, 8192, 128);
+export const SMALL_GPT: Sizes = gpt(6, 384, 6, 128, 8192);
+
+/** GPT-2 small, 124 million parameters. */
+export const GPT2_SMALL: Sizes = gpt(12, 768, 12, 1024, 50257);
 
 /** stories260K: a Llama of 260 thousand parameters. */
 export const STORIES: Sizes = {
@@ -28,6 +46,7 @@ export const STORIES: Sizes = {
   num_attention_heads: 8,
   num_key_value_heads: 4,
   max_position_embeddings: 512,
+  rms_norm_eps: 1e-5,
   tie_word_embeddings: true,
 };
 

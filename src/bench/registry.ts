@@ -6,7 +6,7 @@ import { alignPlans } from "./jobs/align.ts";
 import { attentionPlans } from "./jobs/attention.ts";
 import { decodePlans } from "./jobs/decode.ts";
 import { matmulPlans } from "./jobs/matmul.ts";
-import { logprobPlans, normPlans } from "./jobs/rows.ts";
+import { headPlans, normPlans } from "./jobs/rows.ts";
 import { stepPlans } from "./jobs/step.ts";
 
 /** To add one: its file in `jobs/`, and a line here. */
@@ -14,7 +14,7 @@ export const groups: Readonly<Record<string, readonly Plan[]>> = {
   matmul: matmulPlans,
   attention: attentionPlans,
   norm: normPlans,
-  head: logprobPlans,
+  head: headPlans,
   adamw: adamwPlans,
   step: stepPlans,
   decode: decodePlans,

@@ -1,11 +1,12 @@
 /** What `vbon profile` takes apart: a training step or a decoding step of some model. */
 import { createModel } from "../../models/model.ts";
+import { ConfigError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import { createEngine } from "../generate/engine.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { SMALL_GPT, STORIES, TINY_GPT } from "./models.ts";
 import type { Workload } from "./profile.ts";
-import { createTrainer, trainerOf } from "./trainer.ts";
+import { trainerOf } from "./trainer.ts";
 
 /** Models by name, with the batch they are trained with: rows and tokens a row. */
 const SIZES = {
@@ -38,9 +39,11 @@ export async function stepWorkload(
   batch: BatchShape,
 ): Promise<Opened> {
   const { B, T } = shapeOf(model, batch);
-  const trainer = await (typeof model === "string"
-    ? createTrainer(device, { name: model, sizes: SIZES[model].sizes, B, T })
-    : trainerOf(model, B, T));
+  const lm = modelOf(device, model, true);
+  const { blockSize } = lm.config;
+  if (T > blockSize)
+    throw new ConfigError(`profile: ${T} tokens a row exceed the model's context of ${blockSize}`);
+  const trainer = await trainerOf(lm, B, T);
   return {
     title: `training step, B=${B} T=${T}, ${millions(trainer.parameters)}`,
     tokens: B * T,
@@ -61,11 +64,10 @@ export async function decodeWorkload(
   batch: BatchShape,
 ): Promise<Opened> {
   const { B = 64, T = 56 } = batch;
-  const lm =
-    typeof model === "string"
-      ? createModel(device, SIZES[model].sizes, { trainable: false, seed: 1 })
-      : model;
+  const lm = modelOf(device, model, false);
   const steps = T - PROMPT;
+  if (steps < 1)
+    throw new ConfigError(`profile: ${T} tokens a row; expected more than the prompt's ${PROMPT}`);
   const engine = await createEngine(lm, B, PROMPT, { temperature: 1, maxNewTokens: steps, eosIds: [] });
   const ids = Array.from({ length: PROMPT }, (_, i) => i + 1);
   const requests = Array.from({ length: B }, (_, i) => ({ ids, stream: [0, i] as const }));
@@ -82,6 +84,9 @@ export async function decodeWorkload(
     },
   };
 }
+
+const modelOf = (device: Device, model: LanguageModel | SizeName, trainable: boolean): LanguageModel =>
+  typeof model === "string" ? createModel(device, SIZES[model].sizes, { trainable, seed: 1 }) : model;
 
 function shapeOf(model: LanguageModel | SizeName, batch: BatchShape): { B: number; T: number } {
   const usual = typeof model === "string" ? SIZES[model] : { B: 8, T: Math.min(128, model.config.blockSize) };

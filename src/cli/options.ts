@@ -99,5 +99,6 @@ function describe(
   const rule = issue.message
     .replace(/^(Invalid input|Too small|Too big|Invalid option): /, "")
     .replace(`expected ${flag?.type} to be`, "expected");
-  return `${who}: --${flag?.name ?? key}: ${rule}; got ${JSON.stringify(settings[key])}${flag ? ` (${flag.description})` : ""}`;
+  const name = flag?.positional ? flag.hint : `--${flag?.name ?? key}`;
+  return `${who}: ${name}: ${rule}; got ${JSON.stringify(settings[key])}${flag ? ` (${flag.description})` : ""}`;
 }

@@ -58,8 +58,15 @@ describe("vbon profile", () => {
     expect(ran.stdout).toMatch(/tokens\/s[^]*kv-cache/);
   });
 
-  it("refuses what it does not know, and prints its help", async () => {
-    expect((await vbon(device, ["profile", "training"])).code).toBe(2);
+  it("refuses what it does not know and what the model cannot read, and prints its help", async () => {
+    const refused = async (...argv: string[]): Promise<string> => {
+      const { code, stderr } = await vbon(device, ["profile", ...argv]);
+      expect(code).toBe(2);
+      return stderr;
+    };
+    expect(await refused("training")).toMatch(/step\|decode: expected one of "step"\|"decode"; got/);
+    expect(await refused("step", "--size", "tiny", "--length", "65")).toContain("65 tokens a row exceed the model's context of 64"); // prettier-ignore
+    expect(await refused("decode", "--length", "8")).toContain("expected more than the prompt's 8");
     expect((await vbon(device, ["profile", "--help"])).stdout).toMatchSnapshot();
   });
 });

@@ -5,21 +5,29 @@ import { createEngine, type GenerateSettings } from "../../generate/engine.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
 import { input, record } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError } from "../job.ts";
-import { STORIES } from "../models.ts";
+import { type Sizes, STORIES } from "../models.ts";
 
 /** Few rows and many. */
 export const decodePlans: readonly Plan[] = [64, 512].map((rows) => ({
   name: `decode stories260K, ${rows} rows`,
-  make: (device) => makeDecode(device, rows),
+  make: (device) => makeDecode(device, { sizes: STORIES, rows, prompt: 8, tokens: 48 }),
 }));
 
-const PROMPT = [1, 2, 3, 4, 5, 6, 7, 8];
+/** `tokens` tokens to each of `rows` copies of a prompt of `prompt` tokens. */
+export interface DecodeShape {
+  readonly sizes: Sizes;
+  readonly rows: number;
+  readonly prompt: number;
+  readonly tokens: number;
+}
 
-async function makeDecode(device: Device, rows: number): Promise<Job> {
-  const model = createModel(device, STORIES, { trainable: false, seed: 1 });
-  const settings: GenerateSettings = { temperature: 1, maxNewTokens: 48, eosIds: [] };
-  const engine = await createEngine(model, rows, PROMPT.length, settings);
-  const requests = Array.from({ length: rows }, (_, i) => ({ ids: PROMPT, stream: [0, i] as const }));
+/** Checked: the log-probabilities of a response against those of its whole text. */
+export async function makeDecode(device: Device, { sizes, rows, prompt, tokens }: DecodeShape): Promise<Job> {
+  const model = createModel(device, sizes, { trainable: false, seed: 1 });
+  const settings: GenerateSettings = { temperature: 1, maxNewTokens: tokens, eosIds: [] };
+  const engine = await createEngine(model, rows, prompt, settings);
+  const ids = Array.from({ length: prompt }, (_, i) => i + 1);
+  const requests = Array.from({ length: rows }, (_, i) => ({ ids, stream: [0, i] as const }));
   return {
     flops: 0,
     bytes: 0,
@@ -34,14 +42,18 @@ async function makeDecode(device: Device, rows: number): Promise<Job> {
     },
     async check() {
       const sample = (await engine.generate(requests, { seed: 0 })).at(-1)!;
-      return relativeError(sample.logprobs, await scored(model, sample.ids));
+      return relativeError(sample.logprobs, await scored(model, ids, sample.ids));
     },
   };
 }
 
 /** Log-probabilities of a response, the whole text scored at once. */
-async function scored(model: LanguageModel, response: readonly number[]): Promise<Float32Array> {
-  const text = [...PROMPT, ...response];
+async function scored(
+  model: LanguageModel,
+  prompt: readonly number[],
+  response: readonly number[],
+): Promise<Float32Array> {
+  const text = [...prompt, ...response];
   const T = text.length - 1;
   const program = await record(model.parameters.device, "score", () => {
     const batch = { ids: input([1, T], "u32"), positions: input([1, T], "u32"), range: input([1, 2], "u32") };
@@ -55,7 +67,7 @@ async function scored(model: LanguageModel, response: readonly number[]): Promis
   batch.range.write([0, T]);
   targets.write(text.slice(1));
   program.run();
-  const expected = (await logprobs.read()).slice(PROMPT.length - 1);
+  const expected = (await logprobs.read()).slice(prompt.length - 1);
   program.dispose();
   return expected;
 }

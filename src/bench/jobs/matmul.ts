@@ -3,29 +3,13 @@ import type { Device } from "../../gpu/device.ts";
 import { matmul, type MatmulAttrs } from "../../ops/matmul.ts";
 import { input, record } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError, values } from "../job.ts";
+import { PRODUCTS } from "../models.ts";
 
-type Sizes = readonly [M: number, N: number, K: number];
-
-/** A square one, then linear layers: [tokens, outputs, inputs]. */
-const SHAPES: readonly Sizes[] = [
-  [512, 512, 512],
-  [256, 64, 64],
-  [2048, 128, 128],
-  [2048, 384, 128],
-  [2048, 512, 128],
-  [2048, 128, 512],
-  [1024, 384, 384],
-  [1024, 1536, 384],
-  [1024, 384, 1536],
-  [512, 768, 768],
-  [512, 3072, 768],
-  [512, 768, 3072],
-];
-
-const MODES = { nn: {}, nt: { transposeB: true }, tn: { transposeA: true } } as const;
+/** Which operand is stored transposed. */
+export const MODES = { nn: {}, nt: { transposeB: true }, tn: { transposeA: true } } as const;
 
 /** Every shape in every mode. */
-export const matmulPlans: readonly Plan[] = SHAPES.flatMap((shape) =>
+export const matmulPlans: readonly Plan[] = PRODUCTS.flatMap((shape) =>
   (["nn", "nt", "tn"] as const).map((mode) => ({
     name: `matmul ${mode} ${shape.join("x")}`,
     make: (device: Device) => makeMatmul(device, shape, MODES[mode]),
@@ -33,7 +17,11 @@ export const matmulPlans: readonly Plan[] = SHAPES.flatMap((shape) =>
 );
 
 /** One product; checked at 500 entries against float64. `attrs` may name the kernel (`variant`). */
-export async function makeMatmul(device: Device, [M, N, K]: Sizes, attrs: MatmulAttrs): Promise<Job> {
+export async function makeMatmul(
+  device: Device,
+  [M, N, K]: (typeof PRODUCTS)[number],
+  attrs: MatmulAttrs,
+): Promise<Job> {
   const { transposeA = false, transposeB = false } = attrs;
   const [a, b] = [values("a", [M, K]), values("b", [K, N])];
   const program = await record(device, `matmul ${M}x${N}x${K}`, () => {

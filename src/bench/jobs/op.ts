@@ -5,8 +5,12 @@ import type { AnyOp, NdArray } from "../../tensor/op.ts";
 import { input, persistent, record, type Shape, type Tensor } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError, values } from "../job.ts";
 
-/** Inputs of an op: shapes to fill with normal values, or ids of their own. */
-export type Given = readonly (Shape | { readonly ids: Uint32Array<ArrayBuffer>; readonly shape: Shape })[];
+/** Inputs of an op: shapes to fill with normal values, ids of their own, or none. */
+export type Given = readonly (
+  | Shape
+  | { readonly ids: Uint32Array<ArrayBuffer>; readonly shape: Shape }
+  | undefined
+)[];
 
 /** What one run costs; see {@link Job}. */
 export type Cost = Partial<Pick<Job, "flops" | "bytes">>;
@@ -30,20 +34,21 @@ export function opPlan(task: OpTask): Plan {
 
 /** {@link opPlan}, ready to run. */
 export async function makeOp(device: Device, { name, op, given, attrs, cost, learns }: OpTask): Promise<Job> {
-  const arrays = given.map((g, i) =>
-    "ids" in g ? { shape: g.shape, data: g.ids } : { shape: g, data: values(`${name} ${i}`, g) },
-  );
+  const arrays = given.map((g, i) => {
+    if (!g) return undefined;
+    return "ids" in g ? { shape: g.shape, data: g.ids } : { shape: g, data: values(`${name} ${i}`, g) };
+  });
   const program = await record(device, name, () => {
-    const inputs = arrays.map(({ shape, data }) => input(shape, data instanceof Uint32Array ? "u32" : "f32"));
-    if (learns) for (const x of inputs) if (x.dtype === "f32") x.grad = persistent(device, x.shape);
+    const inputs = arrays.map((g) => g && input(g.shape, g.data instanceof Uint32Array ? "u32" : "f32"));
+    if (learns) for (const x of inputs) if (x?.dtype === "f32") x.grad = persistent(device, x.shape);
     const made = op(...inputs, attrs) as Tensor | readonly Tensor[];
     const y = (Array.isArray(made) ? made[0] : made) as Tensor;
     const dy = input(y.shape);
     if (learns) backwardFrom(y, dy);
-    return { inputs, grads: inputs.flatMap((x) => x.grad ?? []), y, dy };
+    return { inputs, grads: inputs.flatMap((x) => x?.grad ?? []), y, dy };
   });
   const { inputs, grads, y, dy } = program.result;
-  inputs.forEach((x, i) => x.write(arrays[i]!.data));
+  inputs.forEach((x, i) => x?.write(arrays[i]!.data));
   dy.write(values("dy", dy.shape));
   return {
     flops: 0,
@@ -57,7 +62,9 @@ export async function makeOp(device: Device, { name, op, given, attrs, cost, lea
     },
     async check() {
       program.run();
-      const float64 = arrays.map(({ shape, data }): NdArray => ({ shape, data: Float64Array.from(data) }));
+      const float64 = arrays.map(
+        (g): NdArray | undefined => g && { shape: g.shape, data: Float64Array.from(g.data) },
+      );
       return relativeError(await y.read(), op.reference(float64, attrs)[0]!.data);
     },
   };
