@@ -74,14 +74,6 @@ async function main(): Promise<void> {
   const rows: Row[] = [];
   const skipped = roster.absent.map(({ name, why }) => `${name}: ${why}`);
   for (const line of skipped) say(line);
-  for (const item of items) {
-    const peers = roster
-      .contenders(item)
-      .filter(({ name }) => wanted?.some((w) => name.startsWith(w)) ?? true);
-    const outcome = await compare(item, OURS, peers, { rounds, seconds, say });
-    rows.push(...rowsOf(item, outcome.ours, outcome.peers));
-    skipped.push(...outcome.skipped.map(({ name, why }) => `${item.id}: ${name}: ${why}`));
-  }
   const [cpu] = cpus();
   const heading = {
     machine: `${adapter.name}; ${cpu?.model ?? "unknown processor"}, ${cpus().length} threads; ${runtime()}`,
@@ -90,9 +82,16 @@ async function main(): Promise<void> {
     versions: { vbon: await version(), ...roster.versions },
     skipped,
   };
-  const table = markdown(heading, rows);
-  console.log(flags.json ? JSON.stringify({ ...heading, rows }) : table);
-  if (flags.out) await writeFileAtomic(flags.out, table);
+  for (const item of items) {
+    const peers = roster
+      .contenders(item)
+      .filter(({ name }) => wanted?.some((w) => name.startsWith(w)) ?? true);
+    const outcome = await compare(item, OURS, peers, { rounds, seconds, say });
+    rows.push(...rowsOf(item, outcome.ours, outcome.peers));
+    skipped.push(...outcome.skipped.map(({ name, why }) => `${item.id}: ${name}: ${why}`));
+    if (flags.out) await writeFileAtomic(flags.out, markdown(heading, rows)); // what is measured is kept
+  }
+  console.log(flags.json ? JSON.stringify({ ...heading, rows }) : markdown(heading, rows));
 }
 
 /** A wrong flag is one line and exit code 2; anything else is a fault of ours and shows where. */
