@@ -75,6 +75,7 @@ async function main(): Promise<void> {
   const skipped = roster.absent.map(({ name, why }) => `${name}: ${why}`);
   for (const line of skipped) say(line);
   const [cpu] = cpus();
+  process.once("SIGINT", () => process.exit(130)); // so that the held workers are ended too
   const heading = {
     machine: `${adapter.name}; ${cpu?.model ?? "unknown processor"}, ${cpus().length} threads; ${runtime()}`,
     date: new Date().toISOString().slice(0, 10),

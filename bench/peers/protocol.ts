@@ -67,22 +67,32 @@ export async function startWorker(launch: Launch, task: Task): Promise<Worker> {
     stdio: ["pipe", "pipe", "pipe"],
   });
   const answers = answersOf(child);
-  const close = (): void => void (child.stdin?.end(), child.kill());
+  const close = (): void => void (child.stdin?.end(), child.kill("SIGKILL"));
   const ask = async (): Promise<Answer> => {
     const answer = await answers();
     if (answer.skip === undefined && answer.error === undefined) return answer;
     close();
     throw new Skip(answer.skip ?? `failed: ${answer.error}`);
   };
+  process.once("exit", close); // a held process would not see that we are gone
   const { check = "" } = await ask();
+  hold(child, true);
   return {
     check,
     close,
     async round() {
+      hold(child, false);
       child.stdin?.write("go\n");
-      return (await ask()).parts ?? [];
+      const { parts = [] } = await ask();
+      hold(child, true);
+      return parts;
     },
   };
+}
+
+/** Stops a process between its turns: the threads of some peers spin while they wait (jax-js's took a core from ours). */
+function hold(child: ChildProcess, held: boolean): void {
+  if (process.platform !== "win32") child.kill(held ? "SIGSTOP" : "SIGCONT");
 }
 
 /** Answers one by one; the end of the process, and a silence of {@link PATIENCE}, are answers too. */
