@@ -13,6 +13,7 @@ import { philoxWords, sampleTokens } from "../src/generate/sample.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { openDevice } from "../src/gpu/device.ts";
 import { loadKernel, specialise } from "../src/gpu/kernel.ts";
+import type { MatrixFacts, MatrixShape } from "../src/gpu/tiers.ts";
 import { cut } from "../src/gpu/wgsl.ts";
 import { ops } from "../src/ops/index.ts";
 import { weightedNll } from "../src/ops/logprob.ts";
@@ -35,8 +36,18 @@ const DEFAULTS = {
 };
 
 const ADAPTERS = [0, 4, 8, 16, 32, 64].flatMap((subgroupSize) =>
-  [true, false].map((software) => ({ subgroupSize, software })),
+  [true, false].map((software) => ({ subgroupSize, software, ...unitOf(subgroupSize, software) })),
 );
+
+/** Matrix units as there are: of Apple's GPUs, NVIDIA's older and newer; spoken to in either dialect. */
+function unitOf(lanes: number, software: boolean): { readonly matrix?: MatrixFacts } {
+  const unit = (component: "f16" | "f32", M: number, N: number, K: number): MatrixShape => {
+    return { component, result: "f32", M, N, K };
+  };
+  if (lanes === 32 && software) return { matrix: { dialect: "modes", shapes: [unit("f32", 8, 8, 8)] } };
+  if (lanes === 32) return { matrix: { dialect: "modes", shapes: [unit("f16", 16, 16, 16)] } };
+  return lanes === 64 && !software ? { matrix: { dialect: "flags", shapes: [unit("f16", 16, 8, 16)] } } : {};
+}
 
 /** How many outputs of a case can be given a gradient; the others only serve the way back. */
 const outputCounts = new Map<Case<object>, number>();
@@ -122,7 +133,8 @@ describe.each(ADAPTERS)("with $subgroupSize lanes a subgroup (0 = none), softwar
     const misfits = new Set<string>();
     const note = (error: Error): void => void misfits.add(error.message);
     for (const op of ops) {
-      for (const variant of new Set([undefined, ...(op.variants?.(device) ?? [])])) {
+      const variants = [...(op.variants?.(device) ?? []), ...(op.roundingVariants?.(device) ?? [])];
+      for (const variant of new Set([undefined, ...variants])) {
         for (const test of op.cases) await recordCase(device, op, test, variant).catch(note);
       }
     }

@@ -26,6 +26,8 @@ export interface Job {
 /** A job by its name, made when it is to run. */
 export interface Plan {
   readonly name: string;
+  /** Whether this device can do it; left out: every device can. */
+  readonly runs?: (device: Device) => boolean;
   make(device: Device): Promise<Job>;
 }
 

@@ -29,8 +29,8 @@ export interface Product {
 export interface MatmulForm {
   /** What `attrs.variant` calls it. */
   readonly name: string;
-  /** The kind of adapter it is made for; elsewhere it is used only when asked for by name. */
-  readonly madeFor: "any" | "software" | "gpu";
+  /** The kind of adapter it is made for; elsewhere, and where it rounds (`asked`), it is used only when asked for by name. */
+  readonly madeFor: "any" | "software" | "gpu" | "asked";
   /** Whether the device has what its kernels need. */
   runs(device: Device): boolean;
   /** Whether it can compute this product, on a device where it runs: sizes, alignment, transpositions. */

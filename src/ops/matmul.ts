@@ -1,8 +1,10 @@
 /** Matrix product, in every transposition, batched, with an optional bias. */
+import type { Device } from "../gpu/device.ts";
 import { defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
 import { broadcast } from "./matmul-broadcast.ts";
 import type { MatmulForm, Product } from "./matmul-form.ts";
+import { matrices } from "./matmul-matrix.ts";
 import { plain } from "./matmul-plain.ts";
 import { split, tile, tiles } from "./matmul-tile.ts";
 import { columnSum } from "./reduce.ts";
@@ -45,7 +47,7 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
 }
 
 /** Every form, the best first; `plain` computes whatever the others do not. */
-const FORMS: readonly MatmulForm[] = [broadcast, split, tile, ...tiles, plain];
+const FORMS: readonly MatmulForm[] = [broadcast, split, tile, ...tiles, ...matrices, plain];
 
 /** The form for a product, the only place where one is chosen: the first made for this kind of adapter that fits. */
 function chooseForm(product: Product, variant: string | undefined): MatmulForm {
@@ -55,6 +57,9 @@ function chooseForm(product: Product, variant: string | undefined): MatmulForm {
     variant ? name === variant : madeFor === "any" || madeFor === kind;
   return FORMS.find((form) => wanted(form) && form.runs(device) && form.fits(product)) ?? plain;
 }
+
+const namesOf = (device: Device, which: (form: MatmulForm) => boolean): string[] =>
+  FORMS.filter((form) => form.runs(device) && which(form)).map(({ name }) => name);
 
 function run(a: Tensor, b: Tensor, bias: Tensor | undefined, attrs: MatmulAttrs): Tensor {
   const { out, ...size } = sizes(a.shape, b.shape, attrs);
@@ -131,7 +136,8 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
     ];
   },
   reference: ([a, b, bias], attrs) => [reference(a!, b!, bias, attrs)],
-  variants: (device) => FORMS.filter((form) => form.runs(device)).map(({ name }) => name),
+  variants: (device) => namesOf(device, ({ madeFor }) => madeFor !== "asked"),
+  roundingVariants: (device) => namesOf(device, ({ madeFor }) => madeFor === "asked"),
   cases: [
     { inputs: [[3, 5], [5, 7], [7]] },
     { inputs: [[4, 8], [8, 12], [12]] },
@@ -165,4 +171,7 @@ testVariants(matmul, [
   { tier: "tile", variant: "tile64", on: "several chunks of K, ragged" },
   { tier: "tile", variant: "split", on: "K in parts" },
   { tier: "subgroups", variant: "broadcast", on: "more than one block" },
+  // Operands are rounded to f16: 2^-11 of each, over sums of 68 and 300 terms.
+  { tier: "matrix", variant: "matrix64", on: "more than one block", tolerance: 2e-3 },
+  { tier: "matrix", variant: "matrix64", on: "several chunks of K, ragged", tolerance: 2e-3 },
 ]);

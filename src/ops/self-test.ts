@@ -21,7 +21,7 @@ export function testVariants(op: AnyOp, tests: readonly VariantTest[]): void {
       tier,
       what: `${op.name}, ${variant}, ${on}`,
       run: async (device) => {
-        if (op.variants?.(device).includes(variant))
+        if ([op.variants, op.roundingVariants].some((list) => list?.(device).includes(variant)))
           await compare(
             device,
             op,

@@ -66,6 +66,8 @@ export interface Definition<I extends Inputs, A extends object> {
   readonly cases: readonly Case<A>[];
   /** Names of the kernel variants that this device can run, the plain one first; undefined = only one. */
   readonly variants?: (device: Device) => readonly string[];
+  /** Variants that round their operands, so that no test holds them to f32: self-tests try them, and whoever names them. */
+  readonly roundingVariants?: (device: Device) => readonly string[];
 }
 
 /** An op: call it with its tensors, then its attributes. */

@@ -8,19 +8,27 @@ import { PRODUCTS } from "../models.ts";
 /** Which operand is stored transposed. */
 export const MODES = { nn: {}, nt: { transposeB: true }, tn: { transposeA: true } } as const;
 
-/** Every shape in every mode. */
+/** Every shape in every mode; on matrix units too where there are some, with operands rounded to f16. */
 export const matmulPlans: readonly Plan[] = PRODUCTS.flatMap((shape) =>
-  (["nn", "nt", "tn"] as const).map((mode) => ({
-    name: `matmul ${mode} ${shape.join("x")}`,
-    make: (device: Device) => makeMatmul(device, shape, MODES[mode]),
-  })),
+  (["nn", "nt", "tn"] as const).flatMap((mode) => [
+    {
+      name: `matmul ${mode} ${shape.join("x")}`,
+      make: (device: Device) => makeMatmul(device, shape, MODES[mode]),
+    },
+    {
+      name: `matmul ${mode} ${shape.join("x")} matrix`,
+      runs: (device: Device) => device.has("matrix"),
+      make: (device: Device) => makeMatmul(device, shape, { ...MODES[mode], variant: "matrix" }, 2e-3),
+    },
+  ]),
 );
 
-/** One product; checked at 500 entries against float64. `attrs` may name the kernel (`variant`). */
+/** One product; checked at 500 entries against float64. `attrs` may name the kernel (`variant`), which may round. */
 export async function makeMatmul(
   device: Device,
   [M, N, K]: (typeof PRODUCTS)[number],
   attrs: MatmulAttrs,
+  tolerance = 1e-5,
 ): Promise<Job> {
   const { transposeA = false, transposeB = false } = attrs;
   const [a, b] = [values("a", [M, K]), values("b", [K, N])];
@@ -40,7 +48,7 @@ export async function makeMatmul(
   return {
     flops: 2 * M * N * K,
     bytes: 0,
-    tolerance: 1e-5,
+    tolerance,
     submit: (times) => program.run(times),
     dispose: () => program.dispose(),
     async check() {

@@ -68,6 +68,7 @@ async function run(config: Config, io: Io): Promise<"failed" | void> {
   let failed = 0;
   for (const plan of plans) {
     if (io.signal.aborted) break;
+    if (plan.runs?.(device) === false) continue;
     const line = await attempt(device, plan, { time: config.time, ceilings }, io);
     if (!line) failed++;
     if (!line) continue;
