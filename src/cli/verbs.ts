@@ -12,6 +12,7 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   cache: async () => (await import("./commands/cache.ts")).cache,
   align: async () => (await import("./commands/align.ts")).align,
   evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
+  analyse: async () => (await import("./commands/analyse.ts")).analyse,
   profile: async () => (await import("./commands/profile.ts")).profile,
   bench: async () => (await import("./commands/bench.ts")).bench,
 };
