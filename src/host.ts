@@ -92,8 +92,15 @@ const SWIFTSHADER_ICD = "vk_swiftshader_icd.json";
  */
 export function swiftshaderFolder(): string | undefined {
   if (node?.platform !== "linux") return undefined;
-  const cache = env("XDG_CACHE_HOME") || `${env("HOME") ?? "/root"}/.cache`;
-  return env("VBON_SWIFTSHADER") || `${cache}/vbon/swiftshader`;
+  return env("VBON_SWIFTSHADER") || `${cacheFolder()}/swiftshader`;
+}
+
+/** Where vbon keeps what can be found again: `vbon` in the user's cache folder. Undefined in a browser. */
+export function cacheFolder(): string | undefined {
+  if (!node) return undefined;
+  const cache =
+    env("XDG_CACHE_HOME") || env("LOCALAPPDATA") || `${node.getBuiltinModule("node:os").homedir()}/.cache`;
+  return `${cache}/vbon`;
 }
 
 function swiftshaderIcd(): string | undefined {
@@ -209,6 +216,11 @@ export function memoryBytes(): number {
   const allowed = node.constrainedMemory?.() ?? 0;
   const total = node.getBuiltinModule("node:os").totalmem();
   return allowed > 0 ? Math.min(allowed, total) : total;
+}
+
+/** The processor's name, which decides how fast a software adapter is; empty in a browser. */
+export function processor(): string {
+  return node?.getBuiltinModule("node:os").cpus()[0]?.model.trim() ?? "";
 }
 
 /** An environment variable; undefined where it is unset, or where there are none (browser). */

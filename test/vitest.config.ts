@@ -9,6 +9,7 @@ const config: ViteUserConfig = {
     include: ["test/**/*.test.ts"],
     pool: "forks",
     maxWorkers: 2,
+    env: { VBON_TUNE: "off" }, // what this machine's user has tuned is no part of what is tested
     testTimeout: 60_000,
     hookTimeout: 120_000,
   },

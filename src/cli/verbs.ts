@@ -13,6 +13,7 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   align: async () => (await import("./commands/align.ts")).align,
   evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
   analyse: async () => (await import("./commands/analyse.ts")).analyse,
+  tune: async () => (await import("./commands/tune.ts")).tune,
   profile: async () => (await import("./commands/profile.ts")).profile,
   bench: async () => (await import("./commands/bench.ts")).bench,
 };

@@ -27,6 +27,7 @@ import {
   type Tier,
   type TierName,
 } from "./tiers.ts";
+import { adapterKey, loadTable, type TuneTable, type Tuning } from "./tune.ts";
 
 /** How to open a device. */
 export interface DeviceOptions {
@@ -120,6 +121,8 @@ export class Device {
   );
   /** Work to be done before the next read is answered: scans of a debugging run. */
   readonly beforeRead: (() => Promise<void>)[] = [];
+  /** What was found fastest here; {@link Device.tuned} asks. */
+  tuning: TuneTable = {};
   readonly #lanes: Lanes;
   readonly #matrix: MatrixFacts | undefined;
   readonly #immediateBytes: number;
@@ -160,6 +163,16 @@ export class Device {
   /** Subgroup matrices, where there are any and they passed. */
   get matrix(): MatrixFacts | undefined {
     return this.has("matrix") ? this.#matrix : undefined;
+  }
+
+  /** The variant and tunables that were found fastest for a class of shapes of an op; undefined: the op's own choice. */
+  tuned(op: string, shapes: string): Tuning | undefined {
+    return this.tuning[op]?.[shapes];
+  }
+
+  /** What tables of tunings call this adapter. */
+  get tuningKey(): string {
+    return adapterKey(this.info, this.#lanes.size, this.software);
   }
 
   /** Whether kernels of a tier may be used: it is there and has not failed. */
@@ -355,6 +368,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const immediates = options.immediates !== false && language.has("immediate_address_space");
   const found = { info: adapter.info, software, ...(await factsOf(adapter as Adapter, gpu, options)) };
   const device = new Device(gpu, found, { ...options, immediates });
+  if (!options.pretend && !onlyChecks()) device.tuning = await loadTable(device.tuningKey);
   if (software || options.pretend || onlyChecks()) return device;
   await device.selfTest();
   return device.lost ? openDevice(options) : device; // what took it down has failed, and is not tried again

@@ -10,15 +10,16 @@ const kernel = await loadKernel("matmul-broadcast");
  * KC of the kernels: rows of B that a lane keeps. With 128 C is read and written half as often as with 64, which makes nn
  * and nt 1.09 times as fast, unless that means a longer sum of zeros; the code of tn grows too large for it (0.8 times).
  */
-function chunkOf(mode: string, K: number): number {
+function chunkOf(mode: string, K: number, tuned: unknown): number {
+  if (tuned === 64 || tuned === 128) return tuned;
   return mode !== "tn" && Math.ceil(K / 64) % 2 === 0 ? 128 : 64;
 }
 
 /** Rows a workgroup: enough to pay for filling its block of B, few enough to keep the cores busy. */
-function rowsFor({ M, N, batch }: Product, lanes: number): number {
+function rowsFor({ M, N, batch, tuning }: Product, lanes: number): number {
   const columns = Math.ceil(N / (4 * lanes)) * batch;
   const rows = Math.ceil((M * columns) / 16 / 4) * 4;
-  return Math.min(256, Math.max(64, rows));
+  return Math.min(Number(tuning?.["rows"] ?? 256), Math.max(64, rows));
 }
 
 /** Wants subgroups of one size up to 16, and rows of whole vec4s. */
@@ -29,10 +30,15 @@ export const broadcast: MatmulForm = {
   fits: ({ M, N, K, transposeA, transposeB }) =>
     N % 4 === 0 && (transposeA ? M : K) % 4 === 0 && !(transposeA && transposeB),
   record: (product) => (turns(product) ? recordTurned(product) : record(product)),
+  tunings: (mode) =>
+    (mode === "tn" ? [0, 1] : [0]).flatMap((turn) =>
+      [64, 128].flatMap((KC) => [128, 256, 512].map((rows) => ({ form: "broadcast", KC, rows, turn }))),
+    ),
 };
 
 /** tn is slower than nn by more than a turn of A costs, where A is used for enough columns. */
-const turns = ({ transposeA, N, K }: Product): boolean => transposeA && K % 4 === 0 && N >= 128;
+const turns = ({ transposeA, N, K, tuning }: Product): boolean =>
+  transposeA && K % 4 === 0 && (tuning?.["turn"] === undefined ? N >= 128 : tuning["turn"] === 1);
 
 function recordTurned(product: Product): void {
   const { a, batch, M, K } = product;
@@ -52,7 +58,7 @@ function record(product: Product): void {
   const { a, b, c, bias, batch, M, N, K, shared } = product;
   const L = a.device.subgroupSize;
   const mode = modeOf(product);
-  const KC = chunkOf(mode, K);
+  const KC = chunkOf(mode, K, product.tuning?.["KC"]);
   const rows = rowsFor(product, L);
   call(kernel, mode, {
     bindings: { a, b, c, bias: bias ?? b },

@@ -3,6 +3,7 @@
  * `matmul.ts`; the op knows none of them.
  */
 import type { Device } from "../gpu/device.ts";
+import { bucket, type Tuning } from "../gpu/tune.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** One call: C = op(A) op(B) + bias, for each product of a batch. */
@@ -23,7 +24,16 @@ export interface Product {
   readonly transposeB: boolean;
   /** B is one matrix for all products. */
   readonly shared: boolean;
+  /** What was found fastest for its class, or is to be tried. */
+  readonly tuning?: Tuning | undefined;
 }
+
+/**
+ * The class of shapes that tunings are kept for. It knows nothing of M and of the batch: a row's bits must not depend on how
+ * many rows there are, and a tuning may change the order of sums.
+ */
+export const classOf = (product: Pick<Product, "transposeA" | "transposeB" | "N" | "K">): string =>
+  `${modeOf(product)} N${bucket(product.N)} K${bucket(product.K)}`;
 
 /** A way to compute a product. */
 export interface MatmulForm {
@@ -37,6 +47,8 @@ export interface MatmulForm {
   fits(product: Product): boolean;
   /** Records the kernel call. */
   record(product: Product): void;
+  /** What `vbon tune` may try for a mode ("nn", "nt", "tn"). */
+  readonly tunings?: (mode: string) => readonly Tuning[];
 }
 
 /** "nn", "nt", "tn" or "tt": which operand is stored transposed. */

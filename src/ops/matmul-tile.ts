@@ -105,6 +105,7 @@ export const tiles: readonly MatmulForm[] = Object.entries(TILES).map(([name, sh
   // Software adapters' compilers take 10 seconds over 64 values a thread.
   runs: (device) => device.has("tile") && !(device.software && shape.TM * shape.TN > 32),
   record: (product) => whole(product, shape),
+  tunings: () => [{ form: name }],
 }));
 
 /** In how many parts K is cut: enough for a large GPU, none shorter than two chunks. */
@@ -118,6 +119,7 @@ const partsFor = (product: Product): number =>
 export const split: MatmulForm = {
   ...tile,
   name: "split",
+  tunings: (mode) => (mode === "tn" ? [{ form: "split" }] : []),
   fits: (product) => product.transposeA && product.N % 4 === 0 && partsFor(product) > 1,
   record(product) {
     const { M, N, K, batch, bias, b, c } = product;

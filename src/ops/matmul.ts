@@ -1,9 +1,10 @@
 /** Matrix product, in every transposition, batched, with an optional bias. */
 import type { Device } from "../gpu/device.ts";
+import type { Tuning } from "../gpu/tune.ts";
 import { defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
 import { broadcast } from "./matmul-broadcast.ts";
-import type { MatmulForm, Product } from "./matmul-form.ts";
+import { classOf, type MatmulForm, type Product } from "./matmul-form.ts";
 import { matrices } from "./matmul-matrix.ts";
 import { plain } from "./matmul-plain.ts";
 import { split, tile, tiles } from "./matmul-tile.ts";
@@ -15,6 +16,8 @@ export interface MatmulAttrs {
   readonly transposeA?: boolean;
   readonly transposeB?: boolean;
   readonly variant?: string;
+  /** Tunables to try; left out: what was found fastest for the class of shapes. */
+  readonly tuning?: Tuning;
 }
 
 interface Sizes {
@@ -49,13 +52,29 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
 /** Every form, the best first; `plain` computes whatever the others do not. */
 const FORMS: readonly MatmulForm[] = [broadcast, split, tile, ...tiles, ...matrices, plain];
 
-/** The form for a product, the only place where one is chosen: the first made for this kind of adapter that fits. */
+/**
+ * The form for a product, the only place where one is chosen: the one asked for, else the one found fastest, else the first
+ * made for this kind of adapter; `plain` where that does not fit.
+ */
 function chooseForm(product: Product, variant: string | undefined): MatmulForm {
   const { device } = product.a;
   const kind = device.software ? "software" : "gpu";
-  const wanted = ({ name, madeFor }: MatmulForm): boolean =>
-    variant ? name === variant : madeFor === "any" || madeFor === kind;
-  return FORMS.find((form) => wanted(form) && form.runs(device) && form.fits(product)) ?? plain;
+  const usable = (form: MatmulForm): boolean => form.runs(device) && form.fits(product);
+  const named = (wanted: unknown): MatmulForm | undefined =>
+    FORMS.find((form) => form.name === wanted && usable(form));
+  if (variant) return named(variant) ?? plain;
+  const tuned = named(product.tuning?.["form"]);
+  return (
+    tuned ?? FORMS.find((form) => (form.madeFor === "any" || form.madeFor === kind) && usable(form)) ?? plain
+  );
+}
+
+/** What `vbon tune` may try on a device, for a mode ("nn", "nt", "tn"). */
+export function matmulTunings(device: Device, mode: string): readonly Tuning[] {
+  const kind = device.software ? "software" : "gpu";
+  return FORMS.flatMap((form) =>
+    form.madeFor === kind && form.runs(device) ? (form.tunings?.(mode) ?? []) : [],
+  );
 }
 
 const namesOf = (device: Device, which: (form: MatmulForm) => boolean): string[] =>
@@ -66,7 +85,9 @@ function run(a: Tensor, b: Tensor, bias: Tensor | undefined, attrs: MatmulAttrs)
   need(!bias || bias.size === size.N, `matmul: bias is [${bias?.shape}]; expected [${size.N}]`);
   const c = empty(out, "f32", "matmul");
   const { transposeA = false, transposeB = false } = attrs;
-  const product = { a, b, bias, c, ...size, transposeA, transposeB };
+  const modes = { transposeA, transposeB };
+  const tuning = attrs.tuning ?? a.device.tuned("matmul", classOf({ ...size, ...modes }));
+  const product = { a, b, bias, c, ...size, ...modes, tuning };
   chooseForm(product, attrs.variant).record(product);
   return c;
 }

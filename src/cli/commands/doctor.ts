@@ -3,6 +3,7 @@ import { z } from "zod";
 import { exists } from "../../data/files.ts";
 import { DeviceError, messageOf } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
+import type { TuneTable } from "../../gpu/tune.ts";
 import { hasBuiltinGpu, packageUrl, readText, runtime, swiftshaderFolder } from "../../host.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 import { version } from "../version.ts";
@@ -43,6 +44,14 @@ async function run(_config: object, io: Io): Promise<void> {
   io.result(facts, textOf(facts));
 }
 
+const tuningText = (tuning: TuneTable): string => {
+  const classes = Object.values(tuning).flatMap((table) => Object.values(table));
+  const tuned = classes.filter((settings) => Object.keys(settings).length > 0).length;
+  return classes.length === 0
+    ? "none (`vbon tune`)"
+    : `${tuned} of ${classes.length} classes of shapes (\`vbon tune --list\`)`;
+};
+
 function factsOf(device: Device): Facts {
   const { info, limits, software, subgroupSize, gpu } = device;
   return {
@@ -52,6 +61,7 @@ function factsOf(device: Device): Facts {
     driver: info.description || "unknown",
     type: software ? "software (shaders run on the CPU)" : "hardware",
     tiers: Object.fromEntries([...device.tiers].map(([name, { state, why }]) => [name, `${state}: ${why}`])),
+    tuning: tuningText(device.tuning),
     subgroupSize: subgroupSize || "none",
     features: [...gpu.features].toSorted(),
     limits: Object.fromEntries(SHOWN_LIMITS.map((name) => [name, limits[name]!])),
