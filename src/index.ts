@@ -16,7 +16,12 @@ export * as ops from "./ops/functions.ts";
 export { createAdamW, type Optimizer } from "./optim/adamw.ts";
 export { backward } from "./optim/gradients.ts";
 export { schedule } from "./optim/schedule.ts";
-export { input, record, type Tensor } from "./tensor/tensor.ts";
+export { empty, input, record, type Tensor } from "./tensor/tensor.ts";
+
+// Ops of your own (examples/my-kernel.mjs).
+export { checkOp } from "./bench/check.ts";
+export { kernelFromSource } from "./gpu/kernel.ts";
+export { call, defineOp, need, type Op, strided } from "./tensor/op.ts";
 
 // Models and text.
 export { loadModel, loadScalarModel, saveModel } from "../models/load.ts";

@@ -1,8 +1,10 @@
 /** The examples run, and the README shows the first of them as it is, with what it prints. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { moduleReward } from "../src/align/rewards.ts";
 import { verbs } from "../src/cli/verbs.ts";
+import { cli } from "./support/run-cli.ts";
 
 const text = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
 
@@ -82,5 +84,35 @@ describe("examples/align-with-your-reward.mjs", () => {
     expect(plain).toBe(1);
     expect(repeated).toBeLessThan(plain!);
     expect(unfinished).toBe(-1);
+  });
+});
+
+describe("examples/my-kernel.mjs", () => {
+  const file = "examples/my-kernel.mjs";
+  it("is right, and timed, by the public API and the command line alone", { timeout: 120_000 }, async () => {
+    const { code, stdout } = await cli(["bench", "--kernel", file, "--time", "20", "--json"]);
+    expect(code).toBe(0);
+    const lines = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(lines.filter((line) => "check" in line).map((line) => line["right"])).toEqual([true, true, true]);
+    expect(lines.filter((line) => line["unit"] === "GB/s")).toHaveLength(2);
+  });
+  it("is refused where the file is no kernel, in one line", async () => {
+    const other = await cli(["bench", "--kernel", "examples/align-with-your-reward.mjs"]);
+    expect(other.code).toBe(2);
+    expect(other.stderr).toContain("expected an export `op` made by defineOp");
+    expect((await cli(["bench", "--check"])).stderr).toContain("expected --kernel FILE.mjs");
+  });
+  it("fails where a gradient is wrong", { timeout: 120_000 }, async () => {
+    const wrong = `${tmpdir()}/vbon-wrong-${process.pid}.mjs`;
+    const source = text(file)
+      .replace("(1.0 - g)", "(1.0 + g)")
+      .replace('"vbon"', `"${new URL("../src/index.ts", import.meta.url).pathname}"`);
+    writeFileSync(wrong, source);
+    const { code, stdout } = await cli(["bench", "--kernel", wrong, "--check"]);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/swish ragged: gradient of input 0: element \d+ is .*, expected/);
   });
 });

@@ -22,7 +22,7 @@ import { createAverage } from "../src/optim/average.ts";
 import { backward, backwardFrom } from "../src/optim/gradients.ts";
 import type { AnyOp, Case, NdArray } from "../src/tensor/op.ts";
 import { input, persistent, record, type Tensor } from "../src/tensor/tensor.ts";
-import { build } from "./support/conformance.ts";
+import { build } from "../src/bench/check.ts";
 import { batchInput } from "./support/models.ts";
 
 /** Every limit that kernels can exceed, as WebGPU guarantees it. */

@@ -51,6 +51,9 @@ export async function loadKernel(name: string): Promise<Kernel> {
   return { name, source: await readText(packageUrl(`shaders/${name}.wgsl`)) };
 }
 
+/** A kernel from WGSL at hand, for ops that are not part of this package; `name` is what errors and profiles call it. */
+export const kernelFromSource = (name: string, source: string): Kernel => ({ name, source });
+
 const specialisations = new WeakMap<Kernel, Map<string, Specialisation>>();
 
 /**

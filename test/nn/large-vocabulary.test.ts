@@ -10,7 +10,7 @@ import { weightedNll } from "../../src/ops/logprob.ts";
 import { createAdamW } from "../../src/optim/adamw.ts";
 import { backward } from "../../src/optim/gradients.ts";
 import { input, record } from "../../src/tensor/tensor.ts";
-import { worstOf } from "../support/conformance.ts";
+import { worstOf } from "../../src/bench/check.ts";
 import { testDevice } from "../support/device.ts";
 import { expectClose } from "../support/golden.ts";
 import { batchInput } from "../support/models.ts";

@@ -3,7 +3,7 @@ import { afterAll, expect, it } from "vitest";
 import { embedding } from "../../src/ops/embedding.ts";
 import { backwardFrom } from "../../src/optim/gradients.ts";
 import { input, persistent, record } from "../../src/tensor/tensor.ts";
-import { sample } from "../support/conformance.ts";
+import { sample } from "../../src/bench/check.ts";
 import { testDevice } from "../support/device.ts";
 
 const device = await testDevice();

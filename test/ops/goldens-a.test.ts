@@ -9,7 +9,7 @@ import { swiglu } from "../../src/ops/swiglu.ts";
 import { exp, gelu, log, neg, relu, sigmoid, silu, tanh } from "../../src/ops/unary.ts";
 import { backwardFrom } from "../../src/optim/gradients.ts";
 import { input, persistent, record, type Shape, type Tensor } from "../../src/tensor/tensor.ts";
-import { worstOf } from "../support/conformance.ts";
+import { worstOf } from "../../src/bench/check.ts";
 import { testDevice } from "../support/device.ts";
 import { golden } from "../support/golden.ts";
 

@@ -6,7 +6,7 @@ import { matmul } from "../../src/ops/matmul.ts";
 import { backwardFrom } from "../../src/optim/gradients.ts";
 import type { Program } from "../../src/gpu/program.ts";
 import { input, persistent, record, type Tensor } from "../../src/tensor/tensor.ts";
-import { sample, worstOf } from "../support/conformance.ts";
+import { sample, worstOf } from "../../src/bench/check.ts";
 import { testDevice } from "../support/device.ts";
 import { expectClose } from "../support/golden.ts";
 

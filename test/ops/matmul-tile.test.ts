@@ -2,7 +2,7 @@
 import { afterAll, expect, it } from "vitest";
 import { matmul, type MatmulAttrs } from "../../src/ops/matmul.ts";
 import { input, record, type Shape } from "../../src/tensor/tensor.ts";
-import { sample } from "../support/conformance.ts";
+import { sample } from "../../src/bench/check.ts";
 import { testDevice } from "../support/device.ts";
 
 const device = await testDevice();

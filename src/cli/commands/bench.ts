@@ -1,5 +1,6 @@
 /** `vbon bench`: kernels, steps and decoding, checked and then timed. */
 import { z } from "zod";
+import { checkOp, worstText } from "../../bench/check.ts";
 import { measureCeilings } from "../../bench/ceiling.ts";
 import { compare, comparisonText, readEarlier } from "../../bench/compare.ts";
 import type { Plan } from "../../bench/job.ts";
@@ -7,9 +8,11 @@ import { type Line, measure } from "../../bench/measure.ts";
 import { choosePlans, groups } from "../../bench/registry.ts";
 import { heading, lineText, machineOf } from "../../bench/report.ts";
 import { measureSteady, STEADY_RUN, steadyText } from "../../bench/steady.ts";
+import { loadUserKernel, type UserKernel } from "../../bench/user-kernel.ts";
 import { writeFileAtomic } from "../../data/files.ts";
-import { messageOf } from "../../errors.ts";
+import { ConfigError, messageOf } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
+import type { AnyOp } from "../../tensor/op.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 import { version } from "../version.ts";
 
@@ -33,6 +36,14 @@ const schema = z.strictObject({
     .default(15)
     .meta({ description: "how much slower is still no regression", hint: "PERCENT" }),
   out: z.string().optional().meta({ description: "write the results, for --compare", hint: "FILE" }),
+  kernel: z.string().optional().meta({
+    description: "check and time an op of yours instead: a module that exports op and bench",
+    hint: "FILE.mjs",
+  }),
+  check: z
+    .boolean()
+    .default(false)
+    .meta({ description: "with --kernel: only check it against its reference, every case and variant" }),
 });
 
 /** Only when it is asked for: it takes minutes. */
@@ -49,14 +60,18 @@ export const bench: AnyVerb = defineVerb({
     { does: "every matrix product, and one layer of attention", line: 'vbon bench matmul "attention B32"' },
     { does: "before a change", line: "vbon bench --out before.jsonl" },
     { does: "and after it", line: "vbon bench --compare before.jsonl" },
+    { does: "a kernel of yours", line: "vbon bench --kernel examples/my-kernel.mjs" },
   ],
   run,
 });
 
 async function run(config: Config, io: Io): Promise<"failed" | void> {
-  const plans = config.names.join() === STEADY ? [] : choosePlans(config.names.filter((n) => n !== STEADY));
+  const user = await userKernel(config);
+  const plans = user?.plans ?? plansOf(config);
   const earlier = config.compare === undefined ? undefined : await readEarlier(config.compare);
   const device = await io.device();
+  if (user && !(await conforms(device, user.op, io))) return "failed";
+  if (config.check) return undefined;
   const ceilings = await measureCeilings(device);
   const machine = { vbon: await version(), ...machineOf(device, ceilings) };
   io.result(machine, heading(machine));
@@ -82,6 +97,36 @@ async function run(config: Config, io: Io): Promise<"failed" | void> {
   if (config.out !== undefined)
     await writeFileAtomic(config.out, written.map((record) => `${JSON.stringify(record)}\n`).join(""));
   return failed > 0 ? "failed" : undefined;
+}
+
+const plansOf = ({ names }: Config): readonly Plan[] =>
+  names.join() === STEADY ? [] : choosePlans(names.filter((name) => name !== STEADY));
+
+/** @throws ConfigError for --kernel beside names, or --check without it */
+async function userKernel({ kernel, check, names }: Config): Promise<UserKernel | undefined> {
+  if (kernel === undefined && !check) return undefined;
+  if (kernel === undefined)
+    throw new ConfigError(
+      "vbon bench: --check checks a kernel of yours; expected --kernel FILE.mjs beside it",
+    );
+  if (names.length > 0)
+    throw new ConfigError(`vbon bench: --kernel is timed alone; leave out ${names.join(", ")}`);
+  return loadUserKernel(kernel);
+}
+
+/** Whether an op agrees with its reference in every case; says each. */
+async function conforms(device: Device, op: AnyOp, io: Io): Promise<boolean> {
+  let all = true;
+  for await (const { name, worst, right } of checkOp(device, op)) {
+    all &&= right;
+    const wrong = [...worst].filter(([, { error, tolerance }]) => !(error <= tolerance));
+    const largest = Math.max(...[...worst.values()].map(({ error }) => error));
+    const text = right
+      ? `right, error ${largest.toExponential(1)}`
+      : wrong.map(([what, w]) => worstText(what, w)).join("\n  ");
+    io.result({ check: name, right, worst: Object.fromEntries(worst) }, `${op.name} ${name}: ${text}`);
+  }
+  return all;
 }
 
 /** A long run; false when it does not stay as it began. */

@@ -1,17 +1,12 @@
-/** One test for every op: forward against its float64 reference, backward against central differences of it. */
-import type { Device } from "../../src/gpu/device.ts";
-import { backwardFrom } from "../../src/optim/gradients.ts";
-import type { AnyOp, Case, CaseInput, NdArray } from "../../src/tensor/op.ts";
-import { narrow, widen } from "../../src/tensor/half.ts";
-import {
-  type Dtype,
-  input,
-  persistent,
-  record,
-  type Shape,
-  sizeOf,
-  type Tensor,
-} from "../../src/tensor/tensor.ts";
+/**
+ * One check for every op, ours and a user's: forward against its float64 reference, backward against central differences of
+ * that, in every variant, in memory that held NaN before.
+ */
+import type { Device } from "../gpu/device.ts";
+import { backwardFrom } from "../optim/gradients.ts";
+import type { AnyOp, Case, CaseInput, NdArray } from "../tensor/op.ts";
+import { narrow, widen } from "../tensor/half.ts";
+import { type Dtype, input, persistent, record, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
 
 /** A worst disagreement, for a message one can act on. */
 export interface Worst {
@@ -66,6 +61,33 @@ export function worstOf(got: ArrayLike<number>, expected: ArrayLike<number>, tol
     if (!(error <= worst.error)) worst = { error, at: i, got: got[i]!, expected: expected[i]!, tolerance };
   }
   return worst;
+}
+
+/** A case that was run: what of it agrees how well. */
+export interface Checked {
+  /** The case, by its name or its shapes, and the variant. */
+  readonly name: string;
+  readonly worst: ReadonlyMap<string, Worst>;
+  /** Everything within tolerance. */
+  readonly right: boolean;
+}
+
+/** What a case is called: its name, or the shapes of its inputs. */
+export const caseName = ({ name, inputs }: Case<object>): string =>
+  name ?? inputs.map((i) => (i ? `[${"shape" in i ? i.shape : i}]` : "-")).join(" ");
+
+/** "gradient of input 0: element 11 is 2.1, expected 1.26; error 6.02e-1 of the largest, allowed 0.00001" */
+export const worstText = (what: string, { error, at, got, expected, tolerance }: Worst): string =>
+  `${what}: element ${at} is ${got}, expected ${expected}; error ${error.toExponential(2)} of the largest, allowed ${tolerance}`;
+
+/** Runs every case of an op in every variant that the device has. */
+export async function* checkOp(device: Device, op: AnyOp): AsyncGenerator<Checked> {
+  for (const variant of op.variants?.(device) ?? [undefined])
+    for (const test of op.cases) {
+      const worst = await runCase(device, op, test, variant);
+      const right = [...worst.values()].every(({ error, tolerance }) => error <= tolerance);
+      yield { name: `${caseName(test)}${variant ? ` (${variant})` : ""}`, worst, right };
+    }
 }
 
 /** Runs one case on the device. Returns the worst disagreement of every output and every gradient. */
