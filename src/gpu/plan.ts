@@ -6,7 +6,8 @@ import { KernelError } from "../errors.ts";
 import type { Call } from "./call.ts";
 import type { Storage } from "./storage.ts";
 
-interface Life {
+/** A storage, and the first and the last call that binds it. */
+export interface Life {
   readonly storage: Storage;
   readonly first: number;
   last: number;
@@ -72,22 +73,20 @@ export function strayed({ label }: Storage): string {
   return `"${label}", whose memory was only lent to it while its program ran: return it from the function that record() calls`;
 }
 
-/** Greedy best fit: the smallest free slot that is large enough, else the largest free one, grown. */
-function assignSlots(lives: readonly Life[]): Slot[] {
-  const slots: { bytes: number; tenants: Storage[] }[] = [];
-  const free: typeof slots = [];
-  const busy: { slot: (typeof slots)[number]; until: number }[] = [];
-  for (const { storage, first, last } of lives) {
-    for (let i = busy.length - 1; i >= 0; i--) {
-      if (busy[i]!.until < first) free.push(...busy.splice(i, 1).map((b) => b.slot));
-    }
-    free.sort((a, b) => a.bytes - b.bytes);
-    const fit = free.findIndex((slot) => slot.bytes >= storage.bytes);
-    let slot = fit >= 0 ? free.splice(fit, 1)[0] : free.pop();
-    if (!slot) slots.push((slot = { bytes: 0, tenants: [] }));
-    slot.bytes = Math.max(slot.bytes, storage.bytes);
-    slot.tenants.push(storage);
-    busy.push({ slot, until: last });
+/**
+ * Greedy by size (Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference", section 4.2): the
+ * largest storages choose first, so that no slot ever grows; each takes the smallest slot whose tenants are all dead or
+ * unborn while it lives.
+ */
+export function assignSlots(lives: readonly Life[]): Slot[] {
+  const slots: { bytes: number; tenants: Life[] }[] = [];
+  const bySize = lives.toSorted((a, b) => b.storage.bytes - a.storage.bytes || a.first - b.first);
+  for (const life of bySize) {
+    const free = slots.findLast(({ tenants }) =>
+      tenants.every((t) => t.last < life.first || life.last < t.first),
+    );
+    if (free) free.tenants.push(life);
+    else slots.push({ bytes: life.storage.bytes, tenants: [life] });
   }
-  return slots.toSorted((a, b) => b.bytes - a.bytes);
+  return slots.map(({ bytes, tenants }) => ({ bytes, tenants: tenants.map(({ storage }) => storage) }));
 }
