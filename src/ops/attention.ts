@@ -6,6 +6,7 @@ import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
 import { zeros } from "./copy.ts";
 import { concat, slice } from "./layout.ts";
+import { testVariants } from "./self-test.ts";
 
 const kernel = await loadKernel("attention");
 
@@ -168,6 +169,11 @@ export const attentionOp: Op<PackedInputs, PackedAttrs> = defineOp<PackedInputs,
     },
   ],
 });
+
+testVariants(attentionOp, [
+  { tier: "subgroups", variant: "broadcast", on: "padded left" },
+  { tier: "subgroups", variant: "broadcast", on: "grouped heads" },
+]);
 
 /**
  * y = softmax(scale q kᵀ + mask) v of a packed qkv: [B,T,H+2G,D], a token's H queries, then its G keys, then its G

@@ -1,10 +1,10 @@
 /** Between f32 and f16: `cast`, and f16 copies of tensors that products read and the way back keeps. */
 import { DeviceError } from "../errors.ts";
-import type { Device } from "../gpu/device.ts";
+import { addSelfTest, type Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { type Recording, recording } from "../gpu/recording.ts";
 import { call, defineOp, need, type Op, strided } from "../tensor/op.ts";
-import { type Dtype, empty, type Tensor } from "../tensor/tensor.ts";
+import { type Dtype, empty, input, record, type Tensor } from "../tensor/tensor.ts";
 
 const kernel = await loadKernel("cast");
 
@@ -40,6 +40,34 @@ export const castOp: Op<[x: Tensor], CastAttrs> = defineOp<[x: Tensor], CastAttr
     { inputs: [{ ...half16, shape, dtype: "f32" }], attrs: { to: "f16" }, name: `[${shape}] to f16` },
     { inputs: [{ ...half16, shape }], attrs: { to: "f32" }, name: `[${shape}] to f32` },
   ]),
+});
+
+/** Numbers, and what f16 makes of them: the nearest it has, of two the even one; the smallest and the largest stay. */
+const ROUNDED: readonly (readonly [number, number])[] = [
+  [1 + 2 ** -11, 1],
+  [1 + 3 * 2 ** -11, 1 + 2 ** -9],
+  [-0.1, -0.0999755859375],
+  [2 ** -24, 2 ** -24],
+  [65504, 65504],
+];
+
+addSelfTest({
+  tier: "f16",
+  what: "cast, f32 to f16 and back",
+  async run(device) {
+    const program = await record(device, "self-test of cast", () => {
+      const x = input([ROUNDED.length]);
+      return { x, y: run(run(x, "f16"), "f32") };
+    });
+    const { x, y } = program.result;
+    x.write(ROUNDED.map(([value]) => value));
+    program.run();
+    const got = await y.read();
+    program.dispose();
+    const wrong = ROUNDED.findIndex(([, expected], i) => got[i] !== expected);
+    if (wrong >= 0)
+      throw new Error(`${ROUNDED[wrong]![0]} became ${got[wrong]}, expected ${ROUNDED[wrong]![1]}`);
+  },
 });
 
 /**

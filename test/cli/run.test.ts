@@ -119,6 +119,8 @@ describe("doctor", () => {
     const { tiers } = JSON.parse(out) as { tiers: Record<string, string> };
     expect(Object.keys(tiers)).toEqual(["tile", "subgroups", "f16", "matrix"]);
     for (const told of Object.values(tiers)) expect(told).toMatch(/^(?:passed|failed|unchecked|absent): .+/);
+    expect(tiers["subgroups"]).toMatch(/^passed: \d+ lanes/);
+    expect(tiers["f16"]).toMatch(/^passed/);
     expect(tiers["matrix"]).toBe("absent: no feature chromium-experimental-subgroup-matrix");
   });
 });

@@ -39,6 +39,7 @@ async function run(_config: object, io: Io): Promise<void> {
     io.result(facts, textOf(facts));
     throw new DeviceError((await advice()).join("\n"));
   }
+  await import("../../ops/index.ts"); // ops bring the self-tests of the tiers they use
   await device.selfTest();
   const facts = { ...here, ...factsOf(device) };
   io.result(facts, textOf(facts));
