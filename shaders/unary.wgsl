@@ -48,6 +48,7 @@ fn f(v: vec4f) -> vec4f {
     case 9: { return 0.5 * v * (1.0 + tanh_safe(gelu_tanh_inner(v))); }
     case 10: { return 0.5 * v * (1.0 + erf(v * INV_SQRT_2)); }
     case 11: { return abs(v); }
+    case 12: { return min(v, vec4f(0.0)) - log(1.0 + exp(-abs(v))); }
     default: { return v; }
   }
 }
@@ -70,6 +71,7 @@ fn df(v: vec4f) -> vec4f {
     }
     case 10: { return 0.5 * (1.0 + erf(v * INV_SQRT_2)) + v * INV_SQRT_2PI * exp(-0.5 * v * v); }
     case 11: { return sign(v); }
+    case 12: { return sigmoid(-v); }
     default: { return vec4f(1.0); }
   }
 }

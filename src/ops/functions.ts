@@ -13,4 +13,4 @@ export { rope } from "./rope.ts";
 export { clip, where } from "./select.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { swiglu } from "./swiglu.ts";
-export { exp, gelu, log, neg, relu, sigmoid, silu, sqrt, square, tanh } from "./unary.ts";
+export { exp, gelu, log, logSigmoid, neg, relu, sigmoid, silu, sqrt, square, tanh } from "./unary.ts";

@@ -19,6 +19,7 @@ const NAMES = [
   "gelu_tanh",
   "gelu",
   "abs",
+  "log_sigmoid",
 ] as const;
 
 export type UnaryKind = (typeof NAMES)[number];
@@ -36,6 +37,7 @@ const REFERENCES: Readonly<Record<UnaryKind, (x: number) => number>> = {
   gelu_tanh: (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   gelu: (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   abs: Math.abs,
+  log_sigmoid: (x: number) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
 };
 
 /** The error function to float64 accuracy: the Maclaurin series near 0, a continued fraction for the tail. */
@@ -119,6 +121,8 @@ export const sqrt = (x: Tensor): Tensor => unary(x, { kind: "sqrt" });
 export const tanh = (x: Tensor): Tensor => unary(x, { kind: "tanh" });
 /** 1 / (1 + e^-x) */
 export const sigmoid = (x: Tensor): Tensor => unary(x, { kind: "sigmoid" });
+/** log(1 / (1 + e^-x)), without overflow on either side */
+export const logSigmoid = (x: Tensor): Tensor => unary(x, { kind: "log_sigmoid" });
 /** max(x, 0) */
 export const relu = (x: Tensor): Tensor => unary(x, { kind: "relu" });
 /** x sigmoid(x) */
