@@ -2,9 +2,15 @@
 import { z } from "zod";
 import type { CdfOptions, MissingEos } from "../align/cdf.ts";
 import type { PpoSettings } from "../align/loop.ts";
-import { type ObjectiveSettings, objectives, resolveSettings } from "../align/objectives/index.ts";
+import {
+  type ObjectiveSettings,
+  objectives,
+  offlineObjectives,
+  resolveSettings,
+} from "../align/objectives/index.ts";
 import { ConfigError } from "../errors.ts";
 import type { AskedSampling } from "./cache-task.ts";
+import { type OfflineFlags, offlineFields } from "./offline-flags.ts";
 import { REWARD_HELP } from "./open.ts";
 import { type ComputingFlags, computingFields } from "./training-flags.ts";
 import type { Schema } from "./verb.ts";
@@ -31,32 +37,41 @@ const task = {
     .optional()
     .meta({ description: "scores for other prompts, to evaluate on", hint: "TEST.jsonl" }),
   method: z
-    .enum(objectives.map((o) => o.name) as [string, ...string[]])
+    .enum([...objectives, ...offlineObjectives].map((o) => o.name) as [string, ...string[]])
     .default("vbon")
     .meta({
       description:
-        "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; or the score with a KL penalty",
+        "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; the score with a KL penalty; " +
+        "or, from the cached responses alone, the best of each n over the worst (dpo)",
     }),
-  n: z.number().min(1).optional().meta({
-    description: "the N of Best-of-N, any real number from 1; n = 1/beta + 1 where only --beta is given",
-  }),
+  n: z
+    .number()
+    .min(1)
+    .optional()
+    .meta({
+      description:
+        "the N of Best-of-N, any real number from 1; n = 1/beta + 1 where only --beta is given; offline: how many cached " +
+        "responses are compared at once, a whole number",
+    }),
   beta: z
     .number()
     .min(0)
     .optional()
-    .meta({ description: "the KL coefficient of ppo; 1/(n - 1) where only --n is given" }),
+    .meta({ description: "the KL coefficient of ppo; 1/(n - 1) where only --n is given; dpo: 1" }),
 };
 
 const ppo = {
   episodes: count.default(30720).meta({ description: "responses in all", heading: "PPO" }),
   rollout: count.default(512).meta({ description: "responses an iteration" }),
-  minibatch: count.default(128).meta({ description: "responses an optimizer step" }),
+  minibatch: count.default(128).meta({ description: "responses an optimizer step; a pair is two" }),
   microBatch: count
     .default(64)
     .meta({ description: "responses a forward and backward pass: less memory for the same gradient" }),
   ...computingFields,
   ppoEpochs: count.default(1).meta({ description: "passes over each rollout" }),
-  lr: positive.default(2e-4).meta({ description: "learning rate of the policy" }),
+  lr: positive
+    .optional()
+    .meta({ description: "learning rate of the policy (default 2e-4; offline methods 5e-5)" }),
   lrSchedule: z
     .enum(["linear", "constant"])
     .default("linear")
@@ -147,10 +162,10 @@ const run = {
   rows: count.default(512).meta({ description: "responses decoded side by side" }),
   saveEvery: countOrNever
     .default(5)
-    .meta({ description: "iterations between checkpoints; 0 = only at the end" }),
-  evalEvery: countOrNever
-    .default(0)
-    .meta({ description: "iterations between evaluations on --eval-cache; 0 = only at the end" }),
+    .meta({ description: "iterations (offline: steps) between checkpoints; 0 = only at the end" }),
+  evalEvery: countOrNever.default(0).meta({
+    description: "iterations (offline: steps) between evaluations on --eval-cache; 0 = only at the end",
+  }),
   evalSamples: count.default(16).meta({ description: "responses to each prompt of an evaluation" }),
   samplesEvery: countOrNever
     .default(10)
@@ -160,7 +175,8 @@ const run = {
 /** The parsed flags. */
 export interface AlignFlags
   extends
-    Omit<PpoSettings, "rolloutSize" | "betas">,
+    Omit<PpoSettings, "rolloutSize" | "betas" | "lr">,
+    OfflineFlags,
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
     ComputingFlags {
@@ -176,6 +192,7 @@ export interface AlignFlags
   readonly maxSamples?: number | undefined;
   readonly missingEos: string;
   readonly rollout: number;
+  readonly lr?: number | undefined;
   readonly adamBeta1: number;
   readonly adamBeta2: number;
   readonly valuePretrainEpochs: number;
@@ -193,6 +210,7 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
   ...task,
   ...ppo,
   ...value,
+  ...offlineFields,
   ...cdf,
   ...run,
 });
@@ -210,13 +228,13 @@ export const ALIGN_CHANGEABLE: readonly string[] = [
 /** Settings of PPO, and nothing else of the flags. */
 export function ppoSettings(flags: AlignFlags): PpoSettings {
   const { rollout: rolloutSize, adamBeta1, adamBeta2 } = flags;
-  const { episodes, minibatch, microBatch, ppoEpochs, lr, lrSchedule, weightDecay, gradClip, averageLast } =
+  const { episodes, minibatch, microBatch, ppoEpochs, lrSchedule, weightDecay, gradClip, averageLast } =
     flags;
   const { clipRange, gamma, lam, seed } = flags;
   const { value: kind, valueLr, valueEpochs, vfCoef, clipRangeValue } = flags;
   const sizes = { episodes, rolloutSize, minibatch, microBatch, ppoEpochs };
   const rates = {
-    lr,
+    lr: flags.lr ?? 2e-4,
     valueLr,
     lrSchedule,
     betas: [adamBeta1, adamBeta2] as const,
@@ -239,11 +257,14 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
 }
 
 /** How ranks become F. */
-export function cdfOptions({ estimator, smoothing, ties, fit, missingEos }: AlignFlags): CdfOptions {
-  const ending: MissingEos =
-    missingEos === "none" || missingEos === "bottom" ? missingEos : Number(missingEos);
-  return { estimator, smoothing, ties, fit, missingEos: ending };
+export function cdfOptions(flags: AlignFlags): CdfOptions {
+  const { estimator, smoothing, ties, fit } = flags;
+  return { estimator, smoothing, ties, fit, missingEos: endingOf(flags) };
 }
+
+/** What a response without an end scores. */
+export const endingOf = ({ missingEos }: AlignFlags): MissingEos =>
+  missingEos === "none" || missingEos === "bottom" ? missingEos : Number(missingEos);
 
 /**
  * n and the KL coefficient.

@@ -2,9 +2,9 @@
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { saveModel } from "../../models/load.ts";
-import type { AlignRun } from "../align/loop.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { runtime } from "../host.ts";
+import type { LanguageModel } from "../nn/lm.ts";
 import { renderModelCard } from "../report/markdown.ts";
 import type { BonPoint, Comparison } from "../report/types.ts";
 import { type AlignFlags, alignSchema } from "./align-flags.ts";
@@ -16,7 +16,9 @@ import { version } from "./version.ts";
 
 /** A run that has ended. */
 export interface Ended {
-  readonly run: AlignRun;
+  readonly policy: LanguageModel;
+  /** How much it has trained: "episodes", "pairs". */
+  readonly amount: Readonly<Record<string, number>>;
   readonly reference: Opened;
   readonly task: CacheTask;
   /** Name of the reward. */
@@ -32,8 +34,8 @@ export interface Ended {
 
 /** Writes weights, config, tokenizer, generation settings and the card into `folder`. */
 export async function saveAligned(folder: string, ended: Ended): Promise<void> {
-  const { run, reference, task, eosIds } = ended;
-  await saveModel(folder, run.policy);
+  const { policy, reference, task, eosIds } = ended;
+  await saveModel(folder, policy);
   await reference.tokenizer.save(folder);
   const { temperature, maxNewTokens } = task.sampling;
   const bos = reference.tokenizer.bosId;
@@ -71,7 +73,8 @@ async function card(ended: Ended): Promise<string> {
 }
 
 async function comparison({
-  run,
+  policy,
+  amount,
   reference,
   task,
   reward,
@@ -94,11 +97,11 @@ async function comparison({
       maxNewTokens,
       temperature,
       seed: flags.seed,
-      machine: `${run.policy.parameters.device.name}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}, ${runtime()}`,
+      machine: `${policy.parameters.device.name}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}, ${runtime()}`,
       date: new Date().toISOString().slice(0, 10),
       version: await version(),
       durations: seconds,
-      settings: { "training prompts": task.prompts.length, episodes: run.iterations * flags.rollout },
+      settings: { "training prompts": task.prompts.length, ...amount },
     },
     methods: report?.methods ?? [],
     bonCurve: (report?.bon ?? []).flatMap(point),

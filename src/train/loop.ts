@@ -15,7 +15,10 @@ import { createRing, readRings, type Ring } from "./ring.ts";
 export interface MicroBatch {
   /** Tokens (or items) whose loss counts. */
   readonly tokens: number;
-  /** Adds its part of the step's gradient; answers its part of the step's loss [1], valid until the next pass. */
+  /**
+   * Adds its part of the step's gradient; answers its part of the step's loss, and of the task's `reports`: [1 + reports],
+   * valid until the next pass.
+   */
   run(): Promise<Tensor>;
 }
 
@@ -25,6 +28,8 @@ export interface TrainTask {
   microBatches(step: number): readonly MicroBatch[];
   /** Most micro-batches a step. */
   readonly accumulate: number;
+  /** Names of what is logged beside the loss. */
+  readonly reports?: readonly string[] | undefined;
   /** Held-out results by name: `evalLoss`, … */
   evaluate?(): Promise<Readonly<Record<string, number>>>;
 }
@@ -80,7 +85,7 @@ export async function trainLoop(
 ): Promise<LoopResult> {
   const { steps, lr, evalEvery, saveEvery, sampleEvery, warmup } = settings;
   const factor = schedule({ kind: settings.schedule, warmup, total: Math.max(steps, warmup) });
-  const log = createLog(optimizer.clip.device, task.accumulate, settings, events);
+  const log = createLog(optimizer.clip.device, task, settings, events);
   const due = (every: number, step: number): boolean => every > 0 && step % every === 0;
   const evaluate = async (step: number): Promise<boolean> => {
     if (!task.evaluate) return false;
@@ -133,9 +138,15 @@ interface Log {
 }
 
 /** A software adapter is read every step: it keeps the queue short, and its readbacks cost nothing. */
-function createLog(device: Device, accumulate: number, { logEvery }: LoopSettings, events: LoopEvents): Log {
+function createLog(
+  device: Device,
+  { accumulate, reports = [] }: TrainTask,
+  { logEvery }: LoopSettings,
+  events: LoopEvents,
+): Log {
   const window = device.software ? 1 : Math.max(1, logEvery);
-  const losses = createRing(device, window * accumulate, 1, "losses of steps");
+  const names = ["loss", ...reports];
+  const losses = createRing(device, window * accumulate, names.length, "losses of steps");
   const norms = createRing(device, window, 2, "gradient norms of steps");
   let pending: Pending[] = [];
   let since = performance.now();
@@ -145,7 +156,7 @@ function createLog(device: Device, accumulate: number, { logEvery }: LoopSetting
       norms.keep(pending.length, clip);
       pending.push({ step, lr, tokens: parts.reduce((n, part) => n + part.tokens, 0), parts: parts.length });
       if (!flush && pending.length < window) return device.pace();
-      const records = await readRecords(device, pending, losses, norms, accumulate);
+      const records = await readRecords(device, pending, { losses, norms, names, accumulate });
       const seconds = (performance.now() - since) / 1000;
       const tokensPerSecond = pending.reduce((n, p) => n + p.tokens, 0) / seconds;
       for (const record of records) {
@@ -163,17 +174,29 @@ function createLog(device: Device, accumulate: number, { logEvery }: LoopSetting
   };
 }
 
+/** What the steps since the last readback have left on the GPU. */
+interface Kept {
+  readonly losses: Ring;
+  readonly norms: Ring;
+  /** Of the columns of `losses`. */
+  readonly names: readonly string[];
+  readonly accumulate: number;
+}
+
 async function readRecords(
   device: Device,
   pending: readonly Pending[],
-  losses: Ring,
-  norms: Ring,
-  accumulate: number,
+  { losses, norms, names, accumulate }: Kept,
 ): Promise<(StepRecord & Readonly<Record<"step" | "loss" | "gradNorm", number>>)[]> {
-  const [loss, norm] = (await readRings(device, [losses, norms])) as [Float32Array, Float32Array];
+  const [values, norm] = (await readRings(device, [losses, norms])) as [Float32Array, Float32Array];
+  const width = names.length;
   return pending.map(({ step, lr, tokens, parts }, i) => {
-    const ofStep = loss.subarray(i * accumulate, i * accumulate + parts);
-    return { step, loss: ofStep.reduce((sum, l) => sum + l, 0), lr, gradNorm: norm[2 * i]!, tokens };
+    const sums = names.map((name, k) => {
+      const ofStep = Array.from({ length: parts }, (_, part) => values[(i * accumulate + part) * width + k]!);
+      return [name, ofStep.reduce((sum, l) => sum + l, 0)] as const;
+    });
+    const { loss, ...reports } = Object.fromEntries(sums);
+    return { step, loss: loss!, ...reports, lr, gradNorm: norm[2 * i]!, tokens };
   });
 }
 

@@ -33,14 +33,23 @@ export interface Training {
   dispose(): void;
 }
 
+/** What a batch must tell of itself. */
+export interface Counted {
+  readonly tokens: number;
+  /** What the mean loss is a mean over, where that is not the tokens. */
+  readonly counted?: number;
+}
+
 /** Items to learn from, and the pass over a batch of them. */
-export interface Lesson<B extends { readonly tokens: number }> {
+export interface Lesson<B extends Counted> {
   readonly count: number;
+  /** Names of what is logged beside the loss. */
+  readonly reports?: readonly string[];
   /** The batch of these items in step `step`: a pure function of both. */
   gather(items: readonly number[], step: number): B;
   /**
    * Adds the gradient of (sum of the batch's losses) / `divisor`.
-   * @returns that quotient, [1]
+   * @returns that quotient, and `reports` after it: [1 + reports]
    */
   learn(batch: B, divisor: number): Promise<Tensor>;
   evaluate?(): Promise<Readonly<Record<string, number>>>;
@@ -59,7 +68,7 @@ export function stepsPerEpoch(
  * Prepares the training of all trained tensors of `parameters`.
  * @throws ConfigError when nothing is trained, when there are fewer items than a step takes, or a setting is wrong
  */
-export async function createTraining<B extends { readonly tokens: number }>(
+export async function createTraining<B extends Counted>(
   parameters: Parameters,
   lesson: Lesson<B>,
   settings: TrainingSettings,
@@ -80,21 +89,19 @@ export async function createTraining<B extends { readonly tokens: number }>(
 }
 
 /** A step's items, split into micro-batches whose losses share one divisor: the tokens of the whole step. */
-function createTask<B extends { readonly tokens: number }>(
-  lesson: Lesson<B>,
-  settings: TrainingSettings,
-): TrainTask {
+function createTask<B extends Counted>(lesson: Lesson<B>, settings: TrainingSettings): TrainTask {
   const { batch, accumulate, seed } = settings;
   const plan = planEpochs(lesson.count, { batchSize: batch * accumulate, seed });
   return {
     accumulate,
+    reports: lesson.reports,
     ...(lesson.evaluate && { evaluate: () => lesson.evaluate!() }),
     microBatches(step) {
       const items = plan.at(step);
       const parts = Array.from({ length: accumulate }, (_, i) =>
         lesson.gather(items.slice(i * batch, (i + 1) * batch), step),
       );
-      const divisor = parts.reduce((n, part) => n + part.tokens, 0);
+      const divisor = parts.reduce((n, part) => n + (part.counted ?? part.tokens), 0);
       return parts.map((part) => ({ tokens: part.tokens, run: () => lesson.learn(part, divisor) }));
     },
   };

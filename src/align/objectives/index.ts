@@ -2,16 +2,26 @@
 
 import { ConfigError } from "../../errors.ts";
 import { betaFromN, nFromBeta } from "../log-bon.ts";
+import { dpo } from "./dpo.ts";
 import type { Objective, ObjectiveSettings } from "./objective.ts";
+import type { OfflineObjective } from "./offline.ts";
 import { ppo } from "./ppo.ts";
 import { vbonL } from "./vbon-l.ts";
 import { vbonLle } from "./vbon-lle.ts";
 import { vbon } from "./vbon.ts";
 
 export type { Objective, ObjectiveSettings, ScoredSample } from "./objective.ts";
+export type { Compared, OfflineObjective, OfflineSettings } from "./offline.ts";
 
-/** Every objective, the default first. */
+/** Every objective of the policy's own samples, the default first. */
 export const objectives: readonly Objective[] = [vbon, vbonL, vbonLle, ppo];
+
+/** Every objective of the cache's samples. */
+export const offlineObjectives: readonly OfflineObjective[] = [dpo];
+
+/** The offline objective called `name`; undefined where there is none. */
+export const findOffline = (name: string): OfflineObjective | undefined =>
+  offlineObjectives.find((objective) => objective.name === name);
 
 /** Names of the bounds as the paper writes them; `l1` is what the released code calls L. */
 const aliases: Readonly<Record<string, string>> = {

@@ -1,0 +1,204 @@
+/**
+ * Offline alignment: the policy learns from the responses that the reference drew for the cache; nothing is sampled and no
+ * reward is asked. The training loop is that of `src/train`: what it carries is weights, moments and the step's number.
+ */
+import { bucketLength } from "../data/batch.ts";
+import { ConfigError } from "../errors.ts";
+import type { LanguageModel } from "../nn/lm.ts";
+import type { ScheduleKind } from "../optim/schedule.ts";
+import {
+  createTraining,
+  type Lesson,
+  programsByLength,
+  stepsPerEpoch,
+  type Training,
+  type TrainingSettings,
+} from "../train/training.ts";
+import type { CacheEntry } from "./cache.ts";
+import type { MissingEos } from "./cdf.ts";
+import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
+import { type OfflineExample, recordOffline, REPORTS, runOffline } from "./offline-loss.ts";
+import { type Group, groupsOf } from "./pairs.ts";
+import { createScorer } from "./scorer.ts";
+import { positionsOf, type Sequence } from "./sequences.ts";
+import { trainableCopy } from "./value-function.ts";
+
+/** How long and how fast. */
+export interface OfflineTraining {
+  /** Passes over the cached responses, each in other groups. */
+  readonly passes: number;
+  /** Responses an optimizer step, and a forward and backward pass: a pair is two. */
+  readonly minibatch: number;
+  readonly microBatch: number;
+  readonly lr: number;
+  readonly lrSchedule: ScheduleKind;
+  /** Steps of linear rise. */
+  readonly warmup: number;
+  readonly betas: readonly [number, number];
+  readonly weightDecay: number;
+  readonly gradClip: number;
+  readonly seed: number;
+  /** Steps between checkpoints, and evaluations; 0 = only at the end. */
+  readonly saveEvery: number;
+  readonly evalEvery: number;
+}
+
+/** What to align, from what. */
+export interface OfflineOptions {
+  /** The reference; it is never changed. */
+  readonly refPolicy: LanguageModel;
+  /** Prompts with the reference's responses and their scores. */
+  readonly entries: readonly CacheEntry[];
+  readonly objective: OfflineObjective;
+  readonly settings: OfflineSettings;
+  /** That the cache was sampled at. */
+  readonly temperature: number;
+  readonly missingEos: MissingEos;
+  readonly training: OfflineTraining;
+  /** Results on other prompts by name, as the policy stands. */
+  evaluate?(): Promise<Readonly<Record<string, number>>>;
+}
+
+/** A run that is ready to start: restore its state into `training.carried`, or just run it. */
+export interface OfflineRun {
+  readonly policy: LanguageModel;
+  readonly training: Training;
+  /** Optimizer steps in all. */
+  readonly steps: number;
+  /** Examples a step. */
+  readonly examples: number;
+  dispose(): void;
+}
+
+/** Examples of a micro-batch. */
+interface OfflineBatch {
+  readonly examples: readonly OfflineExample[];
+  readonly tokens: number;
+  readonly counted: number;
+  /** Positions a sequence. */
+  readonly T: number;
+}
+
+/**
+ * Copies the reference and records the largest program.
+ * @throws ConfigError when the cache keeps no responses, when every group ties, or a size does not fit
+ */
+export async function createOfflineRun(options: OfflineOptions): Promise<OfflineRun> {
+  const { refPolicy, objective, settings, temperature, missingEos, training } = options;
+  checkResponses(options);
+  const entries = await withReferenceLogprobs(options);
+  const groups = groupsOf(entries, { n: settings.n, seed: training.seed, missingEos });
+  checkGroups(groups.count, (item) => groups.at(item, 0), options);
+  const loop = loopSettings(training, objective, groups.count);
+  const perPass = stepsPerEpoch(groups.count, loop);
+
+  const policy = refPolicy.with(trainableCopy(refPolicy, { seed: training.seed, withHead: false }));
+  const { blockSize } = policy.config;
+  const bucket = (positions: number): number => bucketLength(positions, blockSize, BUCKET);
+  const programs = programsByLength(policy.parameters.device, objective.name, (T) =>
+    recordOffline({ policy, objective, settings, temperature, examples: loop.batch, positions: T }),
+  );
+  const lesson: Lesson<OfflineBatch> = {
+    count: groups.count,
+    reports: REPORTS[objective.learnsFrom],
+    gather(items, step) {
+      const pass = Math.floor(step / perPass);
+      const examples = items.map((item) => exampleOf(groups.at(item, pass), objective));
+      const sequences = examples.flatMap(({ chosen, rejected }) =>
+        rejected ? [chosen, rejected] : [chosen],
+      );
+      const tokens = sequences.reduce((n, { response }) => n + response.length, 0);
+      const counted = objective.per === "token" ? tokens : examples.filter(({ tied }) => !tied).length;
+      return { examples, tokens, counted, T: bucket(positionsOf(sequences)) };
+    },
+    learn: async ({ examples, T }, divisor) => runOffline(await programs.at(T), examples, divisor),
+    ...(options.evaluate && { evaluate: options.evaluate }),
+    dispose: () => programs.dispose(),
+  };
+  const trained = await createTraining(policy.parameters, lesson, loop);
+  await programs.at(bucket(longest(entries)));
+  return {
+    policy,
+    training: trained,
+    steps: loop.steps,
+    examples: loop.batch * loop.accumulate,
+    dispose() {
+      trained.dispose();
+      policy.parameters.dispose();
+    },
+  };
+}
+
+/** Lengths of padded batches are multiples of this: few lengths, few programs. */
+const BUCKET = 16;
+
+function loopSettings(
+  { minibatch, microBatch, passes, lrSchedule, ...rest }: OfflineTraining,
+  { learnsFrom, name }: OfflineObjective,
+  count: number,
+): TrainingSettings {
+  const responses = learnsFrom === "pairs" ? 2 : 1;
+  const part = Math.min(microBatch, minibatch);
+  if (part % responses !== 0 || minibatch % part !== 0) {
+    throw new ConfigError(
+      `align: ${name} takes ${minibatch} responses a step in parts of ${part}; expected parts of ${responses === 2 ? "whole pairs" : "whole responses"} ` +
+        "that make up the step: change --minibatch or --micro-batch",
+    );
+  }
+  const sizes = { batch: part / responses, accumulate: minibatch / part };
+  const steps = Math.max(1, Math.round(passes * stepsPerEpoch(count, sizes)));
+  return { ...rest, ...sizes, steps, schedule: lrSchedule, sampleEvery: 0, logEvery: 10 };
+}
+
+function checkResponses({ entries, objective }: OfflineOptions): void {
+  if (entries.every((entry) => entry.responseIds)) return;
+  throw new ConfigError(
+    `${objective.name}: the cache keeps scores but no responses to learn from; build it with "vbon cache"`,
+  );
+}
+
+function checkGroups(
+  count: number,
+  at: (item: number) => Group,
+  { objective, settings }: OfflineOptions,
+): void {
+  const { n } = settings;
+  if (objective.learnsFrom === "best") return;
+  if (n < 2) throw new ConfigError(`${objective.name}: n is ${n}; expected at least 2 responses to compare`);
+  if (Array.from({ length: count }, (_, item) => at(item)).every(({ tied }) => tied)) {
+    throw new ConfigError(
+      `${objective.name}: in every group of ${n} responses all scores are equal, so that there is nothing to prefer; ` +
+        "expected a reward that tells them apart, or a larger n",
+    );
+  }
+}
+
+/** log pi_ref of every response, computed where the cache does not have it. */
+async function withReferenceLogprobs(options: OfflineOptions): Promise<readonly CacheEntry[]> {
+  const { refPolicy, entries, temperature, training } = options;
+  if (entries.every(({ logprobs }) => logprobs)) return entries;
+  const scorer = createScorer({ policy: refPolicy, refPolicy, temperature, batch: training.microBatch });
+  const filled: CacheEntry[] = [];
+  for (const entry of entries) {
+    const sequences = entry.responseIds!.map((response) => ({ query: entry.promptIds, response }));
+    const { refLogprobs } = await scorer.score(sequences);
+    filled.push({ ...entry, logprobs: refLogprobs.map((row) => row.reduce((a, b) => a + b, 0)) });
+  }
+  scorer.dispose();
+  return filled;
+}
+
+function exampleOf(group: Group, { learnsFrom }: OfflineObjective): OfflineExample {
+  const { entry, chosen, rejected, tied } = group;
+  const of = (m: number): Sequence & { refLogprob: number } => ({
+    query: entry.promptIds,
+    response: entry.responseIds![m]!,
+    refLogprob: entry.logprobs![m]!,
+  });
+  // The best of n is the best whether or not all of them tie.
+  if (learnsFrom === "best") return { chosen: of(chosen), tied: false };
+  return { chosen: of(chosen), rejected: of(rejected), tied };
+}
+
+const longest = (entries: readonly CacheEntry[]): number =>
+  positionsOf(entries.flatMap((e) => e.responseIds!.map((response) => ({ query: e.promptIds, response }))));

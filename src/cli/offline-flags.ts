@@ -1,0 +1,72 @@
+/** The flags of `vbon align` that only its offline methods read, and what they mean to the floors below. */
+import { z } from "zod";
+import type { OfflineTraining } from "../align/offline.ts";
+import type { OfflineObjective, OfflineSettings } from "../align/objectives/index.ts";
+import { ConfigError } from "../errors.ts";
+
+/** The parsed values of {@link offlineFields}. */
+export interface OfflineFlags {
+  readonly passes: number;
+  readonly warmup: number;
+  readonly labelSmoothing: number;
+}
+
+/** All flags that offline methods read. */
+interface Given extends OfflineFlags, Omit<OfflineTraining, "betas" | "lr"> {
+  readonly n?: number | undefined;
+  readonly beta?: number | undefined;
+  readonly lr?: number | undefined;
+  readonly adamBeta1: number;
+  readonly adamBeta2: number;
+}
+
+type NumberField = z.ZodDefault<z.ZodNumber>;
+
+interface OfflineFields {
+  readonly passes: NumberField;
+  readonly warmup: NumberField;
+  readonly labelSmoothing: NumberField;
+}
+
+/** Fields of the schema. */
+export const offlineFields: OfflineFields = {
+  passes: z.number().positive().default(2).meta({
+    description: "passes over the cached responses, each in other groups of n",
+    heading: "Offline methods (with --n, --beta, --minibatch, --micro-batch, --lr and what concerns AdamW)",
+  }),
+  warmup: z.number().int().min(0).default(0).meta({ description: "optimizer steps of linear rise" }),
+  labelSmoothing: z
+    .number()
+    .min(0)
+    .lt(0.5)
+    .default(0)
+    .meta({ description: "dpo: share of pairs whose order is taken to be wrong (conservative DPO)" }),
+};
+
+/**
+ * What the objective's formula needs.
+ * @throws ConfigError when n is missing or no whole number, or beta is 0
+ */
+export function offlineSettings(flags: Given, objective: OfflineObjective): OfflineSettings {
+  const { n, labelSmoothing } = flags;
+  const least = objective.learnsFrom === "pairs" ? 2 : 1;
+  if (n === undefined || !Number.isInteger(n) || n < least) {
+    throw new ConfigError(
+      `vbon align: ${objective.name} compares n cached responses at once; expected --n, a whole number of at least ${least}, ` +
+        `got ${n ?? "none"}`,
+    );
+  }
+  const beta = flags.beta ?? objective.defaultBeta(n);
+  if (!(beta > 0))
+    throw new ConfigError(`vbon align: ${objective.name}: --beta ${beta}; expected a number above 0`);
+  return { n, beta, labelSmoothing };
+}
+
+/** How long and how fast. */
+export function offlineTraining(flags: Given): OfflineTraining {
+  const { passes, minibatch, microBatch, lr = 5e-5, lrSchedule, warmup, adamBeta1, adamBeta2 } = flags;
+  const { weightDecay, gradClip, seed, saveEvery, evalEvery } = flags;
+  const betas = [adamBeta1, adamBeta2] as const;
+  const sizes = { passes, minibatch, microBatch };
+  return { ...sizes, lr, lrSchedule, warmup, betas, weightDecay, gradClip, seed, saveEvery, evalEvery };
+}

@@ -1,0 +1,195 @@
+/** Losses of offline objectives against goldens: values and gradients alone, and through a Llama to every parameter. */
+import { afterAll, describe, expect, it } from "vitest";
+import { loadModel } from "../../models/load.ts";
+import {
+  findOffline,
+  type OfflineObjective,
+  type OfflineSettings,
+} from "../../src/align/objectives/index.ts";
+import { recordOffline, runOffline } from "../../src/align/offline-loss.ts";
+import { createScorer } from "../../src/align/scorer.ts";
+import { trainableCopy } from "../../src/align/value-function.ts";
+import { openSafetensors } from "../../src/data/safetensors.ts";
+import { createParameters } from "../../src/nn/parameters.ts";
+import { mul, sub } from "../../src/ops/binary.ts";
+import { sum } from "../../src/ops/reduce.ts";
+import { backward } from "../../src/optim/gradients.ts";
+import { input, record } from "../../src/tensor/tensor.ts";
+import { gradientsOf } from "../support/align-run.ts";
+import { testDevice } from "../support/device.ts";
+import { expectAllClose, expectClose, golden } from "../support/golden.ts";
+import { settings as plain } from "../support/offline.ts";
+
+const device = await testDevice();
+afterAll(() => device.close());
+
+/** Log-probabilities of P pairs under policy and reference. */
+interface Pairs {
+  readonly policyChosen: readonly number[];
+  readonly policyRejected: readonly number[];
+  readonly refChosen: readonly number[];
+  readonly refRejected: readonly number[];
+}
+
+/** Losses of the pairs, and the gradients of their mean with respect to the policy's log-probabilities. */
+async function evaluate(
+  objective: OfflineObjective,
+  some: Partial<OfflineSettings>,
+  pairs: Pairs,
+): Promise<{ losses: Float32Array; chosen: Float32Array; rejected: Float32Array }> {
+  const P = pairs.refChosen.length;
+  const specs = ["chosen", "rejected"].map(
+    (name) => ({ name, shape: [P], init: "zeros", decay: false }) as const,
+  );
+  const parameters = createParameters(device, specs, { trainable: true });
+  const [chosen, rejected] = [parameters.get("chosen"), parameters.get("rejected")];
+  const program = await record(device, "loss", () => {
+    const [refChosen, refRejected, weights] = [input([P]), input([P]), input([P])];
+    const compared = {
+      chosen: { logprob: chosen, logRatio: sub(chosen, refChosen) },
+      rejected: { logprob: rejected, logRatio: sub(rejected, refRejected) },
+    };
+    const losses = objective.loss(compared, { ...plain, ...some });
+    backward(sum(mul(weights, losses)));
+    return { refChosen, refRejected, weights, losses: losses.detach() };
+  });
+  chosen.write(pairs.policyChosen);
+  rejected.write(pairs.policyRejected);
+  program.result.refChosen.write(pairs.refChosen);
+  program.result.refRejected.write(pairs.refRejected);
+  program.result.weights.write(new Float32Array(P).fill(1 / P));
+  parameters.zeroGrads();
+  program.run();
+  const losses = await program.result.losses.read();
+  return { losses, chosen: await chosen.grad!.read(), rejected: await rejected.grad!.read() };
+}
+
+/** Entry by entry, relative to the largest. */
+function expectList(got: Float32Array, want: readonly number[], what: string): void {
+  const largest = Math.max(...want.map(Math.abs));
+  const scaled = (x: ArrayLike<number>): number[] => Array.from(x, (v) => v / largest);
+  expectAllClose(scaled(got), scaled(want), 1e-5, what);
+}
+
+interface DpoCase {
+  readonly kind: string;
+  readonly beta: number;
+  readonly label_smoothing?: number;
+  readonly per_example: number[];
+  readonly grad_policy_chosen: number[];
+  readonly grad_policy_rejected: number[];
+  readonly inputs: {
+    readonly set: string;
+    readonly policy_chosen: number[];
+    readonly policy_rejected: number[];
+    readonly ref_chosen: number[];
+    readonly ref_rejected: number[];
+  };
+}
+
+const dpoCases = (kind: string): [string, DpoCase][] =>
+  golden<{ cases: DpoCase[] }>("dpo.json")
+    .cases.filter((c) => c.kind === kind)
+    .map((c) => [`${c.inputs.set} log-ratios, beta ${c.beta}, smoothing ${c.label_smoothing ?? 0}`, c]);
+
+async function expectCase(objective: OfflineObjective, c: DpoCase): Promise<void> {
+  const { inputs, beta, label_smoothing: labelSmoothing = 0 } = c;
+  const got = await evaluate(
+    objective,
+    { beta, labelSmoothing },
+    {
+      policyChosen: inputs.policy_chosen,
+      policyRejected: inputs.policy_rejected,
+      refChosen: inputs.ref_chosen,
+      refRejected: inputs.ref_rejected,
+    },
+  );
+  expectList(got.losses, c.per_example, "losses");
+  expectList(got.chosen, c.grad_policy_chosen, "gradient, chosen");
+  expectList(got.rejected, c.grad_policy_rejected, "gradient, rejected");
+}
+
+const at = (h: number): Pairs => ({
+  policyChosen: [h],
+  policyRejected: [0],
+  refChosen: [0],
+  refRejected: [0],
+});
+
+describe("dpo", () => {
+  it.each(dpoCases("sigmoid"))("meets the goldens: %s", (_, c) => expectCase(findOffline("dpo")!, c));
+
+  it("meets the specification's number, log 2 at the reference, and falls as the chosen one rises", async () => {
+    const { losses, chosen } = await evaluate(findOffline("dpo")!, { beta: 0.1 }, at(1.5));
+    expectClose(losses[0]!, 0.620957, 1e-6);
+    expectClose(chosen[0]!, -0.046257, 1e-6);
+    const start = await evaluate(findOffline("dpo")!, { beta: 0.1 }, at(0));
+    expectClose(start.losses[0]!, Math.LN2, 1e-6);
+    expectClose(start.chosen[0]!, -0.05, 1e-6);
+  });
+});
+
+interface Preference {
+  readonly input_ids: number[][];
+  readonly completion_mask: number[][];
+  readonly prompt_lengths: number[];
+  readonly ref_logprobs: number[];
+  readonly policy_logprobs: number[];
+  readonly losses: Readonly<
+    Record<string, { loss: number; grad_global_norm: number; grad_per_param_norm: Record<string, number> }>
+  >;
+}
+
+describe("through a Llama, from tokens to the gradient of every parameter", () => {
+  const folder = new URL("../fixtures/models/llama-tiny-gqa", import.meta.url).pathname;
+  const want = golden<Preference>("e2e/preference-llama-tiny-gqa/expected.json");
+  const K = want.prompt_lengths.length;
+  const sequences = want.input_ids.map((row, b) => {
+    const prompt = want.prompt_lengths[b % K]!;
+    const tokens = want.completion_mask[b]!.reduce((n, m) => n + m, 0);
+    return { query: row.slice(0, prompt), response: row.slice(prompt, prompt + tokens) };
+  });
+
+  const cases: [string, string, Partial<OfflineSettings>][] = [["dpo_sigmoid_beta0.1", "dpo", { beta: 0.1 }]];
+  it.each(cases)("%s", async (name, method, some) => {
+    const refPolicy = await loadModel(device, folder, { trainable: false });
+    const policy = refPolicy.with(trainableCopy(refPolicy, { seed: 0, withHead: false }));
+    const trunk = await openSafetensors(`${folder}/expected.safetensors`);
+    for (const [tensorName, tensor] of policy.parameters)
+      tensor.write(await trunk.read(`step5.${tensorName}`));
+
+    const scorer = createScorer({ policy, refPolicy, temperature: 1, batch: 4 });
+    const { logprobs, refLogprobs } = await scorer.score(sequences);
+    scorer.dispose();
+    const sums = (rows: readonly Float32Array[]): number[] =>
+      rows.map((row) => row.reduce((a, b) => a + b, 0));
+    expectAllClose(sums(logprobs), want.policy_logprobs, 1e-5, "log pi");
+    expectAllClose(sums(refLogprobs), want.ref_logprobs, 1e-5, "log pi_ref");
+
+    const judged = sequences.map((s, b) => ({ ...s, refLogprob: want.ref_logprobs[b]! }));
+    const examples = judged
+      .slice(0, K)
+      .map((chosen, k) => ({ chosen, rejected: judged[K + k]!, tied: false }));
+    const program = await record(device, name, () =>
+      recordOffline({
+        policy,
+        objective: findOffline(method)!,
+        settings: { ...plain, ...some },
+        temperature: 1,
+        examples: K,
+        positions: 12,
+      }),
+    );
+    policy.parameters.zeroGrads();
+    const [loss] = await runOffline(program, examples, K).read();
+    const expected = want.losses[name]!;
+    expectClose(loss!, expected.loss, 1e-5, "loss");
+    const norms = [...(await gradientsOf(policy.parameters))].map(([n, g]) => [n, Math.hypot(...g)] as const);
+    expect(norms.map(([n]) => n).toSorted()).toEqual(Object.keys(expected.grad_per_param_norm).toSorted());
+    for (const [n, norm] of norms) {
+      const target = expected.grad_per_param_norm[n]!;
+      expect(Math.abs(norm / target - 1), `${n}: norm ${norm}, want ${target}`).toBeLessThan(3e-4);
+    }
+    program.dispose();
+  });
+});
