@@ -42,7 +42,7 @@ const task = {
     .meta({
       description:
         "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; the score with a KL penalty; " +
-        "or, from the cached responses alone, the best of each n over the worst (dpo)",
+        "or, from the cached responses alone, the best of each n over the worst (dpo), or the best as it is (bon-sft)",
     }),
   n: z
     .number()

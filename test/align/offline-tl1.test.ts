@@ -2,7 +2,17 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { findOffline } from "../../src/align/objectives/index.ts";
 import { testDevice } from "../support/device.ts";
-import { descend, entries, groupLaw, gumbelNoise, pairSlope, trained, training } from "../support/offline.ts";
+import {
+  bestLaw,
+  descend,
+  entries,
+  groupLaw,
+  gumbelNoise,
+  pairSlope,
+  trained,
+  training,
+} from "../support/offline.ts";
+import { logPiBon } from "../../src/align/log-bon.ts";
 import * as strings from "../support/string-model.ts";
 import * as tl1 from "../support/tl1.ts";
 
@@ -47,5 +57,17 @@ describe("dpo", () => {
   ])("with label smoothing ends at the exact minimum: %o", async (some) => {
     const logPi = await trained(device, findOffline("dpo")!, some, cached, training(PROMPTS, some.n));
     expectEnd(logPi, descend(pairSlope(some.n, dpoSlope(some.beta, some.labelSmoothing))));
+  });
+});
+
+describe("bon-sft", () => {
+  it("ends at the law of the best of n, which is pi_bon but for draws without replacement", async () => {
+    const exact = bestLaw(4).map(Math.log);
+    const F = tl1.exactF(tl1.rewards);
+    const bon = tl1.logRef.map((p, y) => logPiBon(4, Math.log(F[y]!), p));
+    expect(strings.stringKl(exact, bon)).toBeLessThan(2e-4);
+    const how = { minibatch: 50 * PROMPTS, microBatch: 50 * PROMPTS };
+    const logPi = await trained(device, findOffline("bon-sft")!, { n: 4 }, cached, training(PROMPTS, 4, how));
+    expectEnd(logPi, exact);
   });
 });

@@ -69,6 +69,18 @@ describe("a run", () => {
     expect(readFileSync(join(task.policy, "model.safetensors")).equals(before)).toBe(true);
   });
 
+  for (const settings of [
+    { method: "dpo", labelSmoothing: 0.1, warmup: 3, lrSchedule: "constant" },
+    { method: "bon-sft", n: 4, microBatch: 3, minibatch: 6 },
+  ] as const) {
+    it(`works with ${JSON.stringify(settings)}`, async () => {
+      const out = at(`with-${Object.values(settings).join("-")}`);
+      const { code, stderr } = await align({ out, evalCache: task.test, ...settings });
+      expect(code, stderr).toBe(0);
+      expect(existsSync(join(out, "model/model.safetensors"))).toBe(true);
+    });
+  }
+
   it("gives the same whatever the micro-batch", async () => {
     for (const microBatch of [2, 8]) await align({ out: at(`micro-${microBatch}`), microBatch, passes: 1 });
     const losses = (name: string): number[] => records(at(`${name}/metrics.jsonl`)).map((m) => m["loss"]!);
