@@ -125,3 +125,16 @@ function checkN(n: number): void {
   if (!(n >= 1 && n < Infinity))
     throw new ConfigError(`Best-of-N: n is ${n}; expected a real number of at least 1`);
 }
+
+/**
+ * c_n = (n - 1) (1 + 1/2 + … + 1/(n - 1)): the mean of log (pi_bon / pi_ref) of the best of n minus that of the worst, on
+ * continuous scores. c_1 = 0, c_2 = 1, c_8 = 18.15. Source: Gui et al., "BoNBoN alignment", 2024, Theorem 3: 1/(2 beta*).
+ * @throws ConfigError when n is no whole number of at least 1
+ */
+export function bonMargin(n: number): number {
+  if (!(Number.isInteger(n) && n >= 1))
+    throw new ConfigError(`bonMargin: n is ${n}; expected a whole number of at least 1`);
+  let harmonic = 0;
+  for (let k = 1; k < n; k++) harmonic += 1 / k;
+  return (n - 1) * harmonic;
+}

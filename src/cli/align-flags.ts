@@ -42,7 +42,7 @@ const task = {
     .meta({
       description:
         "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; the score with a KL penalty; " +
-        "or, from the cached responses alone, the best of each n over the worst (dpo), or the best as it is (bon-sft)",
+        "or, from the cached responses alone, the best of each n over the worst (dpo, ipo), or the best as it is (bon-sft)",
     }),
   n: z
     .number()
@@ -57,7 +57,10 @@ const task = {
     .number()
     .min(0)
     .optional()
-    .meta({ description: "the KL coefficient of ppo; 1/(n - 1) where only --n is given; dpo: 1" }),
+    .meta({
+      description:
+        "the KL coefficient of ppo; 1/(n - 1) where only --n is given; dpo: 1; ipo: that of the margin of Best-of-N",
+    }),
 };
 
 const ppo = {

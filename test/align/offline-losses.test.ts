@@ -129,6 +129,15 @@ describe("dpo", () => {
   });
 });
 
+describe("ipo", () => {
+  it.each(dpoCases("ipo_summed"))("meets the goldens: %s", (_, c) => expectCase(findOffline("ipo")!, c));
+
+  it("meets the specification's number, and pulls back beyond 1/(2 beta)", async () => {
+    expectClose((await evaluate(findOffline("ipo")!, { beta: 0.1 }, at(1.5))).losses[0]!, 12.25, 1e-6);
+    expectClose((await evaluate(findOffline("ipo")!, { beta: 0.1 }, at(6))).chosen[0]!, 2, 1e-6);
+  });
+});
+
 interface Preference {
   readonly input_ids: number[][];
   readonly completion_mask: number[][];
@@ -150,7 +159,10 @@ describe("through a Llama, from tokens to the gradient of every parameter", () =
     return { query: row.slice(0, prompt), response: row.slice(prompt, prompt + tokens) };
   });
 
-  const cases: [string, string, Partial<OfflineSettings>][] = [["dpo_sigmoid_beta0.1", "dpo", { beta: 0.1 }]];
+  const cases: [string, string, Partial<OfflineSettings>][] = [
+    ["dpo_sigmoid_beta0.1", "dpo", { beta: 0.1 }],
+    ["ipo_summed_beta0.1", "ipo", { beta: 0.1 }],
+  ];
   it.each(cases)("%s", async (name, method, some) => {
     const refPolicy = await loadModel(device, folder, { trainable: false });
     const policy = refPolicy.with(trainableCopy(refPolicy, { seed: 0, withHead: false }));

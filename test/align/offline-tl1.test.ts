@@ -60,6 +60,25 @@ describe("dpo", () => {
   });
 });
 
+describe("ipo", () => {
+  it("on pairs of two ends at pi_ref exp(win / beta), in closed form", async () => {
+    const beta = 0.5;
+    const win = tl1.exactF(tl1.rewards).map((f, y) => f + Math.exp(tl1.logRef[y]!) / 2);
+    const exact = strings.optimum(
+      win.map((w) => w / beta),
+      tl1.logRef,
+    ).logPi;
+    expectEnd(exact, descend(pairSlope(2, (h) => 2 * (h - 1))), 1e-12);
+    expectEnd(await trained(device, findOffline("ipo")!, { beta }, cached, training(PROMPTS, 2)), exact);
+  });
+
+  it("on the best and the worst of four ends at the exact minimum", async () => {
+    const some = { n: 4, beta: 0.25 };
+    const logPi = await trained(device, findOffline("ipo")!, some, cached, training(PROMPTS, 4));
+    expectEnd(logPi, descend(pairSlope(4, (h) => 2 * (h - 2))));
+  });
+});
+
 describe("bon-sft", () => {
   it("ends at the law of the best of n, which is pi_bon but for draws without replacement", async () => {
     const exact = bestLaw(4).map(Math.log);

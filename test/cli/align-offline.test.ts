@@ -71,6 +71,7 @@ describe("a run", () => {
 
   for (const settings of [
     { method: "dpo", labelSmoothing: 0.1, warmup: 3, lrSchedule: "constant" },
+    { method: "ipo", beta: 0.5 },
     { method: "bon-sft", n: 4, microBatch: 3, minibatch: 6 },
   ] as const) {
     it(`works with ${JSON.stringify(settings)}`, async () => {

@@ -4,6 +4,7 @@ import { ConfigError } from "../../errors.ts";
 import { betaFromN, nFromBeta } from "../log-bon.ts";
 import { bonSft } from "./bon-sft.ts";
 import { dpo } from "./dpo.ts";
+import { ipo } from "./ipo.ts";
 import type { Objective, ObjectiveSettings } from "./objective.ts";
 import type { OfflineObjective } from "./offline.ts";
 import { ppo } from "./ppo.ts";
@@ -18,7 +19,7 @@ export type { Compared, OfflineObjective, OfflineSettings } from "./offline.ts";
 export const objectives: readonly Objective[] = [vbon, vbonL, vbonLle, ppo];
 
 /** Every objective of the cache's samples. */
-export const offlineObjectives: readonly OfflineObjective[] = [dpo, bonSft];
+export const offlineObjectives: readonly OfflineObjective[] = [dpo, ipo, bonSft];
 
 /** The offline objective called `name`; undefined where there is none. */
 export const findOffline = (name: string): OfflineObjective | undefined =>
