@@ -57,7 +57,7 @@ describe("the public API", () => {
 
   it("offers the ops by these names", () => {
     expect(Object.keys(api.ops).toSorted().join(" ")).toMatchInlineSnapshot(
-      `"add addScalar attention broadcastTo cast clip concat crossEntropy div embedding exp fullKl gelu layerNorm log logSoftmax matmul max maximum mean min minimum mul neg relu rmsNorm rope scale sigmoid silu slice softmax sqrt square sub sum swiglu takeRows tanh tokenLogprobs transpose where"`,
+      `"add addScalar attention broadcastTo cast clip concat crossEntropy div embedding exp fullKl gelu layerNorm log logSigmoid logSoftmax matmul max maximum mean min minimum mul neg relu rmsNorm rope scale sigmoid silu slice softmax sqrt square sub sum swiglu takeRows tanh tokenLogprobs transpose where"`,
     );
   });
 

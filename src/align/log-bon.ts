@@ -128,7 +128,8 @@ function checkN(n: number): void {
 
 /**
  * c_n = (n - 1) (1 + 1/2 + … + 1/(n - 1)): the mean of log (pi_bon / pi_ref) of the best of n minus that of the worst, on
- * continuous scores. c_1 = 0, c_2 = 1, c_8 = 18.15. Source: Gui et al., "BoNBoN alignment", 2024, Theorem 3: 1/(2 beta*).
+ * continuous scores: log (pi_bon / pi_ref) = log n + (n - 1) log U with U uniform, and E[log U_max] - E[log U_min] over n
+ * draws is that sum. c_1 = 0, c_2 = 1, c_8 = 18.15. Source: Gui et al. 2024, arXiv 2406.00832, whose beta_n is 1/(2 c_n).
  * @throws ConfigError when n is no whole number of at least 1
  */
 export function bonMargin(n: number): number {

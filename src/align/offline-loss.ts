@@ -25,13 +25,15 @@ export interface OfflineExample {
 }
 
 /**
- * What is logged beside the loss, means over what the loss is a mean over: both log-ratios against the reference (in DPO both
- * may fall, as long as the rejected one falls faster), and the share of pairs in which the chosen one is the larger.
+ * What is logged beside the loss, means over what the loss is a mean over: the loss's parts and level, both log-ratios against
+ * the reference (in DPO both may fall, as long as the rejected one falls faster), and the share of pairs in which the chosen one
+ * is the larger.
  */
-export const REPORTS: Readonly<Record<OfflineObjective["learnsFrom"], readonly string[]>> = {
-  pairs: ["chosenLogRatio", "rejectedLogRatio", "accuracy"],
-  best: ["chosenLogRatio"],
-};
+export function reportsOf({ learnsFrom, parts = [], level }: OfflineObjective): readonly string[] {
+  const ratios =
+    learnsFrom === "pairs" ? ["chosenLogRatio", "rejectedLogRatio", "accuracy"] : ["chosenLogRatio"];
+  return [...parts, ...(level ? [level] : []), ...ratios];
+}
 
 /** What is recorded, and for how much. */
 export interface OfflineProgram {
@@ -54,7 +56,9 @@ export interface OfflineInputs {
   readonly refLogprobs: Tensor;
   /** [P] */
   readonly weights: Tensor;
-  /** The loss, then {@link REPORTS}. */
+  /** [1] */
+  readonly level: Tensor;
+  /** The loss, then {@link reportsOf}. */
   readonly report: Tensor;
 }
 
@@ -69,14 +73,17 @@ export function recordOffline(program: OfflineProgram): OfflineInputs {
   const hidden = policy.hidden(inputs.batch).reshape(rows * T, -1);
   const { logprobs } = policy.logprobs(hidden, inputs.targets, { temperature });
   const logprob = sum(mul(logprobs.reshape(rows, T), mask), 1);
-  const compared = comparedOf(logprob, sub(logprob, refLogprobs), P);
-  const loss = sum(mul(weights, objective.loss(compared, settings)));
+  const level = input([1], "f32", "level");
+  const compared = { ...outcomesOf(logprob, sub(logprob, refLogprobs), P), level };
+  const { loss: losses, parts = [] } = objective.loss(compared, settings);
+  const loss = sum(mul(weights, losses));
   backward(loss);
-  const report = reportOf(loss, compared, weights, objective);
-  return { inputs, mask, refLogprobs, weights, report };
+  const logged = [...parts, ...(objective.level ? [level] : []), ...watched(compared, objective)];
+  const means = logged.map((x) => sum(mul(weights, x.detach())));
+  return { inputs, mask, refLogprobs, weights, level, report: concat([loss.detach(), ...means], 0) };
 }
 
-function comparedOf(logprob: Tensor, logRatio: Tensor, P: number): Compared {
+function outcomesOf(logprob: Tensor, logRatio: Tensor, P: number): Omit<Compared, "level"> {
   const from = (row: number): Compared["chosen"] => ({
     logprob: slice(logprob, 0, row, row + P),
     logRatio: slice(logRatio, 0, row, row + P),
@@ -85,18 +92,11 @@ function comparedOf(logprob: Tensor, logRatio: Tensor, P: number): Compared {
   return { chosen, rejected: logprob.size > P ? from(P) : chosen };
 }
 
-function reportOf(
-  loss: Tensor,
-  { chosen, rejected }: Compared,
-  weights: Tensor,
-  { learnsFrom }: OfflineObjective,
-): Tensor {
+function watched({ chosen, rejected }: Compared, { learnsFrom }: OfflineObjective): Tensor[] {
   const [better, worse] = [chosen.logRatio.detach(), rejected.logRatio.detach()];
-  const mean = (x: Tensor): Tensor => sum(mul(weights, x));
-  if (learnsFrom === "best") return concat([loss.detach(), mean(better)], 0);
+  if (learnsFrom === "best") return [better];
   // A step from 0 to 1 at h = 0, where h is a normal number.
-  const right = clip(scale(sub(better, worse), 1e30), 0, 1);
-  return concat([loss.detach(), mean(better), mean(worse), mean(right)], 0);
+  return [better, worse, clip(scale(sub(better, worse), 1e30), 0, 1)];
 }
 
 /**
@@ -107,8 +107,9 @@ export function runOffline(
   program: Program<OfflineInputs>,
   examples: readonly OfflineExample[],
   divisor: number,
+  stepLevel = 0,
 ): Tensor {
-  const { inputs, mask, refLogprobs, weights, report } = program.result;
+  const { inputs, mask, refLogprobs, weights, level, report } = program.result;
   const rows = [...examples.map((e) => e.chosen), ...examples.flatMap((e) => e.rejected ?? [])];
   writeSequences(inputs, rows);
   mask.write(
@@ -120,6 +121,7 @@ export function runOffline(
   );
   refLogprobs.write(Float32Array.from(rows, (row) => row.refLogprob));
   weights.write(Float32Array.from(examples, ({ tied }) => (tied ? 0 : 1 / divisor)));
+  level.write([stepLevel]);
   program.run();
   return report;
 }

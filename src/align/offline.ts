@@ -17,7 +17,8 @@ import {
 import type { CacheEntry } from "./cache.ts";
 import type { MissingEos } from "./cdf.ts";
 import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
-import { type OfflineExample, recordOffline, REPORTS, runOffline } from "./offline-loss.ts";
+import { createLevel, type Level } from "./offline-level.ts";
+import { type OfflineExample, recordOffline, reportsOf, runOffline } from "./offline-loss.ts";
 import { type Group, groupsOf } from "./pairs.ts";
 import { createScorer } from "./scorer.ts";
 import { positionsOf, type Sequence } from "./sequences.ts";
@@ -63,6 +64,8 @@ export interface OfflineOptions {
 export interface OfflineRun {
   readonly policy: LanguageModel;
   readonly training: Training;
+  /** Its `memory` belongs to the checkpoint too. */
+  readonly level: Level;
   /** Optimizer steps in all. */
   readonly steps: number;
   /** Examples a step. */
@@ -98,9 +101,11 @@ export async function createOfflineRun(options: OfflineOptions): Promise<Offline
   const programs = programsByLength(policy.parameters.device, objective.name, (T) =>
     recordOffline({ policy, objective, settings, temperature, examples: loop.batch, positions: T }),
   );
+  const level = createLevel({ ...options, policy, batch: training.microBatch });
+  let stepLevel = 0;
   const lesson: Lesson<OfflineBatch> = {
     count: groups.count,
-    reports: REPORTS[objective.learnsFrom],
+    reports: reportsOf(objective),
     gather(items, step) {
       const pass = Math.floor(step / perPass);
       const examples = items.map((item) => exampleOf(groups.at(item, pass), objective));
@@ -111,15 +116,27 @@ export async function createOfflineRun(options: OfflineOptions): Promise<Offline
       const counted = objective.per === "token" ? tokens : examples.filter(({ tied }) => !tied).length;
       return { examples, tokens, counted, T: bucket(positionsOf(sequences)) };
     },
-    learn: async ({ examples, T }, divisor) => runOffline(await programs.at(T), examples, divisor),
+    async begin(parts) {
+      stepLevel = await level.at(parts.flatMap(({ examples }) => examples));
+    },
+    async learn({ examples, T }, divisor) {
+      const report = runOffline(await programs.at(T), examples, divisor, stepLevel);
+      // The loss comes first, its parts next.
+      level.hear?.([...(await report.read())].slice(1));
+      return report;
+    },
     ...(options.evaluate && { evaluate: options.evaluate }),
-    dispose: () => programs.dispose(),
+    dispose() {
+      programs.dispose();
+      level.dispose();
+    },
   };
   const trained = await createTraining(policy.parameters, lesson, loop);
   await programs.at(bucket(longest(entries)));
   return {
     policy,
     training: trained,
+    level,
     steps: loop.steps,
     examples: loop.batch * loop.accumulate,
     dispose() {

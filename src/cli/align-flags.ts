@@ -42,7 +42,7 @@ const task = {
     .meta({
       description:
         "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; the score with a KL penalty; " +
-        "or, from the cached responses alone, the best of each n over the worst (dpo, ipo), or the best as it is (bon-sft)",
+        "or, from the cached responses alone, the best of each n over the worst (dpo, ipo, kto, bonbon), or the best as it is (bon-sft)",
     }),
   n: z
     .number()
@@ -53,14 +53,10 @@ const task = {
         "the N of Best-of-N, any real number from 1; n = 1/beta + 1 where only --beta is given; offline: how many cached " +
         "responses are compared at once, a whole number",
     }),
-  beta: z
-    .number()
-    .min(0)
-    .optional()
-    .meta({
-      description:
-        "the KL coefficient of ppo; 1/(n - 1) where only --n is given; dpo: 1; ipo: that of the margin of Best-of-N",
-    }),
+  beta: z.number().min(0).optional().meta({
+    description:
+      "the KL coefficient of ppo; 1/(n - 1) where only --n is given; dpo: 1; kto: 0.1; ipo: that of the margin of Best-of-N",
+  }),
 };
 
 const ppo = {

@@ -111,7 +111,12 @@ async function trainAndFinish(
   const before = Number(folder.restored?.["seconds"] ?? 0);
   const began = performance.now();
   const seconds = (): number => before + (performance.now() - began) / 1000;
-  const state = (): Record<string, unknown> => ({ data: subject.task.hash, seconds: seconds() });
+  if (folder.restored) run.level.memory = folder.restored["level"] as number[];
+  const state = (): Record<string, unknown> => ({
+    data: subject.task.hash,
+    seconds: seconds(),
+    level: run.level.memory,
+  });
   const events = watchTraining(io, { label: flags.method, folder, steps: run.steps, first, state });
   const end = await run.training.run(events, first);
   const training = seconds();

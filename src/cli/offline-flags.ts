@@ -9,6 +9,9 @@ export interface OfflineFlags {
   readonly passes: number;
   readonly warmup: number;
   readonly labelSmoothing: number;
+  readonly alpha: string;
+  readonly desirable: number;
+  readonly undesirable: number;
 }
 
 /** All flags that offline methods read. */
@@ -26,6 +29,9 @@ interface OfflineFields {
   readonly passes: NumberField;
   readonly warmup: NumberField;
   readonly labelSmoothing: NumberField;
+  readonly alpha: z.ZodDefault<z.ZodString>;
+  readonly desirable: NumberField;
+  readonly undesirable: NumberField;
 }
 
 /** Fields of the schema. */
@@ -41,6 +47,16 @@ export const offlineFields: OfflineFields = {
     .lt(0.5)
     .default(0)
     .meta({ description: "dpo: share of pairs whose order is taken to be wrong (conservative DPO)" }),
+  alpha: z
+    .string()
+    .regex(/^(auto|0|1|0?\.\d+)$/, "expected auto or a number from 0 to 1")
+    .default("0.005")
+    .meta({
+      description: "bonbon: weight of the best's log-probability; auto: both terms contribute equally",
+      hint: "auto|N",
+    }),
+  desirable: z.number().min(0).default(1).meta({ description: "kto: weight of the best responses" }),
+  undesirable: z.number().min(0).default(1).meta({ description: "kto: weight of the worst" }),
 };
 
 /**
@@ -48,7 +64,7 @@ export const offlineFields: OfflineFields = {
  * @throws ConfigError when n is missing or no whole number, or beta is 0
  */
 export function offlineSettings(flags: Given, objective: OfflineObjective): OfflineSettings {
-  const { n, labelSmoothing } = flags;
+  const { n, labelSmoothing, alpha, desirable, undesirable } = flags;
   const least = objective.learnsFrom === "pairs" ? 2 : 1;
   if (n === undefined || !Number.isInteger(n) || n < least) {
     throw new ConfigError(
@@ -59,7 +75,8 @@ export function offlineSettings(flags: Given, objective: OfflineObjective): Offl
   const beta = flags.beta ?? objective.defaultBeta(n);
   if (!(beta > 0))
     throw new ConfigError(`vbon align: ${objective.name}: --beta ${beta}; expected a number above 0`);
-  return { n, beta, labelSmoothing };
+  const weight = alpha === "auto" ? alpha : Number(alpha);
+  return { n, beta, labelSmoothing, alpha: weight, desirable, undesirable };
 }
 
 /** How long and how fast. */

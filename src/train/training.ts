@@ -47,6 +47,8 @@ export interface Lesson<B extends Counted> {
   readonly reports?: readonly string[];
   /** The batch of these items in step `step`: a pure function of both. */
   gather(items: readonly number[], step: number): B;
+  /** Hears of all batches of a step before the first of them is learnt from. */
+  begin?(parts: readonly B[]): Promise<void>;
   /**
    * Adds the gradient of (sum of the batch's losses) / `divisor`.
    * @returns that quotient, and `reports` after it: [1 + reports]
@@ -102,7 +104,12 @@ function createTask<B extends Counted>(lesson: Lesson<B>, settings: TrainingSett
         lesson.gather(items.slice(i * batch, (i + 1) * batch), step),
       );
       const divisor = parts.reduce((n, part) => n + (part.counted ?? part.tokens), 0);
-      return parts.map((part) => ({ tokens: part.tokens, run: () => lesson.learn(part, divisor) }));
+      let begun: Promise<void> | undefined;
+      const run = async (part: B): Promise<Tensor> => {
+        await (begun ??= lesson.begin?.(parts));
+        return lesson.learn(part, divisor);
+      };
+      return parts.map((part) => ({ tokens: part.tokens, run: () => run(part) }));
     },
   };
 }

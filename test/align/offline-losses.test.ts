@@ -6,6 +6,7 @@ import {
   type OfflineObjective,
   type OfflineSettings,
 } from "../../src/align/objectives/index.ts";
+import { bonMargin } from "../../src/align/log-bon.ts";
 import { recordOffline, runOffline } from "../../src/align/offline-loss.ts";
 import { createScorer } from "../../src/align/scorer.ts";
 import { trainableCopy } from "../../src/align/value-function.ts";
@@ -36,6 +37,7 @@ async function evaluate(
   objective: OfflineObjective,
   some: Partial<OfflineSettings>,
   pairs: Pairs,
+  level = 0,
 ): Promise<{ losses: Float32Array; chosen: Float32Array; rejected: Float32Array }> {
   const P = pairs.refChosen.length;
   const specs = ["chosen", "rejected"].map(
@@ -48,16 +50,18 @@ async function evaluate(
     const compared = {
       chosen: { logprob: chosen, logRatio: sub(chosen, refChosen) },
       rejected: { logprob: rejected, logRatio: sub(rejected, refRejected) },
+      level: input([1]),
     };
-    const losses = objective.loss(compared, { ...plain, ...some });
+    const { loss: losses } = objective.loss(compared, { ...plain, ...some });
     backward(sum(mul(weights, losses)));
-    return { refChosen, refRejected, weights, losses: losses.detach() };
+    return { refChosen, refRejected, weights, level: compared.level, losses: losses.detach() };
   });
   chosen.write(pairs.policyChosen);
   rejected.write(pairs.policyRejected);
   program.result.refChosen.write(pairs.refChosen);
   program.result.refRejected.write(pairs.refRejected);
   program.result.weights.write(new Float32Array(P).fill(1 / P));
+  program.result.level.write([level]);
   parameters.zeroGrads();
   program.run();
   const losses = await program.result.losses.read();
@@ -138,6 +142,92 @@ describe("ipo", () => {
   });
 });
 
+interface BonbonCase {
+  readonly n: number;
+  readonly alpha: number;
+  readonly beta: number;
+  readonly per_example: number[];
+  readonly grad_policy_best: number[];
+  readonly grad_policy_worst: number[];
+  readonly alpha_that_balances_the_two_terms: number;
+}
+
+describe("bonbon", () => {
+  const { cases, inputs } = golden<{
+    cases: BonbonCase[];
+    inputs: Readonly<Record<"policy_best" | "policy_worst" | "ref_best" | "ref_worst", number[]>>;
+  }>("bonbon.json");
+  const pairs = {
+    policyChosen: inputs.policy_best,
+    policyRejected: inputs.policy_worst,
+    refChosen: inputs.ref_best,
+    refRejected: inputs.ref_worst,
+  };
+  const bonbon = findOffline("bonbon")!;
+
+  it.each(cases)("meets the goldens: n = $n, alpha = $alpha", async (c) => {
+    expectClose(bonbon.defaultBeta(c.n), c.beta, 1e-12, "beta");
+    const got = await evaluate(bonbon, { n: c.n }, pairs, c.alpha);
+    expectList(got.losses, c.per_example, "losses");
+    expectList(got.chosen, c.grad_policy_best, "gradient, best");
+    expectList(got.rejected, c.grad_policy_worst, "gradient, worst");
+  });
+
+  it("trap 41: meets the specification's number, and its table of c_n", async () => {
+    const nll = { policyChosen: [-100], policyRejected: [0], refChosen: [-101.5], refRejected: [0] };
+    expectClose((await evaluate(bonbon, { n: 8 }, nll, 0.005)).losses[0]!, 276.3363875, 1e-6);
+    const table = [
+      [1, 0],
+      [2, 1],
+      [3, 3],
+      [4, 5.5],
+      [8, 18.15],
+      [16, 49.773435],
+      [32, 124.844601],
+      [64, 297.880752],
+      [128, 689.017493],
+      [256, 1560.711872],
+      [512, 3482.241902],
+    ] as const;
+    for (const [n, c] of table) expectClose(bonMargin(n), c, 1e-8, `c_${n}`);
+  });
+});
+
+describe("kto", () => {
+  const [beta, z, desirable, undesirable] = [0.3, 0.4, 1.5, 0.7];
+  const pairs = {
+    policyChosen: [-2, 1],
+    policyRejected: [-5, -60],
+    refChosen: [-3, 1],
+    refRejected: [-4, -30],
+  };
+  const s = (x: number): number => 1 / (1 + Math.exp(-x));
+
+  it("is the formula, value and gradient, with the reference point fixed", async () => {
+    const got = await evaluate(findOffline("kto")!, { beta, desirable, undesirable }, pairs, z);
+    const ratios = [0, 1].map((i) => ({
+      c: pairs.policyChosen[i]! - pairs.refChosen[i]!,
+      r: pairs.policyRejected[i]! - pairs.refRejected[i]!,
+    }));
+    const value = ratios.map(
+      ({ c, r }) => (desirable * (1 - s(beta * (c - z))) + undesirable * (1 - s(beta * (z - r)))) / 2,
+    );
+    expectList(got.losses, value, "losses");
+    const slope = (x: number): number => s(x) * (1 - s(x));
+    const mean = (weight: number, x: number): number => (weight * beta * slope(x)) / 2 / 2;
+    expectList(
+      got.chosen,
+      ratios.map(({ c }) => -mean(desirable, beta * (c - z))),
+      "gradient, chosen",
+    );
+    expectList(
+      got.rejected,
+      ratios.map(({ r }) => mean(undesirable, beta * (z - r))),
+      "gradient, rejected",
+    );
+  });
+});
+
 interface Preference {
   readonly input_ids: number[][];
   readonly completion_mask: number[][];
@@ -162,6 +252,7 @@ describe("through a Llama, from tokens to the gradient of every parameter", () =
   const cases: [string, string, Partial<OfflineSettings>][] = [
     ["dpo_sigmoid_beta0.1", "dpo", { beta: 0.1 }],
     ["ipo_summed_beta0.1", "ipo", { beta: 0.1 }],
+    ["bonbon_n8_alpha0.005", "bonbon", { n: 8 }],
   ];
   it.each(cases)("%s", async (name, method, some) => {
     const refPolicy = await loadModel(device, folder, { trainable: false });
@@ -193,7 +284,7 @@ describe("through a Llama, from tokens to the gradient of every parameter", () =
       }),
     );
     policy.parameters.zeroGrads();
-    const [loss] = await runOffline(program, examples, K).read();
+    const [loss] = await runOffline(program, examples, K, plain.alpha as number).read();
     const expected = want.losses[name]!;
     expectClose(loss!, expected.loss, 1e-5, "loss");
     const norms = [...(await gradientsOf(policy.parameters))].map(([n, g]) => [n, Math.hypot(...g)] as const);

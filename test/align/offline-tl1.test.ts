@@ -1,6 +1,8 @@
 /** Offline objectives through the trainer on TL-1: where a policy ends, against where theory or exact descent says. */
 import { afterAll, describe, expect, it } from "vitest";
 import { findOffline } from "../../src/align/objectives/index.ts";
+import { createLevel, type Level, mismatched } from "../../src/align/offline-level.ts";
+import type { StepRecord } from "../../src/train/metrics.ts";
 import { testDevice } from "../support/device.ts";
 import {
   bestLaw,
@@ -8,18 +10,21 @@ import {
   entries,
   groupLaw,
   gumbelNoise,
+  offlineRun,
   pairSlope,
+  settings,
   trained,
   training,
 } from "../support/offline.ts";
 import { logPiBon } from "../../src/align/log-bon.ts";
 import * as strings from "../support/string-model.ts";
+import * as table from "../support/table-model.ts";
 import * as tl1 from "../support/tl1.ts";
 
 const device = await testDevice();
 afterAll(() => device.close());
 
-const PROMPTS = 8;
+const PROMPTS = 4;
 const cached = entries(PROMPTS);
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
@@ -76,6 +81,116 @@ describe("ipo", () => {
     const some = { n: 4, beta: 0.25 };
     const logPi = await trained(device, findOffline("ipo")!, some, cached, training(PROMPTS, 4));
     expectEnd(logPi, descend(pairSlope(4, (h) => 2 * (h - 2))));
+  });
+});
+
+describe("bonbon", () => {
+  /** d loss / d log pi of alpha (-log pi(best)) + (1 - alpha) (h - c)^2, ties left out. */
+  const slope = (n: number, c: number, alpha: number): Parameters<typeof descend>[0] => {
+    const pairs = pairSlope(n, (h) => 2 * (1 - alpha) * (h - c));
+    const best = groupLaw(n).map((row, y) => strings.total(row) - row[y]!);
+    return (logPi) => pairs(logPi).map((g, y) => g - alpha * best[y]!);
+  };
+
+  it.each([
+    { n: 4, c: 5.5, alpha: 0.005 },
+    { n: 4, c: 5.5, alpha: 0.8 },
+    { n: 2, c: 1, alpha: 0.5 },
+  ])("ends at the exact minimum: %o", async ({ n, c, alpha }) => {
+    const how = training(PROMPTS, n, { passes: 250 });
+    const logPi = await trained(device, findOffline("bonbon")!, { n, alpha }, cached, how);
+    expectEnd(logPi, descend(slope(n, c, alpha), 60_000, 0.05));
+  });
+
+  it("with alpha = auto ends where both terms contribute equally", async () => {
+    const run = await offlineRun(device, findOffline("bonbon")!, { n: 2, alpha: "auto" }, cached, {
+      ...training(PROMPTS, 2),
+    });
+    const records: StepRecord[] = [];
+    await run.training.run({ onRecord: (r) => void records.push(r) });
+    const first = records[0]!;
+    const nll = -strings.total(groupLaw(2).map((row, y) => (strings.total(row) - row[y]!) * tl1.logRef[y]!));
+    const untied = 1 - strings.total(groupLaw(2).map((row, y) => row[y]!));
+    expect(first["alpha"]).toBeCloseTo(1 / (1 + nll / untied), 1);
+    const late = (name: string): number =>
+      strings.total(records.slice(-40).map((r) => (r as unknown as Record<string, number>)[name]!)) / 40;
+    const alpha = late("alpha");
+    expect((alpha * late("nll")) / ((1 - alpha) * late("ipo"))).toBeCloseTo(1, 1);
+    run.dispose();
+  });
+});
+
+describe("kto", () => {
+  const beta = 1;
+  const law = groupLaw(4).map((row, y) => row.map((w, r) => (y === r ? 0 : w)));
+  const best = law.map(strings.total);
+  const worst = law.map((_, y) => strings.total(law.map((row) => row[y]!)));
+  const bell = (x: number): number => sigmoid(x) * (1 - sigmoid(x));
+  const slope = (desirable: number) => (logPi: readonly number[]) => {
+    const ratio = logPi.map((x, y) => x - tl1.logRef[y]!);
+    const both = strings.total(ratio.map((x, y) => x * (best[y]! + worst[y]!)));
+    const z = Math.max(0, both / strings.total([...best, ...worst]));
+    return ratio.map((x, y) => (worst[y]! - desirable * best[y]!) * (beta / 2) * bell(beta * (x - z)));
+  };
+
+  it("ends where exact descent does", async () => {
+    const logPi = await trained(device, findOffline("kto")!, { n: 4, beta }, cached, training(PROMPTS, 4));
+    // The limit gives some strings nothing, which a run approaches as the logarithm of time: hence KL(exact || end).
+    const exact = descend(slope(1), 200_000, 1);
+    expectEnd(exact, logPi, 1e-2);
+  });
+});
+
+describe("the level of a step", () => {
+  const examples = [3, 5, 1].map((y) => ({
+    chosen: { query: [table.BOS], response: table.responseOf(y), refLogprob: tl1.logRef[y]! },
+    rejected: { query: [table.BOS], response: table.responseOf(0), refLogprob: tl1.logRef[0]! },
+    tied: y === 1,
+  }));
+
+  it("of kto is the mean log-ratio of the step's responses to the next example's prompt, at least 0", async () => {
+    for (const [some, want] of [
+      [
+        [0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1],
+        (Math.log(0.4 / 0.125) + Math.log(0.1 / 0.12)) / 4 + Math.log(0.5) / 2,
+      ],
+      [
+        [0.3, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1],
+        (Math.log(0.2 / 0.125) + Math.log(0.1 / 0.12)) / 4 + Math.log(1.5) / 2,
+      ],
+    ] as const) {
+      const policy = table.tableModel(device, strings.tableOf(tl1.model, some.map(Math.log)));
+      const level = createLevel({
+        objective: findOffline("kto")!,
+        settings,
+        policy,
+        refPolicy: table.tableModel(device),
+        temperature: 1,
+        batch: 2,
+      });
+      expect(await level.at(examples)).toBeCloseTo(Math.max(0, want), 5);
+      level.dispose();
+    }
+    const prompts = examples.map((e, i) => ({ ...e, chosen: { ...e.chosen, query: [i] } }));
+    expect(mismatched(prompts).map(({ query }) => query[0])).toEqual([1, 1, 2, 2, 0, 0]);
+  });
+
+  it("of bonbon with alpha = auto is remembered by a checkpoint", async () => {
+    const make = (): Level => {
+      const who = { policy: table.tableModel(device), refPolicy: table.tableModel(device), temperature: 1 };
+      const objective = findOffline("bonbon")!;
+      return createLevel({ objective, settings: { ...settings, n: 4, alpha: "auto" }, ...who, batch: 2 });
+    };
+    const [one, other] = [make(), make()];
+    const nll = -strings.total([3, 5, 1].map((y) => tl1.logRef[y]!)) / 3;
+    expect(await one.at(examples)).toBeCloseTo(5.5 ** 2 / (5.5 ** 2 + nll), 12);
+    one.hear!([1, 0.5]);
+    one.hear!([2, 0.5]);
+    other.memory = one.memory;
+    const next = await one.at(examples);
+    const [ipo, kept] = [0.9 * 5.5 ** 2 + 0.1 * 3, 0.9 * nll + 0.1];
+    expect(next).toBeCloseTo(ipo / (ipo + kept), 12);
+    expect(await other.at(examples)).toBe(next);
   });
 });
 

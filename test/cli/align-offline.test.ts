@@ -72,6 +72,8 @@ describe("a run", () => {
   for (const settings of [
     { method: "dpo", labelSmoothing: 0.1, warmup: 3, lrSchedule: "constant" },
     { method: "ipo", beta: 0.5 },
+    { method: "kto", undesirable: 1.2 },
+    { method: "bonbon", n: 4, alpha: 0.02 },
     { method: "bon-sft", n: 4, microBatch: 3, minibatch: 6 },
   ] as const) {
     it(`works with ${JSON.stringify(settings)}`, async () => {
@@ -101,31 +103,34 @@ describe("a run", () => {
 });
 
 describe("resuming", () => {
-  it("continues bit for bit after Ctrl-C", async () => {
-    const often = { evalCache: task.test, evalEvery: 5, saveEvery: 4 };
-    expect((await align({ ...often, out: at("straight") })).code).toBe(0);
-    const stopped = await align({ ...often, out: at("stopped") }, (text, stop) => {
-      if (text.includes("step 5: evalWin")) stop();
+  for (const method of ["dpo", "bonbon"]) {
+    it(`continues ${method} bit for bit after Ctrl-C`, async () => {
+      const [straight, stopped] = [at(`straight-${method}`), at(`stopped-${method}`)];
+      const settings = { method, alpha: "auto", evalCache: task.test, evalEvery: 5, saveEvery: 4 };
+      expect((await align({ ...settings, out: straight })).code).toBe(0);
+      const { code, stderr } = await align({ ...settings, out: stopped }, (text, stop) => {
+        if (text.includes("step 5: evalWin")) stop();
+      });
+      expect(code).toBe(130);
+      expect(stderr).toMatch(
+        /stopped after step 6 of 24; continue with: vbon align --resume --out .*stopped/,
+      );
+      expect(existsSync(join(stopped, "model"))).toBe(false);
+      const resumed = await vbon(device, ["align", "--resume", "--out", stopped]);
+      expect(resumed.code, resumed.stderr).toBe(0);
+      expect(computed(stopped)).toEqual(computed(straight));
     });
-    expect(stopped.code).toBe(130);
-    expect(stopped.stderr).toMatch(
-      /stopped after step 6 of 24; continue with: vbon align --resume --out .*stopped/,
-    );
-    expect(existsSync(at("stopped/model"))).toBe(false);
-    const resumed = await vbon(device, ["align", "--resume", "--out", at("stopped")]);
-    expect(resumed.code, resumed.stderr).toBe(0);
-    expect(computed(at("stopped"))).toEqual(computed(at("straight")));
-  });
+  }
 
   it("of a finished run evaluates and saves again", async () => {
-    rmSync(at("straight/model"), { recursive: true });
+    rmSync(at("straight-dpo/model"), { recursive: true });
     const { code, stderr } = await vbon(device, [
       "align",
-      ...flags({ resume: true, out: at("straight"), evalCache: task.test }),
+      ...flags({ resume: true, out: at("straight-dpo"), evalCache: task.test }),
     ]);
     expect(code, stderr).toBe(0);
-    expect(readdirSync(at("straight/model"))).toContain("model.safetensors");
-    expect(existsSync(at("straight/evaluation.json"))).toBe(true);
+    expect(readdirSync(at("straight-dpo/model"))).toContain("model.safetensors");
+    expect(existsSync(at("straight-dpo/evaluation.json"))).toBe(true);
   });
 });
 
@@ -162,6 +167,7 @@ describe("wrong input", () => {
       /keeps scores but no responses to learn from/,
     ],
     ["equal scores", () => ({ cache: constant() }), /in every group of 2 responses all scores are equal/],
+    ["an alpha above 1", () => ({ method: "bonbon", alpha: 1.5 }), /expected auto or a number from 0 to 1/],
     ["smoothing of a half", () => ({ labelSmoothing: 0.5 }), /label-smoothing/],
   ];
 

@@ -1,7 +1,7 @@
 /** Offline objectives on TL-1: caches in the reference's exact proportions, training, and where it ought to end. */
 import type { CacheEntry } from "../../src/align/cache.ts";
 import { promptIdOf } from "../../src/align/cache.ts";
-import { createOfflineRun, type OfflineTraining } from "../../src/align/offline.ts";
+import { createOfflineRun, type OfflineRun, type OfflineTraining } from "../../src/align/offline.ts";
 import type { OfflineObjective, OfflineSettings } from "../../src/align/objectives/index.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { createRandom } from "../../src/tensor/random.ts";
@@ -10,7 +10,14 @@ import * as table from "./table-model.ts";
 import * as tl1 from "./tl1.ts";
 
 /** Settings whose knobs do nothing. */
-export const settings: OfflineSettings = { n: 2, beta: 1, labelSmoothing: 0 };
+export const settings: OfflineSettings = {
+  n: 2,
+  beta: 1,
+  labelSmoothing: 0,
+  alpha: 0.005,
+  desirable: 1,
+  undesirable: 1,
+};
 
 /** How many of a prompt's 200 responses are each string: exactly 200 pi_ref. */
 export const counts: readonly number[] = tl1.logRef.map((logP) => Math.round(200 * Math.exp(logP)));
@@ -54,15 +61,15 @@ export function training(prompts: number, n: number, rest: Partial<OfflineTraini
   return { ...sizes, ...rates, gradClip: 0, seed: 0, saveEvery: 0, evalEvery: 0, ...rest };
 }
 
-/** log pi of the seven strings after training from the reference. */
-export async function trained(
+/** A run from TL-1's reference. */
+export function offlineRun(
   device: Device,
   objective: OfflineObjective,
   some: Partial<OfflineSettings>,
   cached: readonly CacheEntry[],
   how: OfflineTraining,
-): Promise<number[]> {
-  const run = await createOfflineRun({
+): Promise<OfflineRun> {
+  return createOfflineRun({
     refPolicy: table.tableModel(device),
     entries: cached,
     objective,
@@ -71,6 +78,11 @@ export async function trained(
     missingEos: "none",
     training: how,
   });
+}
+
+/** log pi of the seven strings after training from the reference. */
+export async function trained(...args: Parameters<typeof offlineRun>): Promise<number[]> {
+  const run = await offlineRun(...args);
   await run.training.run({});
   const logPi = strings.stringLogprobs(tl1.model, await table.tableOf(run.policy));
   run.dispose();

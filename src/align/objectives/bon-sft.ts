@@ -13,5 +13,5 @@ export const bonSft: OfflineObjective = {
   per: "token",
   // Not in the formula.
   defaultBeta: () => 1,
-  loss: ({ chosen }) => neg(chosen.logprob),
+  loss: ({ chosen }) => ({ loss: neg(chosen.logprob) }),
 };

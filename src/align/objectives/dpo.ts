@@ -5,7 +5,7 @@ import { margin, type OfflineObjective } from "./offline.ts";
 
 /**
  * With h the margin: -(1 - eps) log sigmoid(beta h) - eps log sigmoid(-beta h); eps = `labelSmoothing` > 0 is conservative
- * DPO (Mitchell 2023, Eq. 4), whose optimum is finite where one order is always preferred. On pairs labelled by
+ * DPO (Mitchell 2023, "A note on DPO with noisy preferences"), whose optimum is finite where one order is always preferred. On pairs labelled by
  * Bradley-Terry the optimum is proportional to pi_ref exp(score / beta), that of KL-regularised RL.
  */
 export const dpo: OfflineObjective = {
@@ -18,6 +18,7 @@ export const dpo: OfflineObjective = {
   loss(compared, { beta, labelSmoothing }) {
     const z = scale(margin(compared), beta);
     const right = scale(logSigmoid(z), labelSmoothing - 1);
-    return labelSmoothing === 0 ? right : add(right, scale(logSigmoid(neg(z)), -labelSmoothing));
+    if (labelSmoothing === 0) return { loss: right };
+    return { loss: add(right, scale(logSigmoid(neg(z)), -labelSmoothing)) };
   },
 };

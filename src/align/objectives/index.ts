@@ -3,8 +3,10 @@
 import { ConfigError } from "../../errors.ts";
 import { betaFromN, nFromBeta } from "../log-bon.ts";
 import { bonSft } from "./bon-sft.ts";
+import { bonbon } from "./bonbon.ts";
 import { dpo } from "./dpo.ts";
 import { ipo } from "./ipo.ts";
+import { kto } from "./kto.ts";
 import type { Objective, ObjectiveSettings } from "./objective.ts";
 import type { OfflineObjective } from "./offline.ts";
 import { ppo } from "./ppo.ts";
@@ -19,7 +21,7 @@ export type { Compared, OfflineObjective, OfflineSettings } from "./offline.ts";
 export const objectives: readonly Objective[] = [vbon, vbonL, vbonLle, ppo];
 
 /** Every objective of the cache's samples. */
-export const offlineObjectives: readonly OfflineObjective[] = [dpo, ipo, bonSft];
+export const offlineObjectives: readonly OfflineObjective[] = [dpo, ipo, kto, bonbon, bonSft];
 
 /** The offline objective called `name`; undefined where there is none. */
 export const findOffline = (name: string): OfflineObjective | undefined =>

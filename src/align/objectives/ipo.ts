@@ -16,5 +16,5 @@ export const ipo: OfflineObjective = {
   per: "example",
   // The margin that Best-of-n itself has.
   defaultBeta: (n) => 1 / (2 * bonMargin(n)),
-  loss: (compared, { beta }) => square(addScalar(margin(compared), -1 / (2 * beta))),
+  loss: (compared, { beta }) => ({ loss: square(addScalar(margin(compared), -1 / (2 * beta))) }),
 };

@@ -13,6 +13,11 @@ export interface OfflineSettings {
   readonly beta: number;
   /** DPO: share of pairs whose order is taken to be wrong, 0 <= it < 1/2. */
   readonly labelSmoothing: number;
+  /** BoNBoN: weight of the best's log-probability against the pair's margin; `auto`: so that both contribute equally. */
+  readonly alpha: number | "auto";
+  /** KTO: weights of chosen and rejected responses. */
+  readonly desirable: number;
+  readonly undesirable: number;
 }
 
 /** P responses, one an example. All logarithms are natural, sums over the response's tokens, at the training temperature. */
@@ -28,6 +33,16 @@ export interface Compared {
   readonly chosen: Outcome;
   /** For objectives that learn from the best alone: `chosen` again. */
   readonly rejected: Outcome;
+  /** [1], no gradient: what `level` names, the same for the whole step; 0 where it names nothing. */
+  readonly level: Tensor;
+}
+
+/** Losses of the examples, before the mean. */
+export interface Losses {
+  /** [P] */
+  readonly loss: Tensor;
+  /** Terms of the loss that are logged, named by the objective's `parts`: [P] each. */
+  readonly parts?: readonly Tensor[];
 }
 
 /** One offline objective. */
@@ -41,8 +56,11 @@ export interface OfflineObjective {
   readonly per: "example" | "token";
   /** beta where none is given. */
   defaultBeta(n: number): number;
-  /** Losses of the examples, before the mean: [P]. */
-  loss(compared: Compared, settings: OfflineSettings): Tensor;
+  /** A number that the loss needs and that is found anew before each step. */
+  readonly level?: "alpha" | "referencePoint";
+  /** Names of the terms that `loss` tells apart. */
+  readonly parts?: readonly string[];
+  loss(compared: Compared, settings: OfflineSettings): Losses;
 }
 
 /** h = (chosen log-ratio) - (rejected log-ratio) [P]; beta h is the margin of the implicit rewards. */
