@@ -17,11 +17,11 @@ import {
 import type { CacheEntry } from "./cache.ts";
 import type { MissingEos } from "./cdf.ts";
 import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
+import { checkGroups, exampleOf, judgedEntries, longestOf } from "./offline-data.ts";
 import { createLevel, type Level } from "./offline-level.ts";
 import { type OfflineExample, recordOffline, reportsOf, runOffline } from "./offline-loss.ts";
-import { type Group, groupsOf } from "./pairs.ts";
-import { createScorer } from "./scorer.ts";
-import { positionsOf, type Sequence } from "./sequences.ts";
+import { groupsOf } from "./pairs.ts";
+import { positionsOf } from "./sequences.ts";
 import { trainableCopy } from "./value-function.ts";
 
 /** How long and how fast. */
@@ -88,10 +88,9 @@ interface OfflineBatch {
  */
 export async function createOfflineRun(options: OfflineOptions): Promise<OfflineRun> {
   const { refPolicy, objective, settings, temperature, missingEos, training } = options;
-  checkResponses(options);
-  const entries = await withReferenceLogprobs(options);
+  const entries = await judgedEntries({ ...options, batch: training.microBatch });
   const groups = groupsOf(entries, { n: settings.n, seed: training.seed, missingEos });
-  checkGroups(groups.count, (item) => groups.at(item, 0), options);
+  checkGroups(groups, objective, settings);
   const loop = loopSettings(training, objective, groups.count);
   const perPass = stepsPerEpoch(groups.count, loop);
 
@@ -132,7 +131,7 @@ export async function createOfflineRun(options: OfflineOptions): Promise<Offline
     },
   };
   const trained = await createTraining(policy.parameters, lesson, loop);
-  await programs.at(bucket(longest(entries)));
+  await programs.at(bucket(longestOf(entries)));
   return {
     policy,
     training: trained,
@@ -166,56 +165,3 @@ function loopSettings(
   const steps = Math.max(1, Math.round(passes * stepsPerEpoch(count, sizes)));
   return { ...rest, ...sizes, steps, schedule: lrSchedule, sampleEvery: 0, logEvery: 10 };
 }
-
-function checkResponses({ entries, objective }: OfflineOptions): void {
-  if (entries.every((entry) => entry.responseIds)) return;
-  throw new ConfigError(
-    `${objective.name}: the cache keeps scores but no responses to learn from; build it with "vbon cache"`,
-  );
-}
-
-function checkGroups(
-  count: number,
-  at: (item: number) => Group,
-  { objective, settings }: OfflineOptions,
-): void {
-  const { n } = settings;
-  if (objective.learnsFrom === "best") return;
-  if (n < 2) throw new ConfigError(`${objective.name}: n is ${n}; expected at least 2 responses to compare`);
-  if (Array.from({ length: count }, (_, item) => at(item)).every(({ tied }) => tied)) {
-    throw new ConfigError(
-      `${objective.name}: in every group of ${n} responses all scores are equal, so that there is nothing to prefer; ` +
-        "expected a reward that tells them apart, or a larger n",
-    );
-  }
-}
-
-/** log pi_ref of every response, computed where the cache does not have it. */
-async function withReferenceLogprobs(options: OfflineOptions): Promise<readonly CacheEntry[]> {
-  const { refPolicy, entries, temperature, training } = options;
-  if (entries.every(({ logprobs }) => logprobs)) return entries;
-  const scorer = createScorer({ policy: refPolicy, refPolicy, temperature, batch: training.microBatch });
-  const filled: CacheEntry[] = [];
-  for (const entry of entries) {
-    const sequences = entry.responseIds!.map((response) => ({ query: entry.promptIds, response }));
-    const { refLogprobs } = await scorer.score(sequences);
-    filled.push({ ...entry, logprobs: refLogprobs.map((row) => row.reduce((a, b) => a + b, 0)) });
-  }
-  scorer.dispose();
-  return filled;
-}
-
-function exampleOf(group: Group, { learnsFrom }: OfflineObjective): OfflineExample {
-  const { entry, chosen, rejected, tied } = group;
-  const of = (m: number): Sequence & { refLogprob: number } => ({
-    query: entry.promptIds,
-    response: entry.responseIds![m]!,
-    refLogprob: entry.logprobs![m]!,
-  });
-  // The best of n is the best whether or not all of them tie.
-  if (learnsFrom === "best") return { chosen: of(chosen), tied: false };
-  return { chosen: of(chosen), rejected: of(rejected), tied };
-}
-
-const longest = (entries: readonly CacheEntry[]): number =>
-  positionsOf(entries.flatMap((e) => e.responseIds!.map((response) => ({ query: e.promptIds, response }))));

@@ -31,16 +31,16 @@ export function untiedPairs(scores: ArrayLike<number>): ScoredPair[] {
 }
 
 /** Groups of n cached responses of one prompt, drawn anew in every pass. */
-export interface Groups {
+export interface Groups<E extends CacheEntry = CacheEntry> {
   /** Groups in a pass over all prompts. */
   readonly count: number;
   /** Group number `item` of pass `pass`: a pure function of both, of the seed, and of the prompt. */
-  at(item: number, pass: number): Group;
+  at(item: number, pass: number): Group<E>;
 }
 
 /** The best and the worst of a group: indices into the entry's samples, and whether they tie. */
-export interface Group extends ScoredPair {
-  readonly entry: CacheEntry;
+export interface Group<E extends CacheEntry = CacheEntry> extends ScoredPair {
+  readonly entry: E;
   readonly tied: boolean;
 }
 
@@ -56,7 +56,10 @@ export interface GroupOptions {
  * pass no response is used twice, and a group is n independent draws from the reference. Equal scores: the first drawn.
  * @throws ConfigError when n is no whole number, or a prompt has fewer responses
  */
-export function groupsOf(entries: readonly CacheEntry[], { n, seed, missingEos }: GroupOptions): Groups {
+export function groupsOf<E extends CacheEntry>(
+  entries: readonly E[],
+  { n, seed, missingEos }: GroupOptions,
+): Groups<E> {
   if (!(Number.isInteger(n) && n >= 1))
     throw new ConfigError(`pairs: n is ${n}; expected a whole number of responses to compare`);
   const prompts = entries.map((entry) => ({ entry, scores: comparedScores(entry, missingEos) }));
