@@ -192,3 +192,45 @@ describe("wrong input", () => {
     writeFileSync(path, JSON.stringify(json));
   }
 });
+
+describe("--best-of", () => {
+  /** The reward of a response: how many letters e it has. */
+  const reward = join(folder, "letters.mjs");
+  writeFileSync(
+    reward,
+    "export const reward = (inputs) => inputs.map(({ response }) => response.split('e').length);",
+  );
+  const settings = { prompt: "ab", maxNewTokens: 6, seed: 3 };
+
+  it("keeps of N the one with the best reward, and says what that cost", async () => {
+    const all = await lines({ ...settings, samples: 12 });
+    const { code, stdout, stderr } = await run({ ...settings, json: true, samples: 3, bestOf: 4, reward });
+    expect(code).toBe(0);
+    const best = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Line & { score: number; scores: number[] });
+    expect(best).toHaveLength(3);
+    best.forEach(({ text, score, scores }, i) => {
+      const group = all.slice(4 * i, 4 * i + 4).map((line) => line.text);
+      const letters = group.map((response) => response.split("e").length);
+      expect(scores).toEqual(letters);
+      expect(score).toBe(Math.max(...letters));
+      expect(text).toBe(group[letters.indexOf(score)]);
+    });
+    expect(stderr).toMatch(
+      /12 responses of \d+ tokens drawn, \d+ tokens kept: [\d.]+ times the tokens; [\d.]+ s of [\d.]+ s/,
+    );
+  });
+
+  it.each([
+    [{ bestOf: 4 }, "expected both --best-of N and --reward SPEC"],
+    [{ reward }, "--reward is given alone"],
+    [{ bestOf: 4, reward, greedy: true }, "--greedy draws the same response every time"],
+    [{ bestOf: 1, reward }, "--best-of"],
+  ])("refuses %j", async (more, said) => {
+    const { code, stderr } = await run({ ...settings, ...more });
+    expect(code).toBe(2);
+    expect(stderr).toContain(said);
+  });
+});

@@ -5,7 +5,8 @@ import { promptOf, readPrompts } from "../../align/prompts.ts";
 import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
-import { endIds, openLanguageModel } from "../open.ts";
+import { bestOf, type Cost, costText } from "../best-of.ts";
+import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
@@ -50,6 +51,12 @@ const schema = z.strictObject({
   ignoreEos: z.boolean().default(false).meta({ description: "do not stop at an end token" }),
   batch: z.number().int().positive().default(64).meta({ description: "responses decoded side by side" }),
   kvDtype: kvDtypeField,
+  bestOf: z.number().int().min(2).optional().meta({
+    description: "draw so many for each response and keep the one with the best reward",
+    hint: "N",
+    heading: "Best-of-N",
+  }),
+  reward: z.string().optional().meta({ description: REWARD_HELP, hint: "SPEC" }),
 });
 
 type Config = z.output<typeof schema>;
@@ -75,15 +82,20 @@ export const generate: AnyVerb = defineVerb({
       does: "four responses to each prompt, as JSON lines",
       line: "vbon generate --model runs/stories/model --prompts prompts.jsonl --samples 4 --json",
     },
+    {
+      does: "the best of 16 by a reward",
+      line: 'vbon generate --model runs/stories/model --prompt "One day" --best-of 16 --reward lexicon:vader',
+    },
   ],
   async run(config, io) {
+    checkBestOf(config);
     const device = await io.device();
     const { model, tokenizer } = await openLanguageModel(device, config.model);
     const prompts = await promptsOf(config, tokenizer);
     const who = config.prompts ?? "--prompt";
     checkPrompts(who, prompts, model.config);
     const maxNewTokens = roomFor(who, prompts, model.config, config.maxNewTokens, MAX_NEW_TOKENS);
-    const tasks = tasksOf(prompts, config.samples);
+    const tasks = tasksOf(prompts, config.samples * (config.bestOf ?? 1));
     const rows = Math.min(config.batch, tasks.length);
     const longest = Math.max(...prompts.map((p) => p.ids.length));
     const { temperature, topK, topP, greedy, kvDtype } = config;
@@ -97,7 +109,8 @@ export const generate: AnyVerb = defineVerb({
       greedy,
       kvDtype,
     });
-    if (tasks.length === 1) await writeOne(tasks[0]!, engine, tokenizer, config, io);
+    if (config.bestOf !== undefined) await writeBest(tasks, engine, tokenizer, config, io);
+    else if (tasks.length === 1) await writeOne(tasks[0]!, engine, tokenizer, config, io);
     else await writeMany(tasks, engine, tokenizer, config, io);
   },
 });
@@ -123,6 +136,47 @@ function tasksOf(prompts: readonly Prompt[], samples: number): Task[] {
       numbers: { prompt: p + 1, sample: m + 1 },
     }));
   });
+}
+
+/** @throws ConfigError where one of --best-of and --reward lacks the other, or nothing is drawn at random */
+function checkBestOf({ bestOf: n, reward, greedy }: Config): void {
+  if ((n === undefined) !== (reward === undefined))
+    throw new ConfigError(
+      `vbon generate: ${n === undefined ? "--reward" : "--best-of"} is given alone; expected both --best-of N and --reward SPEC`,
+    );
+  if (n !== undefined && greedy)
+    throw new ConfigError(
+      "vbon generate: --greedy draws the same response every time; leave it or --best-of out",
+    );
+}
+
+/** Each winner as it is known; what it cost, on stderr. */
+async function writeBest(
+  tasks: readonly Task[],
+  engine: Engine,
+  tokenizer: Tokenizer,
+  { bestOf: n = 1, reward: spec = "", seed }: Config,
+  io: Io,
+): Promise<void> {
+  const reward = await openReward(await io.device(), spec);
+  const cost: Cost = { drawn: 0, tokens: 0, kept: 0, reward: 0, seconds: 0 };
+  const groups = tasks.length / n;
+  const progress = io.progress({ label: `best of ${n}`, total: groups, unit: "responses" });
+  let done = 0;
+  for await (const best of bestOf(tasks, { n, engine, reward, tokenizer, seed, cost })) {
+    const { prompt, sample } = best.task.numbers;
+    const task = { ...best.task, numbers: { prompt, sample: Math.ceil(sample / n) } };
+    const { score, scores } = best;
+    const text =
+      groups === 1
+        ? responseText(tokenizer, task.prompt, best.sample.ids)
+        : blockOf(task, best.sample, tokenizer);
+    io.result({ ...recordOf(task, best.sample, tokenizer), score, scores }, text);
+    progress.update(++done);
+    if (io.signal.aborted) break;
+  }
+  progress.stop();
+  io.note(`generate: ${costText(cost)}`);
 }
 
 /** The text alone, piece by piece, so that a pipe gets nothing else. */
