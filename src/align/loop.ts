@@ -17,6 +17,7 @@ import { cacheEntry, entryCdf, type RewardCache } from "./cache.ts";
 import type { CdfOptions, EmpiricalCdf } from "./cdf.ts";
 import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
 import type { Reward } from "./rewards.ts";
+import { checkGroups, type OnlineOptimizer } from "./group-advantage.ts";
 import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
 import { createScorer, type Scorer } from "./scorer.ts";
 import { createUpdater, type Experience, type Updater } from "./update.ts";
@@ -53,6 +54,10 @@ export interface PpoSettings {
   readonly valueEpochs: number;
   /** Average the policy's weights over this last share of the iterations; 0 = take the last weights. */
   readonly averageLast: number;
+  /** How rewards become advantages; default "ppo". Of the others, none has a value function. */
+  readonly optimizer?: OnlineOptimizer;
+  /** Responses to each prompt of a rollout; default 1. */
+  readonly group?: number;
   readonly seed: number;
 }
 
@@ -91,7 +96,8 @@ export interface AlignMetrics extends RolloutStats, UpdateStats {
 /** A run in memory. */
 export interface AlignRun {
   readonly policy: LanguageModel;
-  readonly value: ValueFunction;
+  /** Undefined where advantages need none. */
+  readonly value: ValueFunction | undefined;
   readonly iterations: number;
   /** Puts the averaged weights into the policy, for evaluation and saving; nothing where none are kept. */
   finish(): void;
@@ -126,17 +132,16 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
     throw new ConfigError(`${objective.name}: needs the reference's scores; build them with "vbon cache"`);
   }
   checkSampling(generate);
+  checkGroups(ppo);
   const cdfs = cache && prompts.map((p) => entryCdf(cacheEntry(cache, p), options.cdf));
   const { device } = refPolicy.parameters;
-  const policy = refPolicy.with(
-    trainableCopy(refPolicy, { seed: ppo.seed, withHead: ppo.value === "shared" }),
-  );
-  const value =
-    ppo.value === "shared" ? sharedValue(policy) : separateValue(options.valueFrom ?? refPolicy, ppo.seed);
+  const kind = ppo.optimizer === undefined || ppo.optimizer === "ppo" ? ppo.value : "none";
+  const policy = refPolicy.with(trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared" }));
+  const value = kind === "none" ? undefined : valueOf(kind, policy, options);
   const { betas, weightDecay, gradClip } = ppo;
   const optimizer = await createAdamW(device, policy.parameters, { betas, weightDecay, gradClip });
   const valueOptimizer =
-    value.kind === "separate"
+    value?.kind === "separate"
       ? await createAdamW(device, value.parameters, { betas, weightDecay, gradClip })
       : undefined;
   const longest = Math.max(...[...prompts, ...(options.evalPrompts ?? [])].map((p) => p.ids.length));
@@ -158,7 +163,12 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   await scorer.prepare(positions);
   const valueTrainer =
     valueOptimizer &&
-    (await createValueTrainer({ value, optimizer: valueOptimizer, microBatch: ppo.microBatch, positions }));
+    (await createValueTrainer({
+      value: value!,
+      optimizer: valueOptimizer,
+      microBatch: ppo.microBatch,
+      positions,
+    }));
   const total = iterationsOf(ppo);
   const averaged = ppo.averageLast > 0 ? trainedCopyOf(policy) : undefined;
   const average = averaged && (await createAverage(policy.parameters, averaged));
@@ -175,7 +185,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       policy: policy.parameters,
       "policy.adamw": optimizer.tensors,
       ...(averaged && { "policy.average": averaged }),
-      ...(valueOptimizer && { value: value.parameters, "value.adamw": valueOptimizer.tensors }),
+      ...(valueOptimizer && { value: value!.parameters, "value.adamw": valueOptimizer.tensors }),
     }),
     optimizers: valueOptimizer ? [optimizer, valueOptimizer] : [optimizer],
     engine,
@@ -221,9 +231,17 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       optimizer.dispose();
       valueOptimizer?.dispose();
       policy.parameters.dispose();
-      if (value.kind === "separate") value.parameters.dispose();
+      if (value?.kind === "separate") value.parameters.dispose();
     },
   };
+}
+
+function valueOf(
+  kind: PpoSettings["value"],
+  policy: LanguageModel,
+  { refPolicy, valueFrom, ppo }: AlignOptions,
+): ValueFunction {
+  return kind === "shared" ? sharedValue(policy) : separateValue(valueFrom ?? refPolicy, ppo.seed);
 }
 
 /** Log-probabilities, KL and Best-of-N all speak of the whole distribution: samples of a truncated one would bias them. */

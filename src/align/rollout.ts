@@ -6,6 +6,7 @@ import { gae, whiten } from "./advantage.ts";
 import { type Prompt, responseText, streamOf } from "./build-cache.ts";
 import { type EmpiricalCdf, tieKey } from "./cdf.ts";
 import { sequenceKl } from "./kl.ts";
+import { groupAdvantages, type OnlineOptimizer } from "./group-advantage.ts";
 import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
 import { tokenRewards } from "./reward-shaping.ts";
 import type { Reward } from "./rewards.ts";
@@ -28,6 +29,10 @@ export interface RolloutOptions {
   readonly seed: number;
   readonly gamma: number;
   readonly lam: number;
+  /** How rewards become advantages; default "ppo". */
+  readonly optimizer?: OnlineOptimizer;
+  /** Responses to each prompt, one after the other; default 1. */
+  readonly group?: number;
   readonly onProgress?: (tokens: number) => void;
 }
 
@@ -84,9 +89,11 @@ export function promptAt(i: number, count: number, seed: number): number {
  * @throws ConfigError when the reward gives something else than finite numbers
  */
 export async function rollout(iteration: number, options: RolloutOptions): Promise<Rollout> {
-  const { prompts, episodes: count, seed } = options;
+  const { prompts, episodes: count, seed, group = 1 } = options;
   const first = iteration * count;
-  const picks = Array.from({ length: count }, (_, e) => promptAt(first + e, prompts.length, seed));
+  const picks = Array.from({ length: count }, (_, e) =>
+    promptAt(Math.floor((first + e) / group), prompts.length, seed),
+  );
   // The cache was drawn from the same seed: high words of their own keep the rollouts' random numbers apart.
   const answered = await respond(picks, (e) => first + e, seed + ROLLOUTS, options);
   const experience = experienceOf(answered, options);
@@ -104,7 +111,10 @@ export interface Answered {
 }
 
 /** What {@link respond} needs. */
-export type RespondOptions = Omit<RolloutOptions, "episodes" | "seed" | "gamma" | "lam">;
+export type RespondOptions = Omit<
+  RolloutOptions,
+  "episodes" | "seed" | "gamma" | "lam" | "optimizer" | "group"
+>;
 
 /**
  * One response to each of the prompts numbered `picks`, scored by models and reward.
@@ -160,21 +170,38 @@ async function judge(
 
 function experienceOf(
   { episodes, sequences, scores: { logprobs, refLogprobs, values } }: Answered,
-  { objective, settings, gamma, lam }: RolloutOptions,
+  { objective, settings, gamma, lam, optimizer = "ppo", group = 1 }: RolloutOptions,
 ): Experience[] {
   const klWeight = objective.klWeight(settings);
   const rewards = episodes.map(({ terminal }, e) =>
     tokenRewards({ logprobs: logprobs[e]!, refLogprobs: refLogprobs[e]!, terminal, klWeight }),
   );
-  const { advantages, returns } = gae({ rewards, values, gamma, lam });
-  const white = whiten(advantages);
+  const { advantages, returns } =
+    optimizer === "ppo"
+      ? whitened(gae({ rewards, values, gamma, lam }))
+      : grouped(rewards, groupAdvantages(optimizer, rewards.map(total), group));
   return sequences.map((s, e) => ({
     ...s,
     oldLogprobs: logprobs[e]!,
     oldValues: values[e]!,
-    advantages: white[e]!,
+    advantages: advantages[e]!,
     returns: returns[e]!,
   }));
+}
+
+type Advantages = ReturnType<typeof gae>;
+
+const whitened = ({ advantages, returns }: Advantages): Advantages => ({
+  advantages: whiten(advantages),
+  returns,
+});
+
+/** Each response's advantage at all of its tokens; no value function learns from the returns. */
+function grouped(rewards: readonly Float64Array[], advantages: readonly number[]): Advantages {
+  return {
+    advantages: rewards.map((row, e) => new Float64Array(row.length).fill(advantages[e]!)),
+    returns: rewards.map((row) => new Float64Array(row.length).fill(total(row))),
+  };
 }
 
 const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;

@@ -22,7 +22,8 @@ export interface Experience extends Sequence {
 export interface UpdateOptions {
   readonly policy: LanguageModel;
   readonly optimizer: Optimizer;
-  readonly value: ValueFunction;
+  /** Undefined where advantages need none. */
+  readonly value: ValueFunction | undefined;
   /** The separate value function's optimizer; undefined when the policy's serves both. */
   readonly valueOptimizer: Optimizer | undefined;
   readonly temperature: number;
@@ -107,10 +108,11 @@ function build({
   const hidden = policy.hidden(inputs.batch).reshape(B * T, -1);
   const { logprobs } = policy.logprobs(hidden, inputs.targets, { temperature });
   const policyPart = policyLoss(logprobs, oldLogprobs, advantages, weights, clipRange);
-  const values = value.values(inputs.batch, hidden);
-  const valuePart = valueLoss(values, oldValues, returns, weights, clipRangeValue);
+  const valuePart =
+    value && valueLoss(value.values(inputs.batch, hidden), oldValues, returns, weights, clipRangeValue);
   // With a trunk of its own the value loss has its own optimizer, and no weight against the policy's.
-  backward(add(policyPart, scale(valuePart, value.kind === "shared" ? vfCoef : 1)));
+  const valueWeight = value?.kind === "shared" ? vfCoef : 1;
+  backward(valuePart ? add(policyPart, scale(valuePart, valueWeight)) : policyPart);
   return {
     inputs,
     oldLogprobs,
@@ -118,7 +120,7 @@ function build({
     oldValues,
     returns,
     weights,
-    report: reportOf(logprobs, policyPart, valuePart),
+    report: reportOf(logprobs, policyPart, valuePart ?? scale(policyPart.detach(), 0)),
   };
 }
 

@@ -1,6 +1,7 @@
 /** The flags of `vbon align`, and what they mean to the floors below. Defaults: the best measured setting for vBoN. */
 import { z } from "zod";
 import type { CdfOptions, MissingEos } from "../align/cdf.ts";
+import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import {
   type ObjectiveSettings,
@@ -86,6 +87,17 @@ const ppo = {
   clipRange: positive
     .default(0.2)
     .meta({ description: "the ratio of new to old probability is clipped to 1 ± this" }),
+  optimizer: z
+    .enum(OPTIMIZERS)
+    .default("ppo")
+    .meta({
+      description:
+        "how rewards become advantages: ppo: GAE with a value function; rloo, grpo: against the other responses to the prompt; " +
+        "reinforce: against the rollout's mean",
+    }),
+  group: count
+    .default(1)
+    .meta({ description: "responses to each prompt of a rollout: at least 2 for rloo and grpo" }),
   gamma: share.default(1).meta({ description: "discount" }),
   lam: share.default(0.95).meta({ description: "lambda of generalised advantage estimation" }),
   averageLast: share.default(0.2).meta({
@@ -174,7 +186,7 @@ const run = {
 /** The parsed flags. */
 export interface AlignFlags
   extends
-    Omit<PpoSettings, "rolloutSize" | "betas" | "lr">,
+    Omit<PpoSettings, "rolloutSize" | "betas" | "lr" | "optimizer" | "group">,
     OfflineFlags,
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
@@ -192,6 +204,8 @@ export interface AlignFlags
   readonly missingEos: string;
   readonly rollout: number;
   readonly lr?: number | undefined;
+  readonly optimizer: OnlineOptimizer;
+  readonly group: number;
   readonly adamBeta1: number;
   readonly adamBeta2: number;
   readonly valuePretrainEpochs: number;
@@ -229,7 +243,7 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
   const { rollout: rolloutSize, adamBeta1, adamBeta2 } = flags;
   const { episodes, minibatch, microBatch, ppoEpochs, lrSchedule, weightDecay, gradClip, averageLast } =
     flags;
-  const { clipRange, gamma, lam, seed } = flags;
+  const { clipRange, optimizer, group, gamma, lam, seed } = flags;
   const { value: kind, valueLr, valueEpochs, vfCoef, clipRangeValue } = flags;
   const sizes = { episodes, rolloutSize, minibatch, microBatch, ppoEpochs };
   const rates = {
@@ -245,6 +259,8 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
     ...sizes,
     ...rates,
     clipRange,
+    optimizer,
+    group,
     gamma,
     lam,
     seed,

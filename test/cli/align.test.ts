@@ -125,6 +125,9 @@ describe("a run", () => {
   for (const settings of [
     { method: "ppo", n: undefined, beta: 0.1 },
     { method: "vbon-lle", value: "shared" },
+    { optimizer: "rloo", group: 4 },
+    { optimizer: "grpo", group: 8, method: "ppo", beta: 0.1 },
+    { optimizer: "reinforce", value: "shared" },
     { method: "vbon-l", estimator: "pooled", n: 2.5 },
     { ties: "total-order", missingEos: "bottom", smoothing: "mid", compat: "vbon-release" },
   ]) {
@@ -263,6 +266,11 @@ describe("wrong input", () => {
   const cases: [string, () => Settings | Promise<Settings>, RegExp][] = [
     ["no n", () => ({ n: undefined }), /expected n or beta, got neither/],
     ["n infinite", () => ({ n: undefined, beta: 0 }), /--beta 0 means n = infinity/],
+    [
+      "groups of one",
+      () => ({ optimizer: "rloo" }),
+      /rloo with 1 responses a prompt .* change --group or --rollout/,
+    ],
     ["missing cache", () => ({ cache: at("none.jsonl") }), /none\.jsonl: no such file/],
     ["malformed cache line", () => ({ cache: torn() }), /torn\.jsonl:3: malformed JSON/],
     [

@@ -79,10 +79,13 @@ export async function updateGradients(
   const optimizer = idleOptimizer(policy.parameters.device);
   const updater = await createUpdater({ ...options, optimizer, valueOptimizer: undefined });
   policy.parameters.zeroGrads();
-  value.parameters.zeroGrads();
+  value?.parameters.zeroGrads();
   await updater.step(minibatch, { lr: 0, valueLr: 0 });
   const stats = await updater.stats();
-  const grads = { policy: await gradientsOf(policy.parameters), value: await gradientsOf(value.parameters) };
+  const grads = {
+    policy: await gradientsOf(policy.parameters),
+    value: value ? await gradientsOf(value.parameters) : new Map<string, Float32Array>(),
+  };
   updater.dispose();
   return { ...grads, stats };
 }
