@@ -9,6 +9,7 @@ import type { ScheduleKind } from "../optim/schedule.ts";
 import {
   createTraining,
   type Lesson,
+  type Programs,
   programsByLength,
   stepsPerEpoch,
   type Training,
@@ -17,10 +18,16 @@ import {
 import type { CacheEntry } from "./cache.ts";
 import type { MissingEos } from "./cdf.ts";
 import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
-import { checkGroups, exampleOf, judgedEntries, longestOf } from "./offline-data.ts";
+import { checkGroups, exampleOf, type JudgedEntry, judgedEntries, longestOf } from "./offline-data.ts";
 import { createLevel, type Level } from "./offline-level.ts";
-import { type OfflineExample, recordOffline, reportsOf, runOffline } from "./offline-loss.ts";
-import { groupsOf } from "./pairs.ts";
+import {
+  type OfflineExample,
+  type OfflineInputs,
+  recordOffline,
+  reportsOf,
+  runOffline,
+} from "./offline-loss.ts";
+import { type Groups, groupsOf } from "./pairs.ts";
 import { positionsOf } from "./sequences.ts";
 import { trainableCopy } from "./value-function.ts";
 
@@ -92,44 +99,14 @@ export async function createOfflineRun(options: OfflineOptions): Promise<Offline
   const groups = groupsOf(entries, { n: settings.n, seed: training.seed, missingEos });
   checkGroups(groups, objective, settings);
   const loop = loopSettings(training, objective, groups.count);
-  const perPass = stepsPerEpoch(groups.count, loop);
-
   const policy = refPolicy.with(trainableCopy(refPolicy, { seed: training.seed, withHead: false }));
-  const { blockSize } = policy.config;
-  const bucket = (positions: number): number => bucketLength(positions, blockSize, BUCKET);
+  const level = createLevel({ ...options, policy, batch: training.microBatch });
   const programs = programsByLength(policy.parameters.device, objective.name, (T) =>
     recordOffline({ policy, objective, settings, temperature, examples: loop.batch, positions: T }),
   );
-  const level = createLevel({ ...options, policy, batch: training.microBatch });
-  let stepLevel = 0;
-  const lesson: Lesson<OfflineBatch> = {
-    count: groups.count,
-    reports: reportsOf(objective),
-    gather(items, step) {
-      const pass = Math.floor(step / perPass);
-      const examples = items.map((item) => exampleOf(groups.at(item, pass), objective));
-      const sequences = examples.flatMap(({ chosen, rejected }) =>
-        rejected ? [chosen, rejected] : [chosen],
-      );
-      const tokens = sequences.reduce((n, { response }) => n + response.length, 0);
-      const counted = objective.per === "token" ? tokens : examples.filter(({ tied }) => !tied).length;
-      return { examples, tokens, counted, T: bucket(positionsOf(sequences)) };
-    },
-    async begin(parts) {
-      stepLevel = await level.at(parts.flatMap(({ examples }) => examples));
-    },
-    async learn({ examples, T }, divisor) {
-      const report = runOffline(await programs.at(T), examples, divisor, stepLevel);
-      // The loss comes first, its parts next.
-      level.hear?.([...(await report.read())].slice(1));
-      return report;
-    },
-    ...(options.evaluate && { evaluate: options.evaluate }),
-    dispose() {
-      programs.dispose();
-      level.dispose();
-    },
-  };
+  const bucket = (positions: number): number => bucketLength(positions, policy.config.blockSize, BUCKET);
+  const perPass = stepsPerEpoch(groups.count, loop);
+  const lesson = lessonOf({ groups, perPass, programs, level, bucket }, options);
   const trained = await createTraining(policy.parameters, lesson, loop);
   await programs.at(bucket(longestOf(entries)));
   return {
@@ -143,6 +120,57 @@ export async function createOfflineRun(options: OfflineOptions): Promise<Offline
       policy.parameters.dispose();
     },
   };
+}
+
+interface LessonParts {
+  readonly groups: Groups<JudgedEntry>;
+  /** Steps in a pass over all groups. */
+  readonly perPass: number;
+  readonly programs: Programs<OfflineInputs>;
+  readonly level: Level;
+  /** The length of the program for so many positions. */
+  readonly bucket: (positions: number) => number;
+}
+
+function lessonOf(
+  { groups, perPass, programs, level, bucket }: LessonParts,
+  { objective, evaluate }: OfflineOptions,
+): Lesson<OfflineBatch> {
+  let stepLevel = 0;
+  return {
+    count: groups.count,
+    reports: reportsOf(objective),
+    gather(items, step) {
+      const pass = Math.floor(step / perPass);
+      const examples = items.map((item) => exampleOf(groups.at(item, pass), objective));
+      return batchOf(examples, objective, bucket);
+    },
+    async begin(parts) {
+      stepLevel = await level.at(parts.flatMap(({ examples }) => examples));
+    },
+    async learn({ examples, T }, divisor) {
+      const report = runOffline(await programs.at(T), examples, divisor, stepLevel);
+      // Read only where somebody listens. The loss comes first, its parts next.
+      level.hear?.([...(await report.read())].slice(1));
+      return report;
+    },
+    ...(evaluate && { evaluate }),
+    dispose() {
+      programs.dispose();
+      level.dispose();
+    },
+  };
+}
+
+function batchOf(
+  examples: readonly OfflineExample[],
+  { per }: OfflineObjective,
+  bucket: LessonParts["bucket"],
+): OfflineBatch {
+  const sequences = examples.flatMap(({ chosen, rejected }) => (rejected ? [chosen, rejected] : [chosen]));
+  const tokens = sequences.reduce((n, { response }) => n + response.length, 0);
+  const counted = per === "token" ? tokens : examples.filter(({ tied }) => !tied).length;
+  return { examples, tokens, counted, T: bucket(positionsOf(sequences)) };
 }
 
 /** Lengths of padded batches are multiples of this: few lengths, few programs. */
