@@ -2,10 +2,11 @@
 import { FormatError } from "../src/errors.ts";
 import type { ModelFamily } from "./family.ts";
 import { gpt2 } from "./gpt2.ts";
+import { gptNeox } from "./gpt-neox.ts";
 import { llama } from "./llama.ts";
 
 /** The families, by their Hugging Face `model_type`. */
-export const families: readonly ModelFamily[] = [gpt2, llama];
+export const families: readonly ModelFamily[] = [gpt2, gptNeox, llama];
 
 /** What a model's last layer gives: logits of the next token, or one number. */
 export type ModelKind = "lm" | "scalar";

@@ -16,6 +16,9 @@ export type SaveDtype = "F32" | "F16" | "BF16";
 
 const TORCH_NAMES: Readonly<Record<SaveDtype, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
+/** What families call an LM head. */
+const LM_HEADS: ReadonlySet<string> = new Set(["lm_head.weight", "embed_out.weight"]);
+
 interface Config {
   readonly json: Readonly<Record<string, unknown>>;
   readonly where: string;
@@ -92,7 +95,7 @@ async function load(
     wanted !== kind && !architecture.specs.some((spec) => spec.name === name);
   await parameters.writeFrom(checkpoint, {
     // A tied LM head is often stored as well, and a classifier needs none.
-    rename: (name) => (name === "lm_head.weight" && !needsHead ? undefined : architecture.rename(name)),
+    rename: (name) => (!needsHead && LM_HEADS.has(name) ? undefined : architecture.rename(name)),
     optional: isNew,
   });
   for (const spec of specs.filter(({ name }) => isNew(name))) {

@@ -20,7 +20,7 @@ interface Expected {
 const device = await testDevice();
 afterAll(() => device.close());
 
-for (const name of ["gpt2-tiny", "llama-tiny-gqa"]) {
+for (const name of ["gpt2-tiny", "gpt-neox-tiny", "llama-tiny-gqa"]) {
   describe(`decoding ${name}`, () => {
     it("follows the greedy reference from a shared prefill", async () => {
       const folder = new URL(`../fixtures/models/${name}`, import.meta.url).pathname;

@@ -9,7 +9,15 @@ import { testDevice } from "../support/device.ts";
 import { expectClose, golden } from "../support/golden.ts";
 import { lossProgram, type Padded, scoreProgram } from "../support/models.ts";
 
-const NAMES = ["gpt2-tiny", "gpt2-tiny-f16", "llama-tiny-gqa", "llama-tied-tiny", "llama-tiny-gqa-sharded"];
+const NAMES = [
+  "gpt2-tiny",
+  "gpt2-tiny-f16",
+  "gpt-neox-tiny",
+  "gpt-neox-sequential-tiny",
+  "llama-tiny-gqa",
+  "llama-tied-tiny",
+  "llama-tiny-gqa-sharded",
+];
 
 interface Expected {
   readonly lengths: readonly number[];

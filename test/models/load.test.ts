@@ -160,7 +160,7 @@ describe("configs", () => {
       "scalar",
     );
     expect(() => modelFamily({ model_type: "bert" }, "x/config.json")).toThrow(
-      'x/config.json: model_type is "bert"; the known families are "gpt2", "llama"',
+      'x/config.json: model_type is "bert"; the known families are "gpt2", "gpt_neox", "llama"',
     );
     expect(() => modelKind({ model_type: "gpt2", architectures: ["GPT2Model"] })).toThrow(
       "expected GPT2LMHeadModel",
