@@ -13,8 +13,9 @@ import { embedding } from "../src/ops/embedding.ts";
 import { concat, slice } from "../src/ops/layout.ts";
 import { layerNorm } from "../src/ops/norm.ts";
 import { rope } from "../src/ops/rope.ts";
-import { unary, type UnaryKind } from "../src/ops/unary.ts";
+import { unary } from "../src/ops/unary.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { ACTIVATIONS } from "./activations.ts";
 import type { Architecture, ModelFamily } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
 
@@ -31,16 +32,6 @@ interface NeoxConfig extends ModelConfig {
   readonly tied: boolean;
   readonly initStd: number;
 }
-
-/** Hugging Face's names of activations, and ours. */
-const ACTIVATIONS: Readonly<Record<string, UnaryKind>> = {
-  gelu: "gelu",
-  gelu_new: "gelu_tanh",
-  gelu_fast: "gelu_tanh",
-  gelu_pytorch_tanh: "gelu_tanh",
-  relu: "relu",
-  silu: "silu",
-};
 
 function parse(hf: HfConfig): NeoxConfig {
   const [nEmbd, nHead] = [hf.count("hidden_size"), hf.count("num_attention_heads")];

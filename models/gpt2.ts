@@ -13,6 +13,7 @@ import { embedding } from "../src/ops/embedding.ts";
 import { layerNorm } from "../src/ops/norm.ts";
 import { unary, type UnaryKind } from "../src/ops/unary.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { ACTIVATIONS } from "./activations.ts";
 import type { Architecture, ModelFamily } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
 
@@ -25,17 +26,6 @@ interface Gpt2Config extends ModelConfig {
   readonly tied: boolean;
   readonly initStd: number;
 }
-
-/** Hugging Face's names of activations, and ours. */
-const ACTIVATIONS: Readonly<Record<string, UnaryKind>> = {
-  gelu_new: "gelu_tanh",
-  gelu_pytorch_tanh: "gelu_tanh",
-  gelu: "gelu",
-  relu: "relu",
-  silu: "silu",
-  swish: "silu",
-  tanh: "tanh",
-};
 
 function parse(hf: HfConfig): Gpt2Config {
   const [nEmbd, nHead] = [hf.count("n_embd"), hf.count("n_head")];

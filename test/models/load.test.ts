@@ -29,7 +29,13 @@ const frozen = { trainable: false } as const;
 const batch = golden<{ right_padded: Padded }>("models/gpt2-tiny/expected.json").right_padded;
 
 describe("saving and loading", () => {
-  for (const name of ["gpt2-tiny", "llama-tiny-gqa", "llama-tied-tiny"]) {
+  for (const name of [
+    "gpt2-tiny",
+    "gpt-neox-tiny",
+    "gpt-neox-sequential-tiny",
+    "llama-tiny-gqa",
+    "llama-tied-tiny",
+  ]) {
     it(`keeps every bit: ${name}`, async () => {
       const model = await loadModel(device, fixture(name), frozen);
       await saveModel(join(folder, name), model);
@@ -103,6 +109,15 @@ describe("scalar models", () => {
     expect(await loaded.parameters.hash()).toBe(await model.parameters.hash());
     expect(loaded.toHf()).toMatchObject({ architectures: ["GPT2ForSequenceClassification"], num_labels: 1 });
     await expect(loadModel(device, join(folder, "classifier"), frozen)).rejects.toThrow("no LM head");
+  });
+
+  it("take the trunk of a GPT-NeoX without its LM head, and come back", async () => {
+    const model = await loadScalarModel(device, fixture("gpt-neox-tiny"), { trainable: false, seed: 2 });
+    expect(model.parameters.names).not.toContain("embed_out.weight");
+    await saveModel(join(folder, "neox-classifier"), model);
+    const again = await loadScalarModel(device, join(folder, "neox-classifier"), frozen);
+    expect(await again.parameters.hash()).toBe(await model.parameters.hash());
+    expect(again.toHf()).toMatchObject({ architectures: ["GPTNeoXForSequenceClassification"] });
   });
 
   it("start from a config alone", async () => {
@@ -189,6 +204,13 @@ describe("configs", () => {
       { rope_parameters: { rope_type: "llama3" } },
       'rope_parameters asks for "llama3"',
     ],
+    [
+      "rotary shares without a pair",
+      "gpt-neox-tiny",
+      { rotary_pct: 0.1 },
+      "rotary_pct 0.1 turns 1 of 16 dimensions",
+    ],
+    ["gelus without a name", "gpt-neox-tiny", { hidden_act: "mish" }, 'hidden_act is "mish"'],
     ["another activation", "llama-tiny-gqa", { hidden_act: "gelu" }, 'hidden_act is "gelu"; only silu'],
     [
       "uneven key heads",
