@@ -10,8 +10,17 @@ import type { Device } from "../../src/gpu/device.ts";
 const WORDS =
   "the cat sat on a mat and the dog ran to a tree so that we saw it go by the big red house".split(" ");
 
-/** Writes model and tokenizer into `folder`. Other seeds give other weights; `padding` rows have no token. */
-export async function tinyLm(device: Device, folder: string, seed = 1, padding = 0): Promise<void> {
+/**
+ * Writes model and tokenizer into `folder`. Other seeds give other weights; `padding` rows have no token; `changes` of
+ * the config make another family of it.
+ */
+export async function tinyLm(
+  device: Device,
+  folder: string,
+  seed = 1,
+  padding = 0,
+  changes: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
   const text = Array.from({ length: 400 }, (_, i) => WORDS[(i * 7 + (i >> 2)) % WORDS.length]).join(" ");
   await saveBpeTokenizer(folder, trainBpe([text], { vocabSize: 290 }));
   const { vocabSize, eosId } = await loadTokenizer(folder);
@@ -31,7 +40,7 @@ export async function tinyLm(device: Device, folder: string, seed = 1, padding =
   };
   const model = createModel(
     device,
-    { ...json, ...sizes, bos_token_id: eosId, eos_token_id: eosId },
+    { ...json, ...sizes, bos_token_id: eosId, eos_token_id: eosId, ...changes },
     { trainable: false, seed },
   );
   await saveModel(folder, model);
