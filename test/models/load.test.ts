@@ -14,6 +14,12 @@ import { batchInput, type Padded, writeBatch } from "../support/models.ts";
 
 type Json = Record<string, unknown>;
 
+interface Rewards {
+  readonly right_padded: Padded;
+  readonly rewards: readonly number[];
+  readonly pooled_index: readonly number[];
+}
+
 const device = await testDevice();
 const folder = await mkdtemp(join(tmpdir(), "vbon-models-"));
 afterAll(async () => {
@@ -118,6 +124,22 @@ describe("scalar models", () => {
     const again = await loadScalarModel(device, join(folder, "neox-classifier"), frozen);
     expect(await again.parameters.hash()).toBe(await model.parameters.hash());
     expect(again.toHf()).toMatchObject({ architectures: ["GPTNeoXForSequenceClassification"] });
+  });
+
+  it("give the float64 rewards of a GPT-NeoX classifier", async () => {
+    const name = "gpt-neox-reward-tiny";
+    const expected = golden<Rewards>(`models/${name}/expected.json`);
+    const model = await loadScalarModel(device, fixture(name), frozen);
+    const program = await record(device, "rewards", () => {
+      const inputs = batchInput(4, 17);
+      return { inputs, scores: model.scores(model.hidden(inputs).reshape(68, -1)) };
+    });
+    writeBatch(program.result.inputs, expected.right_padded);
+    program.run();
+    const scores = await program.result.scores.read();
+    expected.pooled_index.forEach((t, b) => {
+      expect(Math.abs(scores[b * 17 + t]! - expected.rewards[b]!)).toBeLessThan(1e-4);
+    });
   });
 
   it("start from a config alone", async () => {
