@@ -30,7 +30,7 @@ describe("vbon tune", () => {
       expect(Object.keys(kept.adapters[adapter]!.matmul)).toEqual(classes.map((one) => one.class));
       expect(JSON.parse(readFileSync(out, "utf8"))).toEqual(kept);
       expect((await cli(["tune", "--list"])).stdout).toContain("nt N32 K64");
-      expect((await cli(["doctor"])).stdout).toMatch(/tuning +\d of 3 classes/);
+      expect((await cli(["doctor"])).stdout).toMatch(/tuning +\d of \d+ classes/);
       expect((await cli(["tune", "--forget"])).code).toBe(0);
       expect(existsSync(file)).toBe(false);
     },
