@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { alignTask, computed } from "../support/align-task.ts";
 import { testDevice } from "../support/device.ts";
-import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";
 import { letterReward, tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
@@ -30,11 +30,6 @@ const evaluate = (settings: Settings): Promise<Outcome> => {
     ...flags({ policy, reference: policy, reward, cache: test, samples: 2, n: 3, ...settings }),
   ]);
 };
-const records = (path: string): Record<string, number>[] =>
-  readFileSync(path, "utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, number>);
 
 describe("a run", () => {
   it("shows a row an iteration and leaves model, card, metrics, samples and evaluation", async () => {

@@ -1,30 +1,15 @@
 /** Lines over one quantity, in panels side by side: what the analyses of a reward cache draw. */
+import type { Curve, Picture } from "../../align/analyses/analysis.ts";
 import { type SeriesStyle, styleAt } from "../palette.ts";
 import { withLegend } from "./legend.ts";
 import { drawable, openScale, seriesEncoding, seriesLabel } from "./series.ts";
 import { type ChartRow, type ChartSpec, renderSvg } from "./svg.ts";
 
-/** A line. `panel` says which panel it belongs to, and is its title. */
-export interface DrawnCurve {
-  readonly name: string;
-  readonly panel: string;
-  readonly points: readonly (readonly [x: number, y: number])[];
-}
-
-/** What to draw: titles of the axes, whether lines jump as a CDF does, and the lines. */
-export interface CurvesPicture {
-  readonly x: string;
-  /** Empty: each panel's title names its own quantity. */
-  readonly y: string;
-  readonly step: boolean;
-  readonly curves: readonly DrawnCurve[];
-}
-
 /**
  * SVG of the curves, a panel for each `panel` in order of appearance; lines of one name have one style in all of them.
  * @param id unique within the page that the SVG goes into.
  */
-export async function curvesChart({ x, y, step, curves }: CurvesPicture, id: string): Promise<string> {
+export async function curvesChart({ x, y, step, curves }: Picture, id: string): Promise<string> {
   const names = [...new Set(curves.map(({ name }) => seriesLabel(name)))];
   const styles = new Map<string, SeriesStyle>(names.map((name, index) => [name, styleAt(index)]));
   const { color, strokeDash } = seriesEncoding(styles);
@@ -71,7 +56,7 @@ export async function curvesChart({ x, y, step, curves }: CurvesPicture, id: str
   return withLegend(svg, entries, 12);
 }
 
-const rowsOf = (curves: readonly DrawnCurve[]): ChartRow[] =>
+const rowsOf = (curves: readonly Curve[]): ChartRow[] =>
   curves.flatMap(({ name, points }) =>
     points
       .filter((point) => drawable(...point))
