@@ -208,7 +208,8 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
           stream,
         });
       }
-      if (average && i >= total * (1 - ppo.averageLast)) average.add();
+      // However short the run, its last weights count.
+      if (average && i >= Math.min(total - 1, total * (1 - ppo.averageLast))) average.add();
       const end = performance.now();
       const tokens = rolled.episodes.reduce((n, e) => n + e.sample.ids.length, 0);
       const metrics = {
@@ -227,6 +228,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       scorer.dispose();
       updater.dispose();
       valueTrainer?.dispose();
+      average?.dispose();
       averaged?.dispose();
       optimizer.dispose();
       valueOptimizer?.dispose();

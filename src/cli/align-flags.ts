@@ -37,6 +37,11 @@ const task = {
     .string()
     .optional()
     .meta({ description: "scores for other prompts, to evaluate on", hint: "TEST.jsonl" }),
+  evalReward: z.string().optional().meta({
+    description:
+      "another reward to evaluate with, which made --eval-cache: shows what was learned beyond the reward that was trained on",
+    hint: "SPEC",
+  }),
   method: z
     .enum([...objectives, ...offlineObjectives].map((o) => o.name) as [string, ...string[]])
     .default("vbon")
@@ -196,6 +201,7 @@ export interface AlignFlags
   readonly cache: string;
   readonly out: string;
   readonly evalCache?: string | undefined;
+  readonly evalReward?: string | undefined;
   readonly method: string;
   readonly n?: number | undefined;
   readonly beta?: number | undefined;
@@ -236,6 +242,7 @@ export const ALIGN_CHANGEABLE: readonly string[] = [
   "evalSamples",
   "samplesEvery",
   "evalCache",
+  "evalReward",
 ];
 
 /** Settings of PPO, and nothing else of the flags. */

@@ -11,6 +11,8 @@ export interface Average {
   add(): void;
   /** Calls of {@link Average.add} so far; a checkpoint restores it together with the averages. */
   count: number;
+  /** Frees its program; the averages stay. */
+  dispose(): void;
 }
 
 /**
@@ -42,6 +44,7 @@ export async function createAverage(
       program.result.write([1 / average.count]);
       program.run();
     },
+    dispose: () => program.dispose(),
   };
   return average;
 }

@@ -32,6 +32,15 @@ const evaluate = (settings: Settings): Promise<Outcome> => {
 };
 
 describe("a run", () => {
+  it("learns even from a single iteration, of which all the average is made", async () => {
+    const { code, stderr } = await align({ episodes: 16, out: at("single") });
+    expect(code, stderr).toBe(0);
+    const [before, after] = [task.policy, at("single/model")].map((folder) =>
+      readFileSync(join(folder, "model.safetensors")),
+    );
+    expect(after!.equals(before!)).toBe(false);
+  });
+
   it("shows a row an iteration and leaves model, card, metrics, samples and evaluation", async () => {
     const { code, stdout, stderr } = await align({
       out: at("run"),

@@ -30,12 +30,12 @@ export interface AnalysisColumn {
 
 export type AnalysisRow = Readonly<Record<string, number | string | undefined>>;
 
-/** A line of the picture. */
+/** A line of the picture; `low` to `high` is the spread about a point. */
 export interface Curve {
   readonly name: string;
   /** The panel it belongs to, and its title. */
   readonly panel: string;
-  readonly points: readonly (readonly [x: number, y: number])[];
+  readonly points: readonly (readonly [x: number, y: number, low?: number, high?: number])[];
 }
 
 /** What to draw: titles of the axes, whether lines jump as a CDF does, and the lines. */

@@ -20,11 +20,20 @@ export async function curvesChart({ x, y, step, curves }: Picture, id: string): 
       height: 240,
       title,
       data: { values: rows },
-      mark: {
-        type: "line",
-        strokeWidth: 1.6,
-        ...(step ? { interpolate: "step-after" } : { point: { size: 40 } }),
-      },
+      layer: [
+        {
+          mark: {
+            type: "line",
+            strokeWidth: 1.6,
+            ...(step ? { interpolate: "step-after" } : { point: { size: 40 } }),
+          },
+        },
+        {
+          transform: [{ filter: "datum.low < datum.high" }],
+          mark: { type: "rule", strokeWidth: 1.4 },
+          encoding: { y: { field: "low", type: "quantitative" }, y2: { field: "high" } },
+        },
+      ],
       encoding: {
         x: {
           field: "x",
@@ -36,7 +45,7 @@ export async function curvesChart({ x, y, step, curves }: Picture, id: string): 
           field: "y",
           type: "quantitative",
           title: y || null,
-          scale: openScale(rows.map((row) => Number(row["y"]))),
+          scale: openScale(rows.flatMap((row) => [Number(row["low"]), Number(row["high"])])),
         },
         order: { field: "order", type: "quantitative" },
         color,
@@ -59,6 +68,6 @@ export async function curvesChart({ x, y, step, curves }: Picture, id: string): 
 const rowsOf = (curves: readonly Curve[]): ChartRow[] =>
   curves.flatMap(({ name, points }) =>
     points
-      .filter((point) => drawable(...point))
-      .map(([x, y], order) => ({ series: seriesLabel(name), x, y, order })),
+      .filter(([x, y]) => drawable(x, y))
+      .map(([x, y, low = y, high = y], order) => ({ series: seriesLabel(name), x, y, low, high, order })),
   );
