@@ -1,6 +1,6 @@
 /** The numbers of a report as files inside the page: links that hold the data themselves. */
 import { fixed } from "./format.ts";
-import type { BonPoint, Comparison, MethodResult } from "./types.ts";
+import type { BonPoint, Comparison, MethodResult, SweepRow } from "./types.ts";
 
 /** Records as indented JSON; numbers that JSON has no word for become `"Infinity"`, `"-Infinity"`, `"NaN"`. */
 export function toJson(records: object): string {
@@ -16,7 +16,7 @@ export type Cell = string | number | undefined;
 export type Columns<Row> = readonly (readonly [name: string, read: (row: Row) => Cell])[];
 
 /** The columns of results. */
-export const RESULT_COLUMNS: Columns<MethodResult> = [
+const RESULT_COLUMNS: Columns<MethodResult> = [
   ["method", (m) => m.name],
   ["setting", (m) => m.setting],
   ["reward", (m) => m.reward],
@@ -31,6 +31,20 @@ export const RESULT_COLUMNS: Columns<MethodResult> = [
   ["length_tokens", (m) => m.length],
   ["eos_rate", (m) => m.eosRate],
   ["distinct_2", (m) => m.distinct2],
+];
+
+/** The columns of a sweep's points. */
+export const POINT_COLUMNS: Columns<SweepRow> = [
+  ["run", (row) => row.id],
+  ["evaluation", (row) => row.evaluation],
+  ["seed", (row) => row.seed],
+  ["n", (row) => row.n],
+  ["beta", (row) => row.beta],
+  ["max_samples", (row) => row.maxSamples],
+  ["temperature", (row) => row.temperature],
+  ...RESULT_COLUMNS,
+  ["kl_se_nats", (row) => row.klSe],
+  ["seconds", (row) => row.seconds],
 ];
 
 /** The results table as CSV (RFC 4180), in full precision: the methods, then Best-of-N with its KL bound. */

@@ -44,6 +44,8 @@ export interface Picture {
   /** Empty: each panel's title names its own quantity. */
   readonly y: string;
   readonly step: boolean;
+  /** Draw x by its logarithm. */
+  readonly logX?: boolean;
   readonly curves: readonly Curve[];
 }
 

@@ -53,10 +53,13 @@ export interface Point {
  */
 export function pointsOf({ align, runs, seeds }: SweepFile): Point[] {
   const points = runs.flatMap((grid) => {
-    const { name: series = grid["method"] ?? align["method"] ?? "vbon", ...rest } = grid;
+    const { name: series, ...rest } = grid;
     const axes: Axes = { seed: seeds, ...rest };
-    const listed = Object.keys(axes).filter((key) => Array.isArray(axes[key]) && key !== "seed");
-    return combinations(axes).map((chosen) => pointOf(String(series), listed, { ...align, ...chosen }));
+    const listed = Object.keys(axes).filter((key) => Array.isArray(axes[key]) && !APART.has(key));
+    return combinations(axes).map((chosen) => {
+      const all = { ...align, ...chosen };
+      return pointOf(String(series ?? all["method"] ?? "vbon"), listed, all);
+    });
   });
   const seen = new Set<string>();
   for (const { id } of points) {
@@ -66,6 +69,9 @@ export function pointsOf({ align, runs, seeds }: SweepFile): Point[] {
   }
   return points.toSorted((a, b) => a.seed - b.seed);
 }
+
+/** Lists that a point's series and seed stand for. */
+const APART: ReadonlySet<string> = new Set(["method", "seed"]);
 
 function pointOf(series: string, listed: readonly string[], all: Settings): Point {
   const seed = Number(all["seed"]);

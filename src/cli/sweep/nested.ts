@@ -41,8 +41,11 @@ export async function runTask(
     signal: io.signal,
     stream: () => {},
     result: (record) => void results.push(record),
-    note: (text) =>
-      void text.split("\n").forEach((line) => (written = written.then(() => appendLine(log, line)))),
+    note(text) {
+      const lines = text.split("\n");
+      for (const line of lines) written = written.then(() => appendLine(log, line));
+      show(lines.at(-1)!.trim());
+    },
     progress: ({ label, total, unit }) => ({
       update: (done, note) => show(`${label} ${done}/${total} ${unit}${note ? `, ${note}` : ""}`),
       stop: () => {},

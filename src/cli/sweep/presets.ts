@@ -80,7 +80,7 @@ function laptop(): Size {
   const cache = { ...reviews(), samples: 128, rows: 512 };
   return {
     title: "on two cores, in hours",
-    caches: { train: { ...cache, split: "train", count: 96 }, test: { ...cache, split: "test", count: 96 } },
+    caches: { train: { ...cache, split: "train", count: 64 }, test: { ...cache, split: "test", count: 96 } },
     align: { ...models(cache), ...LEARNING, rollout: 256, minibatch: 64, rows: 256 },
     seeds: [0, 1],
     grids: {
@@ -102,7 +102,13 @@ function laptop(): Size {
   };
 }
 
-const LEARNING: Settings = { episodes: 5120, passes: 1, evalSamples: 16 };
+const LEARNING: Settings = {
+  episodes: 5120,
+  valueEpochs: 2,
+  valuePretrainEpochs: 1,
+  passes: 1,
+  evalSamples: 16,
+};
 
 /** The paper's models and grids: folders that its authors' models were downloaded to; needs a GPU. */
 function paper(): Size {

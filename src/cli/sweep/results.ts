@@ -5,7 +5,7 @@ import type { CacheHeader } from "../../align/cache.ts";
 import { readCacheHeader } from "../../align/cache-file.ts";
 import { exists, readJson, readText, writeFileAtomic } from "../../data/files.ts";
 import type { BonPoint } from "../../evaluate/bon-curve.ts";
-import { csvOf, RESULT_COLUMNS, toJson } from "../../report/downloads.ts";
+import { csvOf, POINT_COLUMNS, toJson } from "../../report/downloads.ts";
 import type { Baseline, SweepResults, SweepRow } from "../../report/types.ts";
 import { bonPointsOf, methodOf, type ReferenceNumbers } from "../evaluation-report.ts";
 import { version } from "../version.ts";
@@ -132,19 +132,5 @@ async function taskInfo(
 /** Writes points.json and points.csv. */
 export async function writeResults(out: string, results: SweepResults): Promise<void> {
   await writeFileAtomic(join(out, "points.json"), `${toJson(results)}\n`);
-  await writeFileAtomic(
-    join(out, "points.csv"),
-    csvOf(results.rows, [
-      ["run", (row) => row.id],
-      ["evaluation", (row) => row.evaluation],
-      ["seed", (row) => row.seed],
-      ["n", (row) => row.n],
-      ["beta", (row) => row.beta],
-      ["max_samples", (row) => row.maxSamples],
-      ["temperature", (row) => row.temperature],
-      ...RESULT_COLUMNS,
-      ["kl_se_nats", (row) => row.klSe],
-      ["seconds", (row) => row.seconds],
-    ]),
-  );
+  await writeFileAtomic(join(out, "points.csv"), csvOf(results.rows, POINT_COLUMNS));
 }

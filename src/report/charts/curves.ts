@@ -9,7 +9,7 @@ import { type ChartRow, type ChartSpec, renderSvg } from "./svg.ts";
  * SVG of the curves, a panel for each `panel` in order of appearance; lines of one name have one style in all of them.
  * @param id unique within the page that the SVG goes into.
  */
-export async function curvesChart({ x, y, step, curves }: Picture, id: string): Promise<string> {
+export async function curvesChart({ x, y, step, logX, curves }: Picture, id: string): Promise<string> {
   const names = [...new Set(curves.map(({ name }) => seriesLabel(name)))];
   const styles = new Map<string, SeriesStyle>(names.map((name, index) => [name, styleAt(index)]));
   const { color, strokeDash } = seriesEncoding(styles);
@@ -39,7 +39,9 @@ export async function curvesChart({ x, y, step, curves }: Picture, id: string): 
           field: "x",
           type: "quantitative",
           title: x,
-          scale: openScale(rows.map((row) => Number(row["x"]))),
+          scale: logX
+            ? { type: "log", base: 2, nice: false }
+            : openScale(rows.map((row) => Number(row["x"]))),
         },
         y: {
           field: "y",

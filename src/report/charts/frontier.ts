@@ -64,7 +64,11 @@ async function draw(
 ): Promise<string> {
   const methods = comparison.methods.filter(({ name }) => only === undefined || only.includes(name));
   const rows = [...bonRows(comparison, measure), ...methodRows(methods, measure, fronts)];
-  return withLegend(await renderSvg(frontier(comparison, measure, rows), id), legend(comparison, rows), 12);
+  return withLegend(
+    await renderSvg(frontier(comparison, measure, rows, fronts), id),
+    legend(comparison, rows),
+    12,
+  );
 }
 
 function legend(comparison: Comparison, rows: readonly ChartRow[]): LegendEntry[] {
@@ -76,7 +80,12 @@ function legend(comparison: Comparison, rows: readonly ChartRow[]): LegendEntry[
   });
 }
 
-function frontier(comparison: Comparison, measure: Measure, rows: readonly ChartRow[]): ChartSpec {
+function frontier(
+  comparison: Comparison,
+  measure: Measure,
+  rows: readonly ChartRow[],
+  dense: boolean,
+): ChartSpec {
   const { color, shape, strokeDash } = seriesEncoding(stylesOf(comparison));
   const extent = rows.flatMap((row) => [Number(row["lo"]), Number(row["hi"])]);
   // Near the axis a label to the left of its point would run over the numbers there.
@@ -98,7 +107,12 @@ function frontier(comparison: Comparison, measure: Measure, rows: readonly Chart
       },
       pointLayer(
         { filter: "!datum.hollow" },
-        { size: { condition: { test: "datum.bon", value: 26 }, value: 95 }, filled: true, color, shape },
+        {
+          size: { condition: { test: "datum.bon", value: 26 }, value: dense ? 50 : 95 },
+          filled: true,
+          color,
+          shape,
+        },
       ),
       pointLayer({ filter: "datum.hollow" }, { size: { value: 110 }, filled: false, color, shape }),
       labelLayer(`datum.bon && datum.x >= ${near}`, { align: "right", dx: -5, dy: -7 }),
@@ -183,7 +197,8 @@ function methodRows(methods: readonly MethodResult[], measure: Measure, fronts: 
       hollow: method.name === "reference",
       joined: !faded && [...leading].filter((other) => other.name === method.name).length > 1,
       faded,
-      label: faded ? "" : truncate(oneLine(method.setting ?? ""), 24),
+      // A sweep has too many points to name; its table does.
+      label: fronts ? "" : truncate(oneLine(method.setting ?? ""), 24),
     });
   });
 }
