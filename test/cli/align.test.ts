@@ -132,6 +132,9 @@ describe("a run", () => {
     { optimizer: "rloo", group: 4 },
     { optimizer: "grpo", group: 8, method: "ppo", beta: 0.1 },
     { optimizer: "reinforce", value: "shared" },
+    { method: "bond", jeffreys: 0.3 },
+    { method: "j-bond", anchorRate: 0.1, optimizer: "rloo", group: 2 },
+    { method: "online-dpo", n: undefined, beta: 0.5, group: 4 },
     { method: "vbon-l", estimator: "pooled", n: 2.5 },
     { ties: "total-order", missingEos: "bottom", smoothing: "mid", compat: "vbon-release" },
   ]) {
@@ -160,6 +163,18 @@ describe("resuming", () => {
     const resumed = await vbon(device, ["align", "--resume", "--out", at("stopped")]);
     expect(resumed.code, resumed.stderr).toBe(0);
     expect(computed(at("stopped"))).toEqual(computed(at("straight")));
+  });
+
+  it("continues an anchor, too", async () => {
+    const anchored = { ...settings, method: "j-bond", out: at("anchored") };
+    expect((await align(anchored)).code).toBe(0);
+    const stopped = await align({ ...anchored, out: at("dragged") }, (text, stop) => {
+      if (/^ +1 /m.test(text)) stop();
+    });
+    expect(stopped.code).toBe(130);
+    const resumed = await vbon(device, ["align", "--resume", "--out", at("dragged")]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(computed(at("dragged"))).toEqual(computed(at("anchored")));
   });
 
   it("continues after the value function's pre-training", async () => {
@@ -270,6 +285,16 @@ describe("wrong input", () => {
   const cases: [string, () => Settings | Promise<Settings>, RegExp][] = [
     ["no n", () => ({ n: undefined }), /expected n or beta, got neither/],
     ["n infinite", () => ({ n: undefined, beta: 0 }), /--beta 0 means n = infinity/],
+    [
+      "an optimizer that rescales",
+      () => ({ method: "bond", optimizer: "ppo" }),
+      /bond adds imitation .* expected --optimizer reinforce or rloo/,
+    ],
+    [
+      "pairs of one",
+      () => ({ method: "online-dpo", group: 1 }),
+      /online-dpo compares the responses of a group, and 1 stand in one/,
+    ],
     [
       "groups of one",
       () => ({ optimizer: "rloo" }),
