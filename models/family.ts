@@ -5,6 +5,14 @@ import type { Parameters } from "../src/nn/parameters.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import type { HfConfig } from "./hf-config.ts";
 
+/** What a forward pass works on. */
+export interface Pass {
+  readonly parameters: Parameters;
+  readonly batch: Batch;
+  readonly computing: Computing;
+  readonly cache: KvCache | undefined;
+}
+
 /** One model's shape: everything but its weights. */
 export interface Architecture {
   readonly config: ModelConfig;
@@ -19,7 +27,7 @@ export interface Architecture {
   /** Our name of a checkpoint's tensor; undefined for one that is no parameter (masks, rotary tables). */
   rename(name: string): string | undefined;
   /** Records the forward pass: [B, T, C] after the final norm. */
-  hidden(parameters: Parameters, batch: Batch, computing: Computing, cache: KvCache | undefined): Tensor;
+  hidden(pass: Pass): Tensor;
   /** The family's own fields of `config.json`. */
   toHf(): Readonly<Record<string, unknown>>;
 }

@@ -103,6 +103,6 @@ function trunk(
     specs,
     parameters,
     toHf,
-    hidden: (batch, cache) => architecture.hidden(parameters, batch, computing, cache),
+    hidden: (batch, cache) => architecture.hidden({ parameters, batch, computing, cache }),
   };
 }
