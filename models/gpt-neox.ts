@@ -31,11 +31,12 @@ interface NeoxConfig extends DecoderConfig {
 
 function parse(hf: HfConfig): NeoxConfig {
   const sizes = readEvenSizes(hf, "gpt_neox", SIZE_KEYS);
+  const part = rotaryPart(hf, sizes.headDim);
   return {
     ...sizes,
     eps: hf.positive("layer_norm_eps", 1e-5),
-    rotary: rotaryOf(hf, "rotary_emb_base"),
-    ...rotaryPart(hf, sizes.headDim),
+    rotary: rotaryOf(hf, part.rotaryDim, "rotary_emb_base"),
+    ...part,
     activation: activationOf(hf, "hidden_act", "gelu"),
     parallel: hf.flag("use_parallel_residual", true),
     attentionBias: hf.flag("attention_bias", true),

@@ -4,9 +4,12 @@ import type { ModelFamily } from "./family.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeox } from "./gpt-neox.ts";
 import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
 
 /** The families, by their Hugging Face `model_type`. */
-export const families: readonly ModelFamily[] = [gpt2, gptNeox, llama];
+export const families: readonly ModelFamily[] = [gpt2, gptNeox, llama, mistral, qwen2, qwen3];
 
 /** What a model's last layer gives: logits of the next token, or one number. */
 export type ModelKind = "lm" | "scalar";

@@ -1,12 +1,13 @@
 /**
- * Llama (Touvron et al. 2023): rotary positions (half-split form), RMSNorm before each block, SwiGLU, grouped
- * key/value heads, no biases unless the config asks for them.
+ * Llama (Touvron et al. 2023; SmolLM2): rotary positions (half-split form), RMSNorm before each block, SwiGLU, grouped
+ * key/value heads, no biases unless the config asks for them. And the families that differ from it in a few traits.
  */
 import { attend, splitHeads } from "../src/nn/attention.ts";
 import { gain, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
+import { concat, slice } from "../src/ops/layout.ts";
 import { rmsNorm } from "../src/ops/norm.ts";
 import { rope } from "../src/ops/rope.ts";
 import { packedSwiglu } from "../src/ops/swiglu.ts";
@@ -21,41 +22,59 @@ import { readSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 interface LlamaConfig extends DecoderConfig {
   readonly eps: number;
   readonly rotary: Rotary;
-  readonly attentionBias: boolean;
-  readonly mlpBias: boolean;
+  readonly traits: LlamaTraits;
 }
 
-function parse(hf: HfConfig): LlamaConfig {
-  const sizes = readSizes(hf, "llama", SIZE_KEYS);
+/** In what Llama's kin differ. */
+export interface LlamaTraits {
+  /** Whether queries, keys and values have biases; the attention's output; the MLP. None by default. */
+  readonly qkvBias?: boolean;
+  readonly outBias?: boolean;
+  readonly mlpBias?: boolean;
+  /** An RMSNorm over each head's queries and keys before they turn: `q_norm`, `k_norm` [D]. */
+  readonly headNorms?: boolean;
+  /** Width of a head where the config does not say; by default the heads split the model's width. */
+  readonly headDim?: number;
+  /** How far back a token sees. Within it attention is full, and it is the longest context that is taken. */
+  readonly window?: number | undefined;
+}
+
+function parse(hf: HfConfig, family: string, traits: LlamaTraits): LlamaConfig {
+  const sizes = readSizes(hf, family, SIZE_KEYS);
   const nHead = hf.count("num_attention_heads");
   const nKvHead = hf.count("num_key_value_heads", nHead);
   if (nHead % nKvHead !== 0)
     hf.refuse(`num_attention_heads ${nHead} is not a multiple of num_key_value_heads ${nKvHead}`);
   const act = hf.text("hidden_act", "silu");
   if (act !== "silu" && act !== "swish") hf.refuse(`hidden_act is "${act}"; only silu is supported`);
+  const headDim = hf.count("head_dim", traits.headDim ?? sizes.nEmbd / nHead);
+  if (headDim % 2 !== 0)
+    hf.refuse(`head_dim is ${headDim}; rotary positions turn pairs, expected an even number`);
   return {
     ...sizes,
+    blockSize: Math.min(sizes.blockSize, traits.window ?? Infinity),
     nHead,
     nKvHead,
-    headDim: hf.count("head_dim", sizes.nEmbd / nHead),
+    headDim,
     eps: hf.positive("rms_norm_eps", 1e-6),
-    rotary: rotaryOf(hf),
-    attentionBias: hf.flag("attention_bias", false),
-    mlpBias: hf.flag("mlp_bias", false),
+    rotary: rotaryOf(hf, headDim),
+    traits,
     tied: hf.flag("tie_word_embeddings", false),
   };
 }
 
 /** The parameter table. */
 function table(config: LlamaConfig): ParameterSpec[] {
-  const { nEmbd: C, nInner, nHead, nKvHead, headDim: D, initStd, attentionBias, mlpBias } = config;
+  const { nEmbd: C, nInner, nHead, nKvHead, headDim: D, initStd, traits } = config;
+  const { qkvBias = false, outBias = false, mlpBias = false, headNorms = false } = traits;
   const std = { normal: initStd };
   const block = (layer: string): ParameterSpec[] => [
     gain(`${layer}.input_layernorm.weight`, C),
-    ...linearSpecs(`${layer}.self_attn.q_proj`, [nHead * D, C], std, attentionBias),
-    ...linearSpecs(`${layer}.self_attn.k_proj`, [nKvHead * D, C], std, attentionBias),
-    ...linearSpecs(`${layer}.self_attn.v_proj`, [nKvHead * D, C], std, attentionBias),
-    ...linearSpecs(`${layer}.self_attn.o_proj`, [C, nHead * D], std, attentionBias),
+    ...linearSpecs(`${layer}.self_attn.q_proj`, [nHead * D, C], std, qkvBias),
+    ...linearSpecs(`${layer}.self_attn.k_proj`, [nKvHead * D, C], std, qkvBias),
+    ...linearSpecs(`${layer}.self_attn.v_proj`, [nKvHead * D, C], std, qkvBias),
+    ...linearSpecs(`${layer}.self_attn.o_proj`, [C, nHead * D], std, outBias),
+    ...(headNorms ? ["q", "k"].map((x) => gain(`${layer}.self_attn.${x}_norm.weight`, D)) : []),
     gain(`${layer}.post_attention_layernorm.weight`, C),
     ...linearSpecs(`${layer}.mlp.gate_proj`, [nInner, C], std, mlpBias),
     ...linearSpecs(`${layer}.mlp.up_proj`, [nInner, C], std, mlpBias),
@@ -69,16 +88,23 @@ function table(config: LlamaConfig): ParameterSpec[] {
 }
 
 function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }: Pass): Tensor {
-  const { nHead, nKvHead, headDim, eps, rotary } = config;
+  const { nHead, nKvHead, headDim, eps, rotary, traits } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
   const dense = linearsOf(p);
   // In place: only attention reads the projection.
-  const turned = { ...rotary, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
-  const rotate = (qkv: Tensor): Tensor =>
-    rope(splitHeads(qkv, config), batch.positions, { ...turned, heads: nHead + nKvHead });
+  const angles = { ...rotary, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
+  const turn = (heads: Tensor): Tensor => rope(heads, batch.positions, { ...angles, heads: nHead + nKvHead });
+  const normed = (heads: Tensor, name: string): Tensor => {
+    const [ends, H] = [nHead + nKvHead, heads.dim(2)];
+    const queries = norm(slice(heads, 2, 0, nHead), `${name}.q_norm`);
+    const keys = norm(slice(heads, 2, nHead, ends), `${name}.k_norm`);
+    return concat([queries, keys, slice(heads, 2, ends, H)], 2);
+  };
   const attention = (x: Tensor, name: string, layer: number): Tensor => {
-    const qkv = rotate(dense(x, `${name}.q_proj`, `${name}.k_proj`, `${name}.v_proj`));
-    return dense(attend(qkv, { config, batch, cache, layer }), `${name}.o_proj`);
+    const qkv = dense(x, `${name}.q_proj`, `${name}.k_proj`, `${name}.v_proj`);
+    const heads = splitHeads(qkv, config);
+    const turned = turn(traits.headNorms ? normed(heads, name) : heads);
+    return dense(attend(turned, { config, batch, cache, layer }), `${name}.o_proj`);
   };
   const mlp = (x: Tensor, name: string): Tensor =>
     dense(packedSwiglu(dense(x, `${name}.gate_proj`, `${name}.up_proj`)), `${name}.down_proj`);
@@ -92,24 +118,39 @@ function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }:
   return norm(stack(start, config.nLayer, block, computing), "model.norm");
 }
 
+/**
+ * A family of Llama's kin.
+ * @param name Hugging Face's `model_type`
+ * @param prefix what its class names begin with
+ * @param traits in what it differs, from its config
+ */
+export function llamaFamily(
+  name: string,
+  prefix: string,
+  traits: (hf: HfConfig) => LlamaTraits,
+): ModelFamily {
+  return decoderFamily<LlamaConfig>({
+    name,
+    architectures: { lm: `${prefix}ForCausalLM`, scalar: `${prefix}ForSequenceClassification` },
+    embedding: "model.embed_tokens.weight",
+    head: "lm_head.weight",
+    parse: (hf) => parse(hf, name, traits(hf)),
+    table,
+    rename: (tensor) => (tensor.endsWith(".rotary_emb.inv_freq") ? undefined : tensor),
+    hidden,
+    toHf: (config) => ({
+      ...writeSizes(config, SIZE_KEYS),
+      num_key_value_heads: config.nKvHead,
+      head_dim: config.headDim,
+      rms_norm_eps: config.eps,
+      rope_theta: config.rotary.theta,
+      hidden_act: "silu",
+    }),
+  });
+}
+
 /** The Llama family. */
-export const llama: ModelFamily = decoderFamily<LlamaConfig>({
-  name: "llama",
-  architectures: { lm: "LlamaForCausalLM", scalar: "LlamaForSequenceClassification" },
-  embedding: "model.embed_tokens.weight",
-  head: "lm_head.weight",
-  parse,
-  table,
-  rename: (name) => (name.endsWith(".rotary_emb.inv_freq") ? undefined : name),
-  hidden,
-  toHf: (config) => ({
-    ...writeSizes(config, SIZE_KEYS),
-    num_key_value_heads: config.nKvHead,
-    head_dim: config.headDim,
-    rms_norm_eps: config.eps,
-    rope_theta: config.rotary.theta,
-    hidden_act: "silu",
-    attention_bias: config.attentionBias,
-    mlp_bias: config.mlpBias,
-  }),
+export const llama: ModelFamily = llamaFamily("llama", "Llama", (hf) => {
+  const attention = hf.flag("attention_bias", false);
+  return { qkvBias: attention, outBias: attention, mlpBias: hf.flag("mlp_bias", false) };
 });
