@@ -1,6 +1,7 @@
 /** What all families of language models share: an embedding at one end, tied to the LM head at the other or not. */
 import { type ParameterSpec, weight } from "../src/nn/init.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { lastTokenClassifier } from "./classifier.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
 import type { SizedConfig } from "./sizes.ts";
@@ -42,7 +43,7 @@ export function decoderFamily<C extends DecoderConfig>(decoder: Decoder<C>): Mod
         specs: decoder.table(config),
         lmHead: tied ? embedding : head,
         lmHeadSpec: tied ? undefined : weight(head, [vocabSize, nEmbd], { normal: initStd }),
-        initStd,
+        classifier: lastTokenClassifier(nEmbd, { normal: initStd }),
         rename,
         hidden: (pass) => decoder.hidden(config, pass),
         toHf: () => ({ ...decoder.toHf(config), tie_word_embeddings: tied }),

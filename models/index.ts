@@ -1,17 +1,30 @@
 /** Every model family, and how to find the one that a `config.json` means. */
 import { FormatError } from "../src/errors.ts";
 import type { ModelFamily } from "./family.ts";
+import { bert } from "./bert.ts";
+import { distilbert } from "./distilbert.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeox } from "./gpt-neox.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { roberta } from "./roberta.ts";
 
 /** The families, by their Hugging Face `model_type`. */
-export const families: readonly ModelFamily[] = [gpt2, gptNeox, llama, mistral, qwen2, qwen3];
+export const families: readonly ModelFamily[] = [
+  gpt2,
+  gptNeox,
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  distilbert,
+  bert,
+  roberta,
+];
 
-/** What a model's last layer gives: logits of the next token, or one number. */
+/** What a model's last layer gives: logits of the next token, or a classifier's scores. */
 export type ModelKind = "lm" | "scalar";
 
 /**
@@ -41,6 +54,12 @@ export function modelKind(json: Readonly<Record<string, unknown>>, where = "conf
   if (classes.includes(scalar)) return "scalar";
   if (classes.length === 0 || classes.includes(lm)) return "lm";
   throw new FormatError(`${where}: architectures is [${classes.join(", ")}]; expected ${lm} or ${scalar}`);
+}
+
+/** How many labels a classifier's config names: two where it does not say, as in Hugging Face. */
+export function labelsOf({ id2label, num_labels: count }: Readonly<Record<string, unknown>>): number {
+  if (typeof id2label === "object" && id2label !== null) return Object.keys(id2label).length;
+  return Number.isSafeInteger(count) ? (count as number) : 2;
 }
 
 function classesOf({ architectures }: Readonly<Record<string, unknown>>): string[] {

@@ -1,7 +1,8 @@
-/** Training of classifiers: one number a text, read at its last token, as the log-odds that the text is good. */
+/** Training of classifiers: one number a text, read at the token that the model says, the log-odds that it is good. */
 import { bucketLength, padBatch } from "../data/batch.ts";
 import { ConfigError } from "../errors.ts";
 import type { Batch, ScalarModel } from "../nn/lm.ts";
+import { type Reads, readIndex } from "../nn/pooling.ts";
 import { takeRows } from "../ops/gather.ts";
 import { concat } from "../ops/layout.ts";
 import { crossEntropy } from "../ops/logprob.ts";
@@ -18,9 +19,13 @@ import {
   type TrainingSettings,
 } from "./training.ts";
 
-/** A text as token ids, at least one, and what to make of it. */
-export interface LabelledIds {
+/** A text as token ids, at least one. */
+export interface TextIds {
   readonly ids: readonly number[];
+}
+
+/** And what to make of it. */
+export interface LabelledIds extends TextIds {
   /** 0 (bad) or 1 (good). */
   readonly label: 0 | 1;
 }
@@ -47,7 +52,7 @@ export interface ClassifierResults {
 /** A classifier at work. */
 export interface Classifier {
   /** The log-odds of each text, in order. */
-  scores(texts: readonly LabelledIds[]): Promise<Float32Array>;
+  scores(texts: readonly TextIds[]): Promise<Float32Array>;
   evaluate(texts: readonly LabelledIds[]): Promise<ClassifierResults>;
   dispose(): void;
 }
@@ -68,13 +73,12 @@ export async function classifierTraining(
   for (const { ids } of [...train, ...(heldOut ?? [])]) checkLength(ids.length, blockSize);
   const learning = programsByLength(device, "train", (T) => recordLoss(model, settings.batch, T));
   const classifier = heldOut && createClassifier(model, settings.batch);
-  const lesson: Lesson<ClassifierBatch> = {
+  const lesson: Lesson<LabelledBatch> = {
     count: train.length,
-    gather: (items, step) =>
-      gather(
-        items.map((i) => dropTokens(train[i]!, i, step, settings)),
-        blockSize,
-      ),
+    gather(items, step) {
+      const texts = items.map((i) => dropTokens(train[i]!, i, step, settings, model.reads));
+      return { ...gather(texts, model), labels: texts.map(({ label }) => label) };
+    },
     learn: (part, divisor) => learn(learning, part, divisor),
     ...(classifier && { evaluate: () => classifier.evaluate(heldOut) }),
     dispose() {
@@ -89,17 +93,16 @@ export async function classifierTraining(
 
 /** Prepares scoring of `batch` texts side by side, the model's weights as they are at each call. */
 export function createClassifier(model: ScalarModel, batch: number): Classifier {
-  const { blockSize } = model.config;
   const programs = programsByLength(model.parameters.device, "classify", (T) =>
     recordScores(model, batch, T),
   );
-  const scores = async (texts: readonly LabelledIds[]): Promise<Float32Array> => {
+  const scores = async (texts: readonly TextIds[]): Promise<Float32Array> => {
     const out = new Float32Array(texts.length);
     const order = texts.map((_, i) => i).toSorted((a, b) => texts[a]!.ids.length - texts[b]!.ids.length);
     for (const { items, real } of evalBatches(texts.length, batch)) {
       const part = gather(
         items.map((i) => texts[order[i]!]!),
-        blockSize,
+        model,
       );
       const program = await programs.at(part.T);
       writeBatch(program.result, part);
@@ -127,19 +130,21 @@ function resultsOf(scores: Float32Array, texts: readonly LabelledIds[]): Classif
 }
 
 /**
- * Leaves each token out with probability `tokenDropout`, one at least stays (word dropout of Iyyer et al. 2015,
- * "Deep unordered composition rivals syntactic methods"). Drawn for the item and the step, whatever its batch.
+ * Leaves each token out with probability `tokenDropout` (word dropout of Iyyer et al. 2015, "Deep unordered composition
+ * rivals syntactic methods"). One at least stays, and a first token that is read. Drawn for the item and the step, whatever its batch.
  */
 function dropTokens(
   text: LabelledIds,
   item: number,
   step: number,
   settings: ClassifierSettings,
+  reads: Reads,
 ): LabelledIds {
   const { tokenDropout, seed } = settings;
   if (tokenDropout === 0) return text;
   const random = createRandom(seed, `token dropout ${step}.${item}`);
-  const kept = text.ids.filter(() => random.float() >= tokenDropout);
+  const stays = (i: number): boolean => reads === "first" && i === 0;
+  const kept = text.ids.filter((_, i) => random.float() >= tokenDropout || stays(i));
   return { ids: kept.length > 0 ? kept : text.ids.slice(-1), label: text.label };
 }
 
@@ -150,25 +155,28 @@ interface ClassifierBatch {
   readonly ids: Uint32Array;
   readonly positions: Uint32Array;
   readonly range: Uint32Array;
-  /** [B]: the row of the hidden states, [B·T, C], at each text's last token. */
-  readonly last: number[];
-  readonly labels: number[];
+  /** [B]: the row of the hidden states, [B·T, C], that is read of each text. */
+  readonly read: number[];
 }
 
-function gather(texts: readonly LabelledIds[], blockSize: number): ClassifierBatch {
-  const T = bucketLength(Math.max(...texts.map(({ ids }) => ids.length)), blockSize);
+function gather(texts: readonly TextIds[], { config, reads }: ScalarModel): ClassifierBatch {
+  const T = bucketLength(Math.max(...texts.map(({ ids }) => ids.length)), config.blockSize);
   const { ids, positions, range } = padBatch(
     texts.map((text) => text.ids),
     { padId: 0, length: T },
   );
-  const last = texts.map((text, b) => b * T + text.ids.length - 1);
-  return { T, tokens: texts.length, ids, positions, range, last, labels: texts.map(({ label }) => label) };
+  const read = texts.map((text, b) => readIndex(reads, b, T, text.ids.length));
+  return { T, tokens: texts.length, ids, positions, range, read };
+}
+
+interface LabelledBatch extends ClassifierBatch {
+  readonly labels: readonly number[];
 }
 
 interface ScoreProgram {
   readonly batch: Batch;
   /** u32 [B] */
-  readonly last: Tensor;
+  readonly read: Tensor;
   /** [B] */
   readonly scores: Tensor;
 }
@@ -188,34 +196,30 @@ function recordScores(model: ScalarModel, B: number, T: number): ScoreProgram {
     positions: input([B, T], "u32", "positions"),
     range: input([B, 2], "u32", "range"),
   };
-  const last = input([B], "u32", "last");
-  const scores = model.scores(takeRows(model.hidden(batch).reshape(B * T, -1), last));
-  return { batch, last, scores };
+  const read = input([B], "u32", "read");
+  const scores = model.scores(takeRows(model.hidden(batch).reshape(B * T, -1), read));
+  return { batch, read, scores };
 }
 
 /** -log sigmoid(score) is the cross-entropy of the label 1 under the two logits (0, score). */
 function recordLoss(model: ScalarModel, B: number, T: number): LossProgram {
-  const { batch, last, scores } = recordScores(model, B, T);
+  const { batch, read, scores } = recordScores(model, B, T);
   const labels = input([B], "u32", "labels");
   const weights = input([B], "f32", "weights");
   const logits = concat([input([B, 1], "f32", "zeros"), scores.reshape(B, 1)], 1);
   const loss = crossEntropy(logits, labels, weights);
   backward(loss);
-  return { batch, last, scores: scores.detach(), labels, weights, loss: loss.detach() };
+  return { batch, read, scores: scores.detach(), labels, weights, loss: loss.detach() };
 }
 
-function writeBatch({ batch, last }: ScoreProgram, part: ClassifierBatch): void {
+function writeBatch({ batch, read }: ScoreProgram, part: ClassifierBatch): void {
   batch.ids.write(part.ids);
   batch.positions.write(part.positions);
   batch.range.write(part.range);
-  last.write(part.last);
+  read.write(part.read);
 }
 
-async function learn(
-  programs: Programs<LossProgram>,
-  part: ClassifierBatch,
-  divisor: number,
-): Promise<Tensor> {
+async function learn(programs: Programs<LossProgram>, part: LabelledBatch, divisor: number): Promise<Tensor> {
   const program = await programs.at(part.T);
   writeBatch(program.result, part);
   program.result.labels.write(part.labels);

@@ -8,6 +8,7 @@ import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { ScalarModel } from "../../nn/lm.ts";
+import { cutStart } from "../../nn/pooling.ts";
 import { hashIds, hexOf } from "../../tensor/hash.ts";
 import { type Best, type BestState, createBest } from "../../train/best.ts";
 import type { Carried } from "../../train/checkpoint.ts";
@@ -238,7 +239,7 @@ function split(
     );
   const { seed, testFraction, validationFraction } = config;
   const all = texts.map(({ text, label }): LabelledIds => ({
-    ids: tokenizer.encode(text).slice(-block),
+    ids: cutStart(model.reads, tokenizer.encode(text), block),
     label,
   }));
   const { train: rest, heldOut: test } = splitHeldOut(
