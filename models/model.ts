@@ -3,7 +3,14 @@ import { ConfigError, FormatError, ShapeError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import type { ParameterSpec } from "../src/nn/init.ts";
 import { languageHead } from "../src/nn/lm-head.ts";
-import { COMPUTING, type Computing, type LanguageModel, type ScalarModel, type Trunk } from "../src/nn/lm.ts";
+import {
+  COMPUTING,
+  type Computing,
+  type LanguageModel,
+  type ModelConfig,
+  type ScalarModel,
+  type Trunk,
+} from "../src/nn/lm.ts";
 import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
 import { sub } from "../src/ops/binary.ts";
 import { slice } from "../src/ops/layout.ts";
@@ -131,6 +138,16 @@ function trunk(
     specs,
     parameters,
     toHf,
-    hidden: (batch, cache) => architecture.hidden({ parameters, batch, computing, cache }),
+    hidden(batch, cache) {
+      checkContext(config, batch.ids.dim(1));
+      return architecture.hidden({ parameters, batch, computing, cache });
+    },
   };
+}
+
+function checkContext({ family, blockSize }: ModelConfig, T: number): void {
+  if (T <= blockSize) return;
+  throw new ShapeError(
+    `${family}: the batch has rows of ${T} tokens; expected at most ${blockSize}, the model's context. Cut them first`,
+  );
 }

@@ -10,6 +10,7 @@ import { createKvMemory } from "../../src/nn/kv-cache.ts";
 import { record } from "../../src/tensor/tensor.ts";
 import { classifierRun } from "../support/classifiers.ts";
 import { testDevice } from "../support/device.ts";
+import { ENCODERS } from "../support/family-configs.ts";
 import { expectAllClose, expectClose, golden } from "../support/golden.ts";
 import {
   type AdamWGolden,
@@ -17,7 +18,7 @@ import {
   checkGradients as checkGoldenGradients,
 } from "../support/golden-checks.ts";
 import { batchInput, type Padded } from "../support/models.ts";
-import { type BertJson, bertLogits } from "../support/reference-bert.ts";
+import { bertLogits } from "../support/reference-bert.ts";
 import { checkGradients, randomise } from "../support/reference-check.ts";
 import { logProb, type Weights } from "../support/reference-layers.ts";
 import { smallBatch } from "../support/small-models.ts";
@@ -84,26 +85,6 @@ describe("DistilBERT", () => {
     memory.dispose();
   });
 });
-
-const SIZES = {
-  vocab_size: 64,
-  max_position_embeddings: 20,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  hidden_size: 32,
-  intermediate_size: 48,
-  layer_norm_eps: 1e-12,
-  hidden_act: "gelu_new",
-} as const;
-
-const ENCODERS: readonly { what: string; json: BertJson; labels: number }[] = [
-  { what: "BERT", labels: 3, json: { ...SIZES, model_type: "bert", type_vocab_size: 2 } },
-  {
-    what: "RoBERTa",
-    labels: 2,
-    json: { ...SIZES, model_type: "roberta", type_vocab_size: 1, pad_token_id: 1 },
-  },
-];
 
 describe.each(ENCODERS)("$what", ({ json, labels: count }) => {
   const id2label = Object.fromEntries(Array.from({ length: count }, (_, i) => [i, `LABEL_${i}`]));

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { blueprint, createModel } from "../../models/model.ts";
 import { testDevice } from "../support/device.ts";
 import { expectAllClose, expectClose } from "../support/golden.ts";
-import { LLAMA_KIN } from "../support/llama-kin.ts";
+import { LLAMA_KIN } from "../support/family-configs.ts";
 import { lossProgram, scoreProgram } from "../support/models.ts";
 import { checkGradients, randomise } from "../support/reference-check.ts";
 import { logProb, type Weights } from "../support/reference-layers.ts";
