@@ -1,13 +1,9 @@
-/** Models from and to Hugging Face folders: `config.json` beside safetensors. */
+/** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. */
 import { join } from "node:path";
 import { readJson, writeFileAtomic } from "../src/data/files.ts";
 import { isRecord } from "../src/data/json.ts";
-import {
-  type Checkpoint,
-  openSafetensors,
-  type TensorToWrite,
-  writeSafetensors,
-} from "../src/data/safetensors.ts";
+import { type Checkpoint, type TensorToWrite, writeSafetensors } from "../src/data/safetensors.ts";
+import { openWeights } from "../src/data/weights.ts";
 import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";
@@ -47,7 +43,7 @@ export async function loadModel(
     throw new FormatError(`${config.where}: expected a language model, got ${got}, which has no LM head`);
   }
   const plan = blueprint(config.json, "lm", config.where);
-  return languageModel(plan, await load(device, await openSafetensors(folder), config, plan, options));
+  return languageModel(plan, await load(device, await openWeights(folder), config, plan, options));
 }
 
 /**
@@ -60,7 +56,7 @@ export async function loadScalarModel(
   options: ParameterOptions,
 ): Promise<ScalarModel> {
   const config = await readConfig(folder);
-  const checkpoint = await openSafetensors(folder);
+  const checkpoint = await openWeights(folder);
   const plan = blueprint(config.json, "scalar", config.where, (name) => checkpoint.tensors.has(name));
   return scalarModel(plan, await load(device, checkpoint, config, plan, options));
 }
