@@ -13,6 +13,7 @@ const NAMES = [
   "gpt2-tiny-f16",
   "gpt-neox-tiny",
   "gpt-neox-sequential-tiny",
+  "gpt-neox-tiny-bf16",
   "llama-tiny-gqa",
   "llama-tied-tiny",
   "llama-tiny-gqa-sharded",

@@ -34,17 +34,21 @@ interface Recorded {
   readonly loss: Tensor;
 }
 
-/** Records the logits of a batch, and the way back from their cross-entropy. */
+/** A loss of logits [B, labels]; by default the cross-entropy of u32 labels [B], each text weighing f32 weights [B]. */
+export type ClassifierLoss = (logits: Tensor, labels: Tensor, weights: Tensor) => Tensor;
+
+/** Records the logits of a batch, and the way back from their loss. */
 export async function classifierRun(
   model: ScalarModel,
   { padded, labels, types }: Labelled,
+  lossOf: ClassifierLoss = crossEntropy,
 ): Promise<ClassifierRun> {
   const [B, T] = [padded.input_ids.length, padded.input_ids[0]!.length];
   const program: Program<Recorded> = await record(model.parameters.device, "classify", () => {
     const batch = { ...batchInput(B, T), ...(types && { types: input([B, T], "u32") }) };
     const [read, wanted, weights] = [input([B], "u32"), input([B], "u32"), input([B])];
     const logits = model.classLogits(takeRows(model.hidden(batch).reshape(B * T, -1), read));
-    const loss = crossEntropy(logits, wanted, weights);
+    const loss = lossOf(logits, wanted, weights);
     if (model.parameters.trained) backward(loss);
     return { batch, read, labels: wanted, weights, logits: logits.detach(), loss: loss.detach() };
   });
