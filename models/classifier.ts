@@ -3,6 +3,7 @@ import type { Init, ParameterSpec } from "../src/nn/init.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
 import type { Reads } from "../src/nn/pooling.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import type { HfConfig } from "./hf-config.ts";
 import { dense, linearSpecs } from "./layers.ts";
 
 /** A classifier on top of a trunk. */
@@ -13,6 +14,16 @@ export interface Classifier {
   specs(labels: number, has: (name: string) => boolean): ParameterSpec[];
   /** Logits [R, labels] of hidden states [R, C]. */
   logits(parameters: Parameters, hidden: Tensor): Tensor;
+}
+
+/**
+ * How many labels a classifier's config names: two where it does not say, as in Hugging Face.
+ * @throws FormatError when there is none
+ */
+export function labelsOf(hf: HfConfig): number {
+  const names = hf.object("id2label");
+  if (!names) return hf.count("num_labels", 2);
+  return Object.keys(names.json).length || hf.refuse("id2label is empty; expected a label at least");
 }
 
 /** Of decoders: one matrix, `score`, with a bias only where the checkpoint has one. */

@@ -56,12 +56,6 @@ export function modelKind(json: Readonly<Record<string, unknown>>, where = "conf
   throw new FormatError(`${where}: architectures is [${classes.join(", ")}]; expected ${lm} or ${scalar}`);
 }
 
-/** How many labels a classifier's config names: two where it does not say, as in Hugging Face. */
-export function labelsOf({ id2label, num_labels: count }: Readonly<Record<string, unknown>>): number {
-  if (typeof id2label === "object" && id2label !== null) return Object.keys(id2label).length;
-  return Number.isSafeInteger(count) ? (count as number) : 2;
-}
-
 function classesOf({ architectures }: Readonly<Record<string, unknown>>): string[] {
   return Array.isArray(architectures) ? architectures.filter((name) => typeof name === "string") : [];
 }

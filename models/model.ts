@@ -15,9 +15,10 @@ import { createParameters, type ParameterOptions, type Parameters } from "../src
 import { sub } from "../src/ops/binary.ts";
 import { slice } from "../src/ops/layout.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { labelsOf } from "./classifier.ts";
 import type { Architecture } from "./family.ts";
 import { hfConfig } from "./hf-config.ts";
-import { labelsOf, modelFamily, modelKind, type ModelKind } from "./index.ts";
+import { modelFamily, modelKind, type ModelKind } from "./index.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -48,14 +49,15 @@ export function blueprint(
   has: (name: string) => boolean = () => false,
 ): Blueprint {
   const family = modelFamily(json, where);
-  const architecture = family.fromHf(hfConfig(json, where));
+  const hf = hfConfig(json, where);
+  const architecture = family.fromHf(hf);
   const { specs, lmHead, lmHeadSpec, classifier } = architecture;
   if (kind === "lm" && lmHead === undefined)
     throw new FormatError(
       `${where}: expected a language model, got "${family.name}", an encoder: it does not predict the next token; it can be a reward`,
     );
   const isNew = kind === "scalar" && modelKind(json, where) !== "scalar";
-  const labels = isNew ? 1 : labelsOf(json);
+  const labels = kind === "lm" || isNew ? 1 : labelsOf(hf);
   const head = kind === "scalar" ? classifier.specs(labels, has) : lmHeadSpec ? [lmHeadSpec] : [];
   const ours = { ...architecture.toHf(), ...(isNew ? ONE_LABEL : {}) };
   return {

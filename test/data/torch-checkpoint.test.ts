@@ -118,6 +118,32 @@ describe("round trips", () => {
   });
 });
 
+it("reads sizes and places in 64 bits, and refuses those beyond the file", async () => {
+  const large = zip(
+    {
+      "m/data.pkl": pickle(dict({ x: tensor({ key: "0", count: 6, shape: [6] }) })),
+      "m/data/0": Buffer.alloc(24),
+    },
+    { large: true },
+  );
+  expect([...(await (await open(large)).read("x"))]).toEqual([0, 0, 0, 0, 0, 0]);
+  for (const [from, value] of [
+    [large.length - 22 - 20 - 24, 2n ** 40n],
+    [large.length - 22 - 20 - 8, 2n ** 63n],
+    [large.length - 22 - 12, 5n],
+  ] as const) {
+    const spoilt = Buffer.from(large);
+    spoilt.writeBigUInt64LE(value, from);
+    expect(await formatErrorOf(open(spoilt))).toContain("not a zip file as torch writes it");
+  }
+  const property = fc.asyncProperty(fc.nat(large.length - 1), fc.nat(255), async (at, value) => {
+    const spoilt = Buffer.from(large);
+    spoilt[at] = value;
+    await opensOrRefuses(spoilt);
+  });
+  await fc.assert(property, { numRuns: 500 });
+});
+
 describe("pickles that are refused", () => {
   const evil = op.reduce(op.global("os", "system"), op.tuple(op.text("echo")));
 

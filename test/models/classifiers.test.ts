@@ -99,6 +99,7 @@ describe("the head of a language model's classifier", () => {
       1e-6,
       "scores",
     );
+    expect(() => createScalarModel(device, { ...json, id2label: {} }, frozen)).toThrow("id2label is empty");
     const three = createScalarModel(device, { ...json, num_labels: 3 }, frozen);
     await expect(scoresOf(three)).rejects.toThrow("the classifier has 3 labels; expected one, or two");
   });

@@ -69,6 +69,8 @@ export interface ZipFaults {
   /** Instead of each entry's own size. */
   readonly bytes?: number;
   readonly entries?: number;
+  /** Sizes and places in 64 bits, as in files of more than 4 GB. */
+  readonly large?: boolean;
 }
 
 /** A zip file of stored entries. */
@@ -76,7 +78,9 @@ export function zip(files: Readonly<Record<string, Buffer>>, faults: ZipFaults =
   const [parts, directory]: [Buffer[], Buffer[]] = [[], []];
   let at = 0;
   for (const [name, data] of Object.entries(files)) {
-    const [method, size] = [faults.method ?? 0, faults.bytes ?? data.length];
+    const [method, size] = [faults.method ?? 0, faults.large ? 0xffffffff : (faults.bytes ?? data.length)];
+    const extra = faults.large ? [u16(1), u16(24), u64(data.length), u64(data.length), u64(at)] : [];
+    const place = faults.large ? 0xffffffff : (faults.place ?? at);
     const common = [
       u16(20),
       u16(faults.flags ?? 0),
@@ -87,7 +91,16 @@ export function zip(files: Readonly<Record<string, Buffer>>, faults: ZipFaults =
       u32(size),
       u16(name.length),
     ];
-    const tail = [u16(0), u16(0), u16(0), u16(0), u32(0), u32(faults.place ?? at), Buffer.from(name)];
+    const tail = [
+      u16(Buffer.concat(extra).length),
+      u16(0),
+      u16(0),
+      u16(0),
+      u32(0),
+      u32(place),
+      Buffer.from(name),
+      ...extra,
+    ];
     const local = Buffer.concat([u32(0x04034b50), ...common, u16(0), Buffer.from(name), data]);
     directory.push(Buffer.concat([u32(0x02014b50), u16(20), ...common, ...tail]));
     parts.push(local);
@@ -95,6 +108,12 @@ export function zip(files: Readonly<Record<string, Buffer>>, faults: ZipFaults =
   }
   const listed = Buffer.concat(directory);
   const count = faults.entries ?? parts.length;
+  const sizes = [u64(count), u64(count), u64(listed.length), u64(at)];
+  const end64 = [u32(0x06064b50), u64(44), u16(45), u16(45), u32(0), u32(0), ...sizes];
+  const locator = [u32(0x07064b50), u32(0), u64(at + listed.length), u32(1)];
+  const none = [u16(0xffff), u16(0xffff), u32(0xffffffff), u32(0xffffffff), u16(0)];
+  if (faults.large)
+    return Buffer.concat([...parts, listed, ...end64, ...locator, u32(0x06054b50), u32(0), ...none]);
   const end = [u32(0x06054b50), u16(0), u16(0), u16(count), u16(count), u32(listed.length), u32(at), u16(0)];
   return Buffer.concat([...parts, listed, ...end]);
 }
@@ -128,6 +147,12 @@ function u16(n: number): Buffer {
 function u32(n: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(n);
+  return bytes;
+}
+
+function u64(n: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(n));
   return bytes;
 }
 
