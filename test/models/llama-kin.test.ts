@@ -16,7 +16,15 @@ afterAll(() => device.close());
 const batch = smallBatch(3, 12);
 const rows = batch.input_ids.map((ids, b) => ids.filter((_, t) => batch.attention_mask[b]![t] === 1));
 
-describe.each(LLAMA_KIN)("$what", ({ json }) => {
+/** What every block of Llama's kin has. */
+const WEIGHTS = [
+  ...["q", "k", "v", "o"].map((x) => `self_attn.${x}_proj.weight`),
+  ...["gate", "up", "down"].map((x) => `mlp.${x}_proj.weight`),
+  "input_layernorm.weight",
+  "post_attention_layernorm.weight",
+];
+
+describe.each(LLAMA_KIN)("$what", ({ json, extra = [] }) => {
   const model = createModel(device, json, { trainable: true });
   const weights = randomise(model.parameters, 3);
   const loss = (w: Weights): number => {
@@ -26,6 +34,13 @@ describe.each(LLAMA_KIN)("$what", ({ json }) => {
     });
     return terms.reduce((a, b) => a + b) / terms.length;
   };
+
+  it("has the tensors of its family's checkpoints", () => {
+    const block = (i: number): string[] => [...WEIGHTS, ...extra].map((name) => `model.layers.${i}.${name}`);
+    const head = json["tie_word_embeddings"] === true ? [] : ["lm_head.weight"];
+    const ends = ["model.embed_tokens.weight", "model.norm.weight", ...head];
+    expect(model.parameters.names.toSorted()).toEqual([...block(0), ...block(1), ...ends].sort());
+  });
 
   it("gives the reference's logits", async () => {
     const { logits } = await scoreProgram(model, batch);

@@ -13,28 +13,36 @@ const SIZES = {
   rms_norm_eps: 1e-5,
 } as const;
 
-/** Waves of 2π, 20, 63 and 199 positions at theta 10000 and D 8: of 32 positions, one stays, one is blended, two stretch. */
+/** At theta 500 and D 8, 10, 2, 0.5 and 0.1 waves fit 64 positions: one pair stays, one is blended, two are stretched. */
 const LLAMA3 = {
   rope_type: "llama3",
   factor: 8,
   low_freq_factor: 1,
   high_freq_factor: 4,
-  original_max_position_embeddings: 32,
+  original_max_position_embeddings: 64,
 } as const;
 
 /** Llama or one of its kin. */
 export interface LlamaKin {
   readonly what: string;
+  /** What a block has beyond the weights that all of them have. */
+  readonly extra?: readonly string[];
   readonly json: LlamaJson & { readonly model_type: string; readonly vocab_size: number };
 }
+
+const QKV_BIASES = ["q", "k", "v"].map((x) => `self_attn.${x}_proj.bias`);
 
 export const LLAMA_KIN: readonly LlamaKin[] = [
   {
     what: "Llama 3 (scaled rotary positions)",
-    json: { ...SIZES, model_type: "llama", rope_scaling: LLAMA3 },
+    json: { ...SIZES, model_type: "llama", rope_theta: 500, rope_scaling: LLAMA3 },
   },
   {
     what: "Llama (linear scaling, newer spelling)",
+    extra: [
+      ...["q", "k", "v", "o"].map((x) => `self_attn.${x}_proj.bias`),
+      ...["gate", "up", "down"].map((x) => `mlp.${x}_proj.bias`),
+    ],
     json: {
       ...SIZES,
       model_type: "llama",
@@ -48,9 +56,21 @@ export const LLAMA_KIN: readonly LlamaKin[] = [
     json: { ...SIZES, model_type: "llama", tie_word_embeddings: true, rope_theta: 1e5 },
   },
   { what: "Mistral", json: { ...SIZES, model_type: "mistral", sliding_window: 32, head_dim: 12 } },
-  { what: "Qwen2", json: { ...SIZES, model_type: "qwen2", use_sliding_window: false, rope_theta: 1e6 } },
-  { what: "Qwen2.5 (tied)", json: { ...SIZES, model_type: "qwen2", tie_word_embeddings: true } },
-  { what: "Qwen3", json: { ...SIZES, model_type: "qwen3", head_dim: 16, tie_word_embeddings: true } },
+  {
+    what: "Qwen2",
+    extra: QKV_BIASES,
+    json: { ...SIZES, model_type: "qwen2", use_sliding_window: false, rope_theta: 1e6 },
+  },
+  {
+    what: "Qwen2.5 (tied)",
+    extra: QKV_BIASES,
+    json: { ...SIZES, model_type: "qwen2", tie_word_embeddings: true },
+  },
+  {
+    what: "Qwen3",
+    extra: ["self_attn.q_norm.weight", "self_attn.k_norm.weight"],
+    json: { ...SIZES, model_type: "qwen3", head_dim: 16, tie_word_embeddings: true },
+  },
 ];
 
 /** Families of encoders, which DistilBERT's golden completes. */
