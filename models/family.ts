@@ -3,23 +3,31 @@ import type { ParameterSpec } from "../src/nn/init.ts";
 import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import type { Classifier } from "./classifier.ts";
 import type { HfConfig } from "./hf-config.ts";
+
+/** What a forward pass works on. */
+export interface Pass {
+  readonly parameters: Parameters;
+  readonly batch: Batch;
+  readonly computing: Computing;
+  readonly cache: KvCache | undefined;
+}
 
 /** One model's shape: everything but its weights. */
 export interface Architecture {
   readonly config: ModelConfig;
   /** The trunk's tensors, by their Hugging Face names. */
   readonly specs: readonly ParameterSpec[];
-  /** Name of the matrix [V, C] that makes logits: the embedding where it is tied. */
-  readonly lmHead: string;
+  /** Name of the matrix [V, C] that makes logits: the embedding where it is tied; undefined in encoders. */
+  readonly lmHead: string | undefined;
   /** The specification of an LM head of its own; undefined where it is tied. */
   readonly lmHeadSpec: ParameterSpec | undefined;
-  /** Standard deviation of initial weights. */
-  readonly initStd: number;
+  readonly classifier: Classifier;
   /** Our name of a checkpoint's tensor; undefined for one that is no parameter (masks, rotary tables). */
   rename(name: string): string | undefined;
-  /** Records the forward pass: [B, T, C] after the final norm. */
-  hidden(parameters: Parameters, batch: Batch, computing: Computing, cache: KvCache | undefined): Tensor;
+  /** Records the forward pass: [B, T, C] after the last norm. */
+  hidden(pass: Pass): Tensor;
   /** The family's own fields of `config.json`. */
   toHf(): Readonly<Record<string, unknown>>;
 }
@@ -27,7 +35,7 @@ export interface Architecture {
 /** A model family. */
 export interface ModelFamily {
   readonly name: string;
-  /** Class names of Hugging Face: of the language model, and of the classifier with one label. */
+  /** Class names of Hugging Face: of the language model (masked, in encoders), and of the classifier. */
   readonly architectures: { readonly lm: string; readonly scalar: string };
   /**
    * Reads a `config.json`.

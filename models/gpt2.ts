@@ -3,57 +3,45 @@
  * Weights of its "Conv1D" layers are stored [in, out].
  */
 import { attend } from "../src/nn/attention.ts";
-import { bias, gain, type ParameterSpec, weight } from "../src/nn/init.ts";
+import { bias, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { linear } from "../src/nn/linear.ts";
-import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
-import type { Parameters } from "../src/nn/parameters.ts";
 import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
-import { layerNorm } from "../src/ops/norm.ts";
-import { unary, type UnaryKind } from "../src/ops/unary.ts";
+import { unary } from "../src/ops/unary.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { ACTIVATIONS } from "./activations.ts";
-import type { Architecture, ModelFamily } from "./family.ts";
+import { type Activation, activationOf } from "./activations.ts";
+import { type DecoderConfig, decoderFamily } from "./decoder.ts";
+import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
+import { blockSpecs, norms, normSpecs } from "./layers.ts";
+import { readEvenSizes, type SizeKeys, writeSizes } from "./sizes.ts";
 
-interface Gpt2Config extends ModelConfig {
-  readonly nInner: number;
+interface Gpt2Config extends DecoderConfig {
   readonly eps: number;
-  readonly activation: UnaryKind;
+  readonly activation: Activation;
   readonly scaleWeights: boolean;
   readonly scaleByLayer: boolean;
-  readonly tied: boolean;
-  readonly initStd: number;
 }
 
+const KEYS: SizeKeys = {
+  nEmbd: "n_embd",
+  nHead: "n_head",
+  nLayer: "n_layer",
+  nInner: "n_inner",
+  maxPositions: "n_positions",
+};
+
 function parse(hf: HfConfig): Gpt2Config {
-  const [nEmbd, nHead] = [hf.count("n_embd"), hf.count("n_head")];
-  if (nEmbd % nHead !== 0) hf.refuse(`n_embd ${nEmbd} is not a multiple of n_head ${nHead}`);
-  const name = hf.text("activation_function", "gelu_new");
-  const known = Object.keys(ACTIVATIONS).join(", ");
-  const activation =
-    ACTIVATIONS[name] ?? hf.refuse(`activation_function is "${name}"; expected one of ${known}`);
   if (hf.flag("add_cross_attention", false))
     hf.refuse("add_cross_attention is true; encoder-decoder models are not supported");
   return {
-    family: "gpt2",
-    vocabSize: hf.count("vocab_size"),
-    blockSize: hf.count("n_positions"),
-    nLayer: hf.count("n_layer"),
-    nHead,
-    nKvHead: nHead,
-    nEmbd,
-    headDim: nEmbd / nHead,
-    bosId: hf.tokenId("bos_token_id"),
-    eosId: hf.tokenId("eos_token_id"),
-    nInner: hf.count("n_inner", 4 * nEmbd),
+    ...readEvenSizes(hf, "gpt2", KEYS, 4 * hf.count(KEYS.nEmbd)),
     eps: hf.positive("layer_norm_epsilon", 1e-5),
-    activation,
+    activation: activationOf(hf, "activation_function", "gelu_new"),
     scaleWeights: hf.flag("scale_attn_weights", true),
     scaleByLayer: hf.flag("scale_attn_by_inverse_layer_idx", false),
     tied: hf.flag("tie_word_embeddings", true),
-    initStd: hf.positive("initializer_range", 0.02),
   };
 }
 
@@ -62,36 +50,28 @@ function table(config: Gpt2Config): ParameterSpec[] {
   const { nEmbd: C, nInner, initStd, nLayer } = config;
   const std = { normal: initStd };
   const residual = { normal: initStd / Math.sqrt(2 * nLayer) };
-  const norm = (name: string): ParameterSpec[] => [gain(`${name}.weight`, C), bias(`${name}.bias`, C)];
   const conv = (name: string, K: number, N: number, init = std): ParameterSpec[] => [
     weight(`${name}.weight`, [K, N], init),
     bias(`${name}.bias`, N),
   ];
   const block = (h: string): ParameterSpec[] => [
-    ...norm(`${h}.ln_1`),
+    ...normSpecs(`${h}.ln_1`, C),
     ...conv(`${h}.attn.c_attn`, C, 3 * C),
     ...conv(`${h}.attn.c_proj`, C, C, residual),
-    ...norm(`${h}.ln_2`),
+    ...normSpecs(`${h}.ln_2`, C),
     ...conv(`${h}.mlp.c_fc`, C, nInner),
     ...conv(`${h}.mlp.c_proj`, nInner, C, residual),
   ];
   return [
     weight("transformer.wte.weight", [config.vocabSize, C], std),
     weight("transformer.wpe.weight", [config.blockSize, C], std),
-    ...Array.from({ length: nLayer }, (_, i) => block(`transformer.h.${i}`)).flat(),
-    ...norm("transformer.ln_f"),
+    ...blockSpecs("transformer.h", nLayer, block),
+    ...normSpecs("transformer.ln_f", C),
   ];
 }
 
-function hidden(
-  config: Gpt2Config,
-  p: Parameters,
-  batch: Batch,
-  computing: Computing,
-  cache: KvCache | undefined,
-): Tensor {
-  const norm = (x: Tensor, name: string): Tensor =>
-    layerNorm(x, p.get(`${name}.weight`), p.get(`${name}.bias`), { eps: config.eps });
+function hidden(config: Gpt2Config, { parameters: p, batch, computing, cache }: Pass): Tensor {
+  const norm = norms(p, config.eps);
   const conv = (x: Tensor, name: string): Tensor =>
     linear(x, p.get(`${name}.weight`), p.get(`${name}.bias`), "in_out");
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
@@ -99,7 +79,7 @@ function hidden(
     return conv(attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);
   };
   const mlp = (x: Tensor, h: string): Tensor =>
-    conv(unary(conv(x, `${h}.mlp.c_fc`), { kind: config.activation }), `${h}.mlp.c_proj`);
+    conv(unary(conv(x, `${h}.mlp.c_fc`), { kind: config.activation.kind }), `${h}.mlp.c_proj`);
 
   const block = (x: Tensor, layer: number): Tensor => {
     const h = `transformer.h.${layer}`;
@@ -121,42 +101,22 @@ function rename(name: string): string | undefined {
   return /^(wte|wpe|h|ln_f)\./.test(name) ? `transformer.${name}` : name;
 }
 
-function toHf(config: Gpt2Config): Record<string, unknown> {
-  const names = Object.entries(ACTIVATIONS);
-  return {
-    model_type: "gpt2",
-    vocab_size: config.vocabSize,
-    n_positions: config.blockSize,
-    n_ctx: config.blockSize,
-    n_layer: config.nLayer,
-    n_head: config.nHead,
-    n_embd: config.nEmbd,
-    n_inner: config.nInner,
-    layer_norm_epsilon: config.eps,
-    activation_function: names.find(([, kind]) => kind === config.activation)?.[0],
-    scale_attn_weights: config.scaleWeights,
-    scale_attn_by_inverse_layer_idx: config.scaleByLayer,
-    tie_word_embeddings: config.tied,
-    initializer_range: config.initStd,
-  };
-}
-
 /** The GPT-2 family. */
-export const gpt2: ModelFamily = {
+export const gpt2: ModelFamily = decoderFamily<Gpt2Config>({
   name: "gpt2",
   architectures: { lm: "GPT2LMHeadModel", scalar: "GPT2ForSequenceClassification" },
-  fromHf(hf): Architecture {
-    const config = parse(hf);
-    const { tied, initStd, vocabSize, nEmbd } = config;
-    return {
-      config,
-      specs: table(config),
-      lmHead: tied ? "transformer.wte.weight" : "lm_head.weight",
-      lmHeadSpec: tied ? undefined : weight("lm_head.weight", [vocabSize, nEmbd], { normal: initStd }),
-      initStd,
-      rename,
-      hidden: (parameters, batch, computing, cache) => hidden(config, parameters, batch, computing, cache),
-      toHf: () => toHf(config),
-    };
-  },
-};
+  embedding: "transformer.wte.weight",
+  head: "lm_head.weight",
+  parse,
+  table,
+  rename,
+  hidden,
+  toHf: (config) => ({
+    ...writeSizes(config, KEYS),
+    n_ctx: config.maxPositions,
+    layer_norm_epsilon: config.eps,
+    activation_function: config.activation.name,
+    scale_attn_weights: config.scaleWeights,
+    scale_attn_by_inverse_layer_idx: config.scaleByLayer,
+  }),
+});

@@ -1,14 +1,30 @@
 /** Every model family, and how to find the one that a `config.json` means. */
 import { FormatError } from "../src/errors.ts";
 import type { ModelFamily } from "./family.ts";
+import { bert } from "./bert.ts";
+import { distilbert } from "./distilbert.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptNeox } from "./gpt-neox.ts";
 import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
+import { roberta } from "./roberta.ts";
 
 /** The families, by their Hugging Face `model_type`. */
-export const families: readonly ModelFamily[] = [gpt2, gptNeox, llama];
+export const families: readonly ModelFamily[] = [
+  gpt2,
+  gptNeox,
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  distilbert,
+  bert,
+  roberta,
+];
 
-/** What a model's last layer gives: logits of the next token, or one number. */
+/** What a model's last layer gives: logits of the next token, or a classifier's scores. */
 export type ModelKind = "lm" | "scalar";
 
 /**

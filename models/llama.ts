@@ -1,115 +1,110 @@
 /**
- * Llama (Touvron et al. 2023): rotary positions (half-split form), RMSNorm before each block, SwiGLU, grouped
- * key/value heads, no biases unless the config asks for them.
+ * Llama (Touvron et al. 2023; SmolLM2): rotary positions (half-split form), RMSNorm before each block, SwiGLU, grouped
+ * key/value heads, no biases unless the config asks for them. And the families that differ from it in a few traits.
  */
 import { attend, splitHeads } from "../src/nn/attention.ts";
-import { bias, gain, type ParameterSpec, weight } from "../src/nn/init.ts";
-import { linears } from "../src/nn/joined.ts";
-import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
-import type { Parameters } from "../src/nn/parameters.ts";
+import { gain, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
+import { concat, slice } from "../src/ops/layout.ts";
 import { rmsNorm } from "../src/ops/norm.ts";
 import { rope } from "../src/ops/rope.ts";
 import { packedSwiglu } from "../src/ops/swiglu.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import type { Architecture, ModelFamily } from "./family.ts";
+import { type DecoderConfig, decoderFamily } from "./decoder.ts";
+import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
+import { blockSpecs, dense as linearsOf, linearSpecs } from "./layers.ts";
+import { type Rotary, rotaryOf } from "./rotary.ts";
+import { readSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 
-interface LlamaConfig extends ModelConfig {
-  readonly nInner: number;
+interface LlamaConfig extends DecoderConfig {
   readonly eps: number;
-  readonly theta: number;
-  readonly attentionBias: boolean;
-  readonly mlpBias: boolean;
-  readonly tied: boolean;
-  readonly initStd: number;
+  readonly rotary: Rotary;
+  readonly traits: LlamaTraits;
 }
 
-function parse(hf: HfConfig): LlamaConfig {
-  const [nEmbd, nHead] = [hf.count("hidden_size"), hf.count("num_attention_heads")];
+/** In what Llama's kin differ. */
+export interface LlamaTraits {
+  /** Whether queries, keys and values have biases; the attention's output; the MLP. None by default. */
+  readonly qkvBias?: boolean;
+  readonly outBias?: boolean;
+  readonly mlpBias?: boolean;
+  /** An RMSNorm over each head's queries and keys before they turn: `q_norm`, `k_norm` [D]. */
+  readonly headNorms?: boolean;
+  /** Width of a head where the config does not say; by default the heads split the model's width. */
+  readonly headDim?: number;
+  /** How far back a token sees. Within it attention is full, and it is the longest context that is taken. */
+  readonly window?: number | undefined;
+}
+
+function parse(hf: HfConfig, family: string, traits: LlamaTraits): LlamaConfig {
+  const sizes = readSizes(hf, family, SIZE_KEYS);
+  const nHead = hf.count("num_attention_heads");
   const nKvHead = hf.count("num_key_value_heads", nHead);
   if (nHead % nKvHead !== 0)
     hf.refuse(`num_attention_heads ${nHead} is not a multiple of num_key_value_heads ${nKvHead}`);
-  const headDim = hf.count("head_dim", nEmbd / nHead);
   const act = hf.text("hidden_act", "silu");
   if (act !== "silu" && act !== "swish") hf.refuse(`hidden_act is "${act}"; only silu is supported`);
+  const headDim = hf.count("head_dim", traits.headDim ?? sizes.nEmbd / nHead);
+  if (headDim % 2 !== 0)
+    hf.refuse(`head_dim is ${headDim}; rotary positions turn pairs, expected an even number`);
   return {
-    family: "llama",
-    vocabSize: hf.count("vocab_size"),
-    blockSize: hf.count("max_position_embeddings"),
-    nLayer: hf.count("num_hidden_layers"),
+    ...sizes,
+    blockSize: Math.min(sizes.blockSize, traits.window ?? Infinity),
     nHead,
     nKvHead,
-    nEmbd,
     headDim,
-    bosId: hf.tokenId("bos_token_id"),
-    eosId: hf.tokenId("eos_token_id"),
-    nInner: hf.count("intermediate_size"),
     eps: hf.positive("rms_norm_eps", 1e-6),
-    theta: thetaOf(hf),
-    attentionBias: hf.flag("attention_bias", false),
-    mlpBias: hf.flag("mlp_bias", false),
+    rotary: rotaryOf(hf, headDim),
+    traits,
     tied: hf.flag("tie_word_embeddings", false),
-    initStd: hf.positive("initializer_range", 0.02),
   };
-}
-
-/** The rotary base, from the older spelling or from `rope_parameters`; a scaling other than "default" is refused. */
-function thetaOf(hf: HfConfig): number {
-  for (const key of ["rope_scaling", "rope_parameters"]) {
-    const scaling = hf.object(key);
-    const type = scaling?.text("rope_type", scaling.text("type", "default")) ?? "default";
-    if (type !== "default")
-      hf.refuse(`${key} asks for "${type}" scaling of rotary positions; only "default" is supported`);
-  }
-  const theta = hf.positive("rope_theta", 10000);
-  return hf.object("rope_parameters")?.positive("rope_theta", theta) ?? theta;
 }
 
 /** The parameter table. */
 function table(config: LlamaConfig): ParameterSpec[] {
-  const { nEmbd: C, nInner, nHead, nKvHead, headDim: D, initStd } = config;
-  const dense = (name: string, N: number, K: number, withBias: boolean): ParameterSpec[] => [
-    weight(`${name}.weight`, [N, K], { normal: initStd }),
-    ...(withBias ? [bias(`${name}.bias`, N)] : []),
-  ];
+  const { nEmbd: C, nInner, nHead, nKvHead, headDim: D, initStd, traits } = config;
+  const { qkvBias = false, outBias = false, mlpBias = false, headNorms = false } = traits;
+  const std = { normal: initStd };
   const block = (layer: string): ParameterSpec[] => [
     gain(`${layer}.input_layernorm.weight`, C),
-    ...dense(`${layer}.self_attn.q_proj`, nHead * D, C, config.attentionBias),
-    ...dense(`${layer}.self_attn.k_proj`, nKvHead * D, C, config.attentionBias),
-    ...dense(`${layer}.self_attn.v_proj`, nKvHead * D, C, config.attentionBias),
-    ...dense(`${layer}.self_attn.o_proj`, C, nHead * D, config.attentionBias),
+    ...linearSpecs(`${layer}.self_attn.q_proj`, [nHead * D, C], std, qkvBias),
+    ...linearSpecs(`${layer}.self_attn.k_proj`, [nKvHead * D, C], std, qkvBias),
+    ...linearSpecs(`${layer}.self_attn.v_proj`, [nKvHead * D, C], std, qkvBias),
+    ...linearSpecs(`${layer}.self_attn.o_proj`, [C, nHead * D], std, outBias),
+    ...(headNorms ? ["q", "k"].map((x) => gain(`${layer}.self_attn.${x}_norm.weight`, D)) : []),
     gain(`${layer}.post_attention_layernorm.weight`, C),
-    ...dense(`${layer}.mlp.gate_proj`, nInner, C, config.mlpBias),
-    ...dense(`${layer}.mlp.up_proj`, nInner, C, config.mlpBias),
-    ...dense(`${layer}.mlp.down_proj`, C, nInner, config.mlpBias),
+    ...linearSpecs(`${layer}.mlp.gate_proj`, [nInner, C], std, mlpBias),
+    ...linearSpecs(`${layer}.mlp.up_proj`, [nInner, C], std, mlpBias),
+    ...linearSpecs(`${layer}.mlp.down_proj`, [C, nInner], std, mlpBias),
   ];
   return [
-    weight("model.embed_tokens.weight", [config.vocabSize, C], { normal: initStd }),
-    ...Array.from({ length: config.nLayer }, (_, i) => block(`model.layers.${i}`)).flat(),
+    weight("model.embed_tokens.weight", [config.vocabSize, C], std),
+    ...blockSpecs("model.layers", config.nLayer, block),
     gain("model.norm.weight", C),
   ];
 }
 
-function hidden(
-  config: LlamaConfig,
-  p: Parameters,
-  batch: Batch,
-  computing: Computing,
-  cache: KvCache | undefined,
-): Tensor {
-  const { nHead, nKvHead, headDim, eps, theta } = config;
+function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }: Pass): Tensor {
+  const { nHead, nKvHead, headDim, eps, rotary, traits } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
-  const dense = (x: Tensor, ...names: string[]): Tensor => linears(x, p, names);
+  const dense = linearsOf(p);
   // In place: only attention reads the projection.
-  const turned = { theta, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
-  const rotate = (qkv: Tensor): Tensor =>
-    rope(splitHeads(qkv, config), batch.positions, { ...turned, heads: nHead + nKvHead });
+  const angles = { ...rotary, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
+  const turn = (heads: Tensor): Tensor => rope(heads, batch.positions, { ...angles, heads: nHead + nKvHead });
+  const normed = (heads: Tensor, name: string): Tensor => {
+    const [ends, H] = [nHead + nKvHead, heads.dim(2)];
+    const queries = norm(slice(heads, 2, 0, nHead), `${name}.q_norm`);
+    const keys = norm(slice(heads, 2, nHead, ends), `${name}.k_norm`);
+    return concat([queries, keys, slice(heads, 2, ends, H)], 2);
+  };
   const attention = (x: Tensor, name: string, layer: number): Tensor => {
-    const qkv = rotate(dense(x, `${name}.q_proj`, `${name}.k_proj`, `${name}.v_proj`));
-    return dense(attend(qkv, { config, batch, cache, layer }), `${name}.o_proj`);
+    const qkv = dense(x, `${name}.q_proj`, `${name}.k_proj`, `${name}.v_proj`);
+    const heads = splitHeads(qkv, config);
+    const turned = turn(traits.headNorms ? normed(heads, name) : heads);
+    return dense(attend(turned, { config, batch, cache, layer }), `${name}.o_proj`);
   };
   const mlp = (x: Tensor, name: string): Tensor =>
     dense(packedSwiglu(dense(x, `${name}.gate_proj`, `${name}.up_proj`)), `${name}.down_proj`);
@@ -123,43 +118,39 @@ function hidden(
   return norm(stack(start, config.nLayer, block, computing), "model.norm");
 }
 
-function toHf(config: LlamaConfig): Record<string, unknown> {
-  return {
-    model_type: "llama",
-    vocab_size: config.vocabSize,
-    max_position_embeddings: config.blockSize,
-    num_hidden_layers: config.nLayer,
-    num_attention_heads: config.nHead,
-    num_key_value_heads: config.nKvHead,
-    hidden_size: config.nEmbd,
-    head_dim: config.headDim,
-    intermediate_size: config.nInner,
-    rms_norm_eps: config.eps,
-    rope_theta: config.theta,
-    hidden_act: "silu",
-    attention_bias: config.attentionBias,
-    mlp_bias: config.mlpBias,
-    tie_word_embeddings: config.tied,
-    initializer_range: config.initStd,
-  };
+/**
+ * A family of Llama's kin.
+ * @param name Hugging Face's `model_type`
+ * @param prefix what its class names begin with
+ * @param traits in what it differs, from its config
+ */
+export function llamaFamily(
+  name: string,
+  prefix: string,
+  traits: (hf: HfConfig) => LlamaTraits,
+): ModelFamily {
+  return decoderFamily<LlamaConfig>({
+    name,
+    architectures: { lm: `${prefix}ForCausalLM`, scalar: `${prefix}ForSequenceClassification` },
+    embedding: "model.embed_tokens.weight",
+    head: "lm_head.weight",
+    parse: (hf) => parse(hf, name, traits(hf)),
+    table,
+    rename: (tensor) => (tensor.endsWith(".rotary_emb.inv_freq") ? undefined : tensor),
+    hidden,
+    toHf: (config) => ({
+      ...writeSizes(config, SIZE_KEYS),
+      num_key_value_heads: config.nKvHead,
+      head_dim: config.headDim,
+      rms_norm_eps: config.eps,
+      rope_theta: config.rotary.theta,
+      hidden_act: "silu",
+    }),
+  });
 }
 
 /** The Llama family. */
-export const llama: ModelFamily = {
-  name: "llama",
-  architectures: { lm: "LlamaForCausalLM", scalar: "LlamaForSequenceClassification" },
-  fromHf(hf): Architecture {
-    const config = parse(hf);
-    const { tied, initStd, vocabSize, nEmbd } = config;
-    return {
-      config,
-      specs: table(config),
-      lmHead: tied ? "model.embed_tokens.weight" : "lm_head.weight",
-      lmHeadSpec: tied ? undefined : weight("lm_head.weight", [vocabSize, nEmbd], { normal: initStd }),
-      initStd,
-      rename: (name) => (name.endsWith(".rotary_emb.inv_freq") ? undefined : name),
-      hidden: (parameters, batch, computing, cache) => hidden(config, parameters, batch, computing, cache),
-      toHf: () => toHf(config),
-    };
-  },
-};
+export const llama: ModelFamily = llamaFamily("llama", "Llama", (hf) => {
+  const attention = hf.flag("attention_bias", false);
+  return { qkvBias: attention, outBias: attention, mlpBias: hf.flag("mlp_bias", false) };
+});

@@ -1,8 +1,9 @@
-/** Models from and to Hugging Face folders: `config.json` beside safetensors. */
+/** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. */
 import { join } from "node:path";
 import { readJson, writeFileAtomic } from "../src/data/files.ts";
 import { isRecord } from "../src/data/json.ts";
-import { openSafetensors, type TensorToWrite, writeSafetensors } from "../src/data/safetensors.ts";
+import { type Checkpoint, type TensorToWrite, writeSafetensors } from "../src/data/safetensors.ts";
+import { openWeights } from "../src/data/weights.ts";
 import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";
@@ -42,7 +43,7 @@ export async function loadModel(
     throw new FormatError(`${config.where}: expected a language model, got ${got}, which has no LM head`);
   }
   const plan = blueprint(config.json, "lm", config.where);
-  return languageModel(plan, await load(device, folder, config, plan, options));
+  return languageModel(plan, await load(device, await openWeights(folder), config, plan, options));
 }
 
 /**
@@ -55,8 +56,9 @@ export async function loadScalarModel(
   options: ParameterOptions,
 ): Promise<ScalarModel> {
   const config = await readConfig(folder);
-  const plan = blueprint(config.json, "scalar", config.where);
-  return scalarModel(plan, await load(device, folder, config, plan, options));
+  const checkpoint = await openWeights(folder);
+  const plan = blueprint(config.json, "scalar", config.where, (name) => checkpoint.tensors.has(name));
+  return scalarModel(plan, await load(device, checkpoint, config, plan, options));
 }
 
 /** Writes `model.safetensors` and `config.json` into `folder`, each by rename. */
@@ -83,22 +85,21 @@ async function readConfig(folder: string): Promise<Config> {
 
 async function load(
   device: Device,
-  folder: string,
+  checkpoint: Checkpoint,
   { kind }: Config,
   { specs, architecture, kind: wanted }: Blueprint,
   { trainable, seed = 0 }: ParameterOptions,
 ): Promise<Parameters> {
-  const checkpoint = await openSafetensors(folder);
   const parameters = createParameters(device, specs, { trainable });
   const needsHead = wanted === "lm" && architecture.lmHeadSpec !== undefined;
   const isNew = (name: string): boolean =>
     wanted !== kind && !architecture.specs.some((spec) => spec.name === name);
-  await parameters.writeFrom(checkpoint, {
-    // A tied LM head is often stored as well, and a classifier needs none.
-    rename: (name) => (!needsHead && LM_HEADS.has(name) ? undefined : architecture.rename(name)),
-    optional: isNew,
-  });
-  for (const spec of specs.filter(({ name }) => isNew(name))) {
+  // A tied LM head is often stored as well, and a classifier needs none.
+  const rename = (name: string): string | undefined =>
+    !needsHead && LM_HEADS.has(name) ? undefined : architecture.rename(name);
+  await parameters.writeFrom(checkpoint, { rename, optional: isNew });
+  const stored = new Set([...checkpoint.tensors.keys()].map(rename));
+  for (const spec of specs.filter(({ name }) => isNew(name) && !stored.has(name))) {
     parameters.get(spec.name).write(initialValues(spec, seed));
   }
   return parameters;

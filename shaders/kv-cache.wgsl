@@ -8,7 +8,8 @@
 //                 query heads share the read. Each lane keeps its own running softmax; a butterfly joins them.
 //   extend_plain  a thread a row and key head: best where loads cost more than lanes (software adapters); KEYS keys
 //                 share the rescaling of what was summed before
-//   fill          cache rows r take the keys and values of prompt source[r] in qkv: [P, T, H + 2G, D]; NONE leaves a row alone
+//   fill          cache rows r take the keys and values of prompt source[r] in qkv: [P, T, H + 2G, D], from the prompt's
+//                 first real token, range[p].x; NONE leaves a row alone
 // C is a cache's element, PER vec4s: vec4f, or where HALF is 1 vec4u of eight f16 packed in pairs, which needs no
 // feature. All arithmetic is f32; the new token attends to itself unrounded.
 
@@ -22,7 +23,8 @@ struct Params { R: u32, S: u32, H: u32, G: u32, T: u32, scale: f32 }
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(5) var<storage, read> source: array<u32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> range: array<vec2u>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 const NOTHING = -3.0e38;
 const NONE = 0xffffffffu;
@@ -197,8 +199,10 @@ fn fill(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     let r = i / (params.T * row);
     let t = i / row % params.T;
     let p = source[r];
-    if (p != NONE) {
-      let from_k = ((p * params.T + t) * (params.H + 2u * params.G) + params.H) * D4 + i % row * PER;
+    if (p == NONE) { continue; }
+    let token = range[p].x + t;
+    if (token < params.T) {
+      let from_k = ((p * params.T + token) * (params.H + 2u * params.G) + params.H) * D4 + i % row * PER;
       let from_v = from_k + params.G * D4;
       let to = (r * params.S + t) * row + i % row;
       cache_k[to] = joined(qkv[from_k], qkv[from_k + PER - 1u]);

@@ -1,13 +1,11 @@
 /** Rewards: anything that gives each response one finite number. Functions are first-class; models come ready-made. */
 import { pathToFileURL } from "node:url";
 import { resolve } from "node:path";
-import { bucketLength, padBatch } from "../data/batch.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError, FormatError, messageOf } from "../errors.ts";
-import type { Program } from "../gpu/program.ts";
-import type { Batch, ScalarModel } from "../nn/lm.ts";
-import { takeRows } from "../ops/gather.ts";
-import { input, record, type Tensor } from "../tensor/tensor.ts";
+import type { ScalarModel } from "../nn/lm.ts";
+import { cutStart } from "../nn/pooling.ts";
+import { createClassifier } from "../train/reward.ts";
 
 /** What a reward sees of one response. Text and ids: a reward model's tokenizer need not be the policy's. */
 export interface RewardInput {
@@ -96,59 +94,19 @@ export async function moduleReward(path: string): Promise<Reward> {
 /** Sequences that a reward model scores side by side. */
 const BATCH = 64;
 
-interface ScoreInputs {
-  readonly batch: Batch;
-  readonly last: Tensor;
-  readonly scores: Tensor;
-}
-
 /**
- * A reward model: a trunk with a scalar head, read at the last token of prompt and response.
- * Text longer than the model's context loses its beginning.
+ * A reward model's score of prompt and response together: the logit of its only label, or the log-odds of the second
+ * of two. Text longer than the model's context loses its beginning.
  * @param name as it stands in cache headers
  */
 export function modelReward(name: string, model: ScalarModel, tokenizer: Tokenizer): Reward {
-  const { device } = model.parameters;
-  const { blockSize } = model.config;
-  const programs = new Map<number, Promise<Program<ScoreInputs>>>();
-  const programFor = (T: number): Promise<Program<ScoreInputs>> => {
-    const known = programs.get(T) ?? record(device, `reward ${BATCH}x${T}`, () => recordScores(model, T));
-    programs.set(T, known);
-    return known;
-  };
-  const scoreBatch = async (rows: readonly number[][]): Promise<Float32Array> => {
-    const T = bucketLength(Math.max(...rows.map((r) => r.length)), blockSize);
-    const program = await programFor(T);
-    const all = [...rows, ...Array.from({ length: BATCH - rows.length }, () => [0])];
-    const { batch, last, scores } = program.result;
-    const padded = padBatch(all, { padId: 0, length: T });
-    batch.ids.write(padded.ids);
-    batch.positions.write(padded.positions);
-    batch.range.write(padded.range);
-    last.write(all.map((row, b) => b * T + row.length - 1));
-    program.run();
-    return (await scores.read()).subarray(0, rows.length);
-  };
+  const { reads, config } = model;
+  const classifier = createClassifier(model, BATCH);
   return functionReward(name, async (inputs) => {
-    const rows = inputs.map((i) => tokenizer.encode(i.prompt + i.response).slice(-blockSize));
-    const order = rows.map((_, i) => i).toSorted((a, b) => rows[a]!.length - rows[b]!.length);
-    const out: number[] = Array.from({ length: rows.length }, () => NaN);
-    for (let i = 0; i < order.length; i += BATCH) {
-      const some = order.slice(i, i + BATCH);
-      const scores = await scoreBatch(some.map((j) => (rows[j]!.length > 0 ? rows[j]! : [0])));
-      some.forEach((j, k) => (out[j] = scores[k]!));
-    }
-    return out;
+    const texts = inputs.map(({ prompt, response }) => {
+      const ids = cutStart(reads, tokenizer.encode(prompt + response), config.blockSize);
+      return ids.length > 0 ? ids : [0];
+    });
+    return Array.from(await classifier.scores(texts));
   });
-}
-
-function recordScores(model: ScalarModel, T: number): ScoreInputs {
-  const batch = {
-    ids: input([BATCH, T], "u32"),
-    positions: input([BATCH, T], "u32"),
-    range: input([BATCH, 2], "u32"),
-  };
-  const last = input([BATCH], "u32", "last");
-  const scores = model.scores(takeRows(model.hidden(batch).reshape(BATCH * T, -1), last));
-  return { batch, last, scores };
 }

@@ -21,5 +21,5 @@ export async function valueStart(
   const [ours, theirs] = await Promise.all(files.map(readText));
   if (ours !== theirs) return undefined;
   const model = await loadScalarModel(device, spec, { trainable: false });
-  return model.config.blockSize >= positions ? model : undefined;
+  return model.reads === "last" && model.config.blockSize >= positions ? model : undefined;
 }

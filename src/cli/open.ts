@@ -99,6 +99,11 @@ async function openRewardModel(device: Device, folder: string): Promise<Reward> 
   const tokenizer = await loadTokenizer(folder);
   const model = await loadScalarModel(device, folder, { trainable: false });
   checkVocabulary(folder, tokenizer, model.config);
+  if (model.labels > 2) {
+    throw new FormatError(
+      `--reward ${folder}: the classifier has ${model.labels} labels; expected one score, or two labels (bad, good)`,
+    );
+  }
   const hash = (await model.parameters.hash()).slice(0, 8);
   return modelReward(`${nameOf(folder)}@${hash}`, model, tokenizer);
 }

@@ -5,6 +5,7 @@ import { readLabelled, readPreferences, splitHeldOut, type TextPair } from "../d
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import type { ScalarModel } from "../nn/lm.ts";
+import { cutStart, type Reads } from "../nn/pooling.ts";
 import { hashIds, hexOf } from "../tensor/hash.ts";
 import { createPairJudge, preferenceTraining } from "../train/preference.ts";
 import {
@@ -30,7 +31,9 @@ export interface RewardSource {
 
 /** How items are split. */
 export interface SplitSettings {
+  /** Most tokens of a text, and which of them the model reads: those stay when a text is cut. */
   readonly block: number;
+  readonly reads: Reads;
   readonly testFraction: number;
   readonly validationFraction: number;
   readonly seed: number;
@@ -85,7 +88,7 @@ async function labelled(source: Parameters<typeof readLabelled>[0]): Promise<Rew
     texts: all.map(({ text }) => text),
     split(tokenizer, settings) {
       const items = all.map(({ text, label }) => ({
-        ids: tokenizer.encode(text).slice(-settings.block),
+        ids: cutStart(settings.reads, tokenizer.encode(text), settings.block),
         label,
       }));
       const parts = inThree(
@@ -108,7 +111,8 @@ function preferences(all: readonly TextPair[]): RewardData {
     unit: "pairs",
     texts: all.flatMap(({ chosen, rejected }) => [chosen, rejected]),
     split(tokenizer, settings) {
-      const ids = (text: string): number[] => tokenizer.encode(text).slice(-settings.block);
+      const ids = (text: string): readonly number[] =>
+        cutStart(settings.reads, tokenizer.encode(text), settings.block);
       const items = all.map(({ chosen, rejected }) => ({ chosen: ids(chosen), rejected: ids(rejected) }));
       const parts = inThree(
         items.filter(({ chosen, rejected }) => chosen.length * rejected.length > 0),

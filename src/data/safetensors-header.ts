@@ -44,8 +44,8 @@ export interface TensorInfo {
 }
 
 /** Everything the header says. */
-export interface Header {
-  readonly tensors: readonly TensorInfo[];
+export interface Header<T extends TensorInfo = TensorInfo> {
+  readonly tensors: readonly T[];
   readonly metadata: Readonly<Record<string, string>>;
 }
 

@@ -3,16 +3,16 @@
  * Tensors are read from disk one at a time, straight into the array that is returned. Hosts are taken to be
  * little-endian, as every host of WebGPU is.
  */
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { FormatError } from "../errors.ts";
-import { exists, kindOf, readJson, replaceFile, withFile } from "./files.ts";
+import { exists, kindOf, replaceFile, withFile } from "./files.ts";
 import type { FileReader } from "./files.ts";
 import { widen } from "../tensor/half.ts";
-import { isRecord } from "./json.ts";
 import type { Dtype, Header, TensorInfo } from "./safetensors-header.ts";
 import { readHeader } from "./safetensors-header.ts";
 import type { TensorToWrite } from "./safetensors-layout.ts";
 import { layOut, pieces } from "./safetensors-layout.ts";
+import { readShards } from "./shards.ts";
 
 export type { Dtype, TensorInfo } from "./safetensors-header.ts";
 export type { TensorToWrite } from "./safetensors-layout.ts";
@@ -46,18 +46,30 @@ const pieceBytes = 1 << 22;
 export async function openSafetensors(path: string): Promise<Checkpoint> {
   const file = await locate(path);
   const { tensors, metadata } = file.endsWith(".json")
-    ? await readShards(file)
-    : await withFile(file, readHeader);
+    ? await readShards(file, ".safetensors", readOne)
+    : await readOne(file);
+  return checkpointOf(path, tensors, metadata, readFloats);
+}
+
+/** The checkpoint at `path` of tensors whose headers were read, with `read` for values as floats. */
+export function checkpointOf<T extends TensorInfo>(
+  path: string,
+  tensors: readonly T[],
+  metadata: Readonly<Record<string, string>>,
+  read: (info: T) => Promise<Float32Array>,
+): Checkpoint {
   const byName = new Map(tensors.map((info) => [info.name, info]));
   return {
     path,
     tensors: byName,
     metadata,
-    read: async (name) => readFloats(find(path, byName, name)),
+    read: async (name) => read(find(path, byName, name)),
     readU32: async (name) => new Uint32Array(await readRaw(find(path, byName, name), "U32")),
     readI64: async (name) => new BigInt64Array(await readRaw(find(path, byName, name), "I64")),
   };
 }
+
+const readOne = (path: string): Promise<Header> => withFile(path, readHeader);
 
 /**
  * Writes `tensors` to `path` by rename, one after another, with `metadata` (string to string) in the header. The bytes
@@ -88,69 +100,19 @@ async function locate(path: string): Promise<string> {
     if (await exists(join(path, name))) return join(path, name);
   }
   throw new FormatError(
-    `${path}: expected model.safetensors or model.safetensors.index.json in the folder, got neither; convert other weights to safetensors first`,
+    `${path}: expected model.safetensors or model.safetensors.index.json (or torch's pytorch_model.bin) in the folder, got none; convert other weights to safetensors first`,
   );
 }
 
-async function readShards(indexPath: string): Promise<Header> {
-  const shardOf = readWeightMap(indexPath, await readJson(indexPath));
-  const tensors: TensorInfo[] = [];
-  let metadata: Record<string, string> = {};
-  for (const shard of [...new Set(shardOf.values())].sort()) {
-    const header = await withFile(join(dirname(indexPath), shard), readHeader);
-    tensors.push(...header.tensors);
-    metadata = { ...metadata, ...header.metadata };
-  }
-  checkShards(indexPath, shardOf, tensors);
-  return { tensors, metadata };
-}
-
-function readWeightMap(indexPath: string, index: unknown): Map<string, string> {
-  const map = isRecord(index) ? index["weight_map"] : undefined;
-  if (!isRecord(map)) throw new FormatError(`${indexPath}: expected {"weight_map": {tensor: file}}`);
-  const shardOf = new Map<string, string>();
-  for (const [name, file] of Object.entries(map)) {
-    // A shard is a file beside its index: a path would let a checkpoint read outside its own folder.
-    if (typeof file !== "string" || !/^[^/\\]+\.safetensors$/.test(file)) {
-      throw new FormatError(
-        `${indexPath}: tensor ${name}: expected the name of a .safetensors file beside the index, got ${JSON.stringify(file)}`,
-      );
-    }
-    shardOf.set(name, file);
-  }
-  return shardOf;
-}
-
-/** Index and shards must agree exactly: a mixture of two downloads does not. */
-function checkShards(
-  indexPath: string,
-  shardOf: ReadonlyMap<string, string>,
-  tensors: readonly TensorInfo[],
-): void {
-  const remedy = "index and shards are not of one checkpoint: download all of them again";
-  for (const { name, path } of tensors) {
-    const expected = shardOf.get(name);
-    if (expected === basename(path)) continue;
-    throw new FormatError(
-      `${indexPath}: tensor ${name} is in ${basename(path)}, the index says ${expected ?? "nothing of it"}; ${remedy}`,
-    );
-  }
-  const found = new Set(tensors.map(({ name }) => name));
-  for (const [name, file] of shardOf) {
-    if (!found.has(name)) {
-      throw new FormatError(`${indexPath}: tensor ${name} is missing from ${file}; ${remedy}`);
-    }
-  }
-}
-
-function find(path: string, tensors: ReadonlyMap<string, TensorInfo>, name: string): TensorInfo {
+function find<T extends TensorInfo>(path: string, tensors: ReadonlyMap<string, T>, name: string): T {
   const info = tensors.get(name);
   if (info !== undefined) return info;
   const names = [...tensors.keys()].slice(0, 8).join(", ") + (tensors.size > 8 ? ", …" : "");
   throw new FormatError(`${path}: no tensor ${name}; it has ${tensors.size}: ${names}`);
 }
 
-async function readFloats(info: TensorInfo): Promise<Float32Array> {
+/** The values of a tensor that lies in its file in one piece, as {@link Checkpoint.read} gives them. */
+export async function readFloats(info: TensorInfo): Promise<Float32Array> {
   const { name, dtype, path, count } = info;
   if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16" && dtype !== "F64") {
     throw new FormatError(

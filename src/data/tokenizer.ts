@@ -7,6 +7,7 @@ import { ConfigError, FormatError, messageOf } from "../errors.ts";
 import { byteLevelJson } from "./bpe.ts";
 import { ensureFolder, exists, readJson, readText, writeFileAtomic } from "./files.ts";
 import { isRecord } from "./json.ts";
+import { ROBERTA_SPECIAL, robertaProcessor, wordPieceJson } from "./word-piece.ts";
 
 /** A tokenizer: a vocabulary, its special tokens, and the two directions. */
 export interface Tokenizer {
@@ -33,7 +34,8 @@ export interface Tokenizer {
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Loads the tokenizer of `folder`: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE. Special tokens
+ * Loads the tokenizer of `folder`: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt`
+ * of a WordPiece. Special tokens
  * come from `tokenizer_config.json`, then `special_tokens_map.json`, then the ids in `config.json`.
  * Throws FormatError when files are missing, malformed, or of a kind that the library does not know.
  */
@@ -42,7 +44,7 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const map = await readRecord(join(folder, "special_tokens_map.json"));
   const model = await readRecord(join(folder, "config.json"));
   const names = { ...spelledTokens(map), ...spelledTokens(config) };
-  const json = await readTokenizerJson(folder, names);
+  const json = await readTokenizerJson(folder, names, { config, model });
   const hf = build(folder, json, config);
   const roles = { bos: roleId(hf, "bos", names, model), eos: roleId(hf, "eos", names, model) };
   const pad = roleId(hf, "pad", names, model);
@@ -103,24 +105,32 @@ async function readRecord(path: string): Promise<Fields> {
   return value;
 }
 
-async function readTokenizerJson(folder: string, names: Readonly<Record<string, string>>): Promise<Fields> {
-  const path = join(folder, "tokenizer.json");
+async function readTokenizerJson(
+  folder: string,
+  names: Readonly<Record<string, string>>,
+  { config, model }: { readonly config: Fields; readonly model: Fields },
+): Promise<Fields> {
+  const [path, words] = [join(folder, "tokenizer.json"), join(folder, "vocab.txt")];
   if (await exists(path)) return readRecord(path);
+  if (await exists(words)) return wordPieceJson(words, await readText(words), config);
   const [vocabPath, mergesPath] = [join(folder, "vocab.json"), join(folder, "merges.txt")];
   if (!(await exists(vocabPath)) || !(await exists(mergesPath))) {
     throw new FormatError(
-      `${folder}: expected tokenizer.json (or vocab.json and merges.txt), got none; copy it from where the model came`,
+      `${folder}: expected tokenizer.json (or vocab.json and merges.txt, or vocab.txt), got none; copy it from where the model came`,
     );
   }
   const vocab = (await readRecord(vocabPath)) as Record<string, number>;
   const lines = (await readText(mergesPath)).split(/\r?\n/);
   const merges = lines.filter((line) => line !== "" && !line.startsWith("#version"));
-  const special = [...new Set(Object.values(names))].filter((token) => Object.hasOwn(vocab, token));
-  return byteLevelJson(
+  const isRoberta = model["model_type"] === "roberta";
+  const named = [...Object.values(names), ...(isRoberta ? ROBERTA_SPECIAL : [])];
+  const special = [...new Set(named)].filter((token) => Object.hasOwn(vocab, token));
+  const json = byteLevelJson(
     vocab,
     merges,
     special.map((content) => ({ content, id: vocab[content] as number })),
   );
+  return isRoberta ? { ...json, post_processor: robertaProcessor(vocab) } : json;
 }
 
 function build(folder: string, json: Fields, config: Fields): HfTokenizer {

@@ -11,20 +11,22 @@ export interface AttendOptions {
   readonly layer: number;
   /** Factor of the scores; 1/√D unless the family says otherwise. */
   readonly scale?: number;
+  /** Whether tokens see those before them only, the default, or all. */
+  readonly causal?: boolean;
 }
 
 /**
- * Causal attention, softmax(scale q kᵀ) v a head, over real tokens only (Vaswani et al. 2017, eq. 1).
+ * Attention, softmax(scale q kᵀ) v a head, over real tokens only (Vaswani et al. 2017, eq. 1).
  * @param qkv [B, T, (H + 2G)·D]: a token's queries, then its keys, then its values, as one projection makes them,
  *   or the same split into heads; each key head serves H/G query heads
  * @returns [B, T, H·D]
  */
 export function attend(qkv: Tensor, options: AttendOptions): Tensor {
-  const { config, batch, cache, layer, scale = 1 / Math.sqrt(config.headDim) } = options;
+  const { config, batch, cache, layer, causal = true, scale = 1 / Math.sqrt(config.headDim) } = options;
   const heads = splitHeads(qkv, config);
   const y = cache
     ? cache.attend(layer, heads, batch, scale)
-    : packedAttention(heads, batch.range, { kvHeads: config.nKvHead, causal: true, scale });
+    : packedAttention(heads, batch.range, { kvHeads: config.nKvHead, causal, scale });
   return y.reshape(qkv.dim(0), qkv.dim(1), -1);
 }
 

@@ -1,29 +1,9 @@
-/** Heads that read one number from a hidden state: rewards and values. */
+/** The head that reads a value from a hidden state. */
 import { relu } from "../ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type Init, type ParameterSpec, torchLinear } from "./init.ts";
+import { type ParameterSpec, torchLinear } from "./init.ts";
 import { linear } from "./linear.ts";
 import type { Parameters } from "./parameters.ts";
-
-/** Linear(nEmbd, 1), with a bias if asked: `<name>.weight` [1, C], `<name>.bias` [1]. */
-export function scalarHeadSpecs(
-  name: string,
-  nEmbd: number,
-  { bias = false, init = "normal" }: { readonly bias?: boolean; readonly init?: Init } = {},
-): ParameterSpec[] {
-  const weight = { name: `${name}.weight`, shape: [1, nEmbd], init, decay: true };
-  return bias ? [weight, { name: `${name}.bias`, shape: [1], init: "zeros", decay: false }] : [weight];
-}
-
-/**
- * One number a row.
- * @param hidden [R, C]
- * @returns [R]
- */
-export function scalarHead(parameters: Parameters, name: string, hidden: Tensor): Tensor {
-  const bias = parameters.has(`${name}.bias`) ? parameters.get(`${name}.bias`) : undefined;
-  return linear(hidden, parameters.get(`${name}.weight`), bias, "out_in").reshape(-1);
-}
 
 /** The name under which trlx stores its value head. */
 export const VALUE_HEAD = "v_head";

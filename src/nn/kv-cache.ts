@@ -16,7 +16,7 @@ export interface KvMemory {
   /** u32 [R]: tokens that each row has cached. The engine's kernels advance it. */
   readonly lengths: Tensor;
   /**
-   * For a batch of prompts [P, T]: attends within the batch and stores keys and values in the rows whose
+   * For a batch of prompts [P, T], padded on either side: attends within the batch and stores keys and values in the rows whose
    * `source` (u32 [R]) names the prompt, so that samples of one prompt share its prefill.
    */
   prefill(source: Tensor): KvCache;
@@ -57,7 +57,7 @@ export function createKvMemory(
     lengths,
     prefill: (source) => ({
       attend(layer, qkv, batch, scale) {
-        fillCache(qkv, layers[layer]!.k, layers[layer]!.v, source);
+        fillCache(qkv, batch.range, layers[layer]!.k, layers[layer]!.v, source);
         return packedAttention(qkv, batch.range, { kvHeads: config.nKvHead, causal: true, scale });
       },
     }),

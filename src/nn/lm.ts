@@ -2,6 +2,7 @@
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ParameterSpec } from "./init.ts";
 import type { Parameters } from "./parameters.ts";
+import type { Reads } from "./pooling.ts";
 
 /** The sizes of a transformer. */
 export interface ModelConfig {
@@ -28,6 +29,8 @@ export interface Batch {
   readonly positions: Tensor;
   /** u32 [B, 2]: each row's first real token and one past its last. */
   readonly range: Tensor;
+  /** u32 [B, T]: 0 for tokens of a first text, 1 for those of a second; of some encoders, and all 0 where it is absent. */
+  readonly types?: Tensor;
 }
 
 /** Keys and values of earlier tokens; it decides what the queries of this batch see. */
@@ -116,9 +119,18 @@ export interface Comparison {
   readonly kl: Tensor;
 }
 
-/** A model of one number a sequence, read at a token of the caller's choice (a reward: the last real one). */
+/** A classifier of whole texts, or a reward: logits of labels from the hidden state of one token. */
 export interface ScalarModel extends Trunk {
-  /** Scores [R] of hidden states [R, C]. */
+  /** The token of a text whose hidden state the classifier takes. */
+  readonly reads: Reads;
+  /** How many labels it tells apart; a reward has one. */
+  readonly labels: number;
+  /** Logits [R, labels] of hidden states [R, C]. */
+  classLogits(hidden: Tensor): Tensor;
+  /**
+   * Scores [R] of hidden states [R, C]: the logit of the only label; of two, the log-odds of the second.
+   * @throws ConfigError where there are more labels
+   */
   scores(hidden: Tensor): Tensor;
   /** The same model over other parameters, or computing otherwise. */
   with(parameters: Parameters, computing?: Partial<Computing>): ScalarModel;

@@ -145,21 +145,23 @@ export const cachedAttention: Op<CachedInputs, CachedAttentionAttrs> = defineOp<
 });
 
 /**
- * Copies the keys and values of prompts, in qkv: [P,T,H+2G,D], into the first T slots of cache rows, [R,S,G,D]: row r
- * takes prompt `source[r]`, so that many samples of one prompt share its prefill. {@link NONE} leaves a row alone.
+ * Copies the keys and values of prompts, in qkv: [P,T,H+2G,D], into the first slots of cache rows, [R,S,G,D]: row r
+ * takes prompt `source[r]` from its first real token, `range[p, 0]` of u32 [P,2], so that many samples of one prompt share
+ * its prefill. {@link NONE} leaves a row alone.
  * @throws ShapeError when shapes disagree
  */
-export function fillCache(qkv: Tensor, cacheK: Tensor, cacheV: Tensor, source: Tensor): void {
-  const [, T = 0, heads = 0, D = 0] = qkv.shape;
+export function fillCache(qkv: Tensor, range: Tensor, cacheK: Tensor, cacheV: Tensor, source: Tensor): void {
+  const [P = 0, T = 0, heads = 0, D = 0] = qkv.shape;
   const [R = 0, S = 0, G = 0] = cacheK.shape;
   need(
     T <= S && cacheK.dim(3) === D && heads > 2 * G,
     `fillCache: prompts [${qkv.shape}] do not fit a cache of [${cacheK.shape}]`,
   );
+  need(range.size === 2 * P, `fillCache: range is [${range.shape}]; expected [${P},2]`);
   need(source.size === R, `fillCache: source is [${source.shape}]; expected [${R}]`);
   const { constants } = elementsOf(cacheK);
   call(kernel, "fill", {
-    bindings: { qkv, cache_k: elementsOf(cacheK).view, cache_v: elementsOf(cacheV).view, source },
+    bindings: { qkv, cache_k: elementsOf(cacheK).view, cache_v: elementsOf(cacheV).view, source, range },
     params: { R, S, H: heads - 2 * G, G, T, scale: 1 },
     constants: { L: 1, D4: D / 4, QUERIES: 1, ...constants },
     workgroups: strided((R * T * G * D) / 4),

@@ -55,9 +55,9 @@ export async function preferenceTraining(
     gather(items, step) {
       // The chosen texts first, then the rejected ones; a text's number says which tokens it loses.
       const sides = (["chosen", "rejected"] as const).flatMap((side, s) =>
-        items.map((i) => dropTokens(train[i]![side], 2 * i + s, step, settings)),
+        items.map((i) => dropTokens(train[i]![side], 2 * i + s, step, settings, model.reads)),
       );
-      return { ...gatherTexts(sides, blockSize), tokens: items.length };
+      return { ...gatherTexts(sides, model), tokens: items.length };
     },
     async learn(part, divisor) {
       const program = await programs.at(part.T);

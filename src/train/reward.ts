@@ -1,7 +1,8 @@
-/** Training of classifiers: one number a text, read at its last token, as the log-odds that the text is good. */
+/** Training of classifiers: one number a text, read at the token that the model says, the log-odds that it is good. */
 import { bucketLength, padBatch } from "../data/batch.ts";
 import { ConfigError } from "../errors.ts";
 import type { Batch, ScalarModel } from "../nn/lm.ts";
+import { type Reads, readIndex } from "../nn/pooling.ts";
 import { takeRows } from "../ops/gather.ts";
 import { concat } from "../ops/layout.ts";
 import { crossEntropy } from "../ops/logprob.ts";
@@ -68,12 +69,12 @@ export async function classifierTraining(
   for (const texts of [heldOut ?? [], train]) if (texts.length > 0) longestText(idsOf(texts), blockSize);
   const learning = programsByLength(device, "train", (T) => recordLoss(model, settings.batch, T));
   const classifier = heldOut && createClassifier(model, settings.batch);
-  const lesson: Lesson<ClassifierBatch> = {
+  const lesson: Lesson<LabelledBatch> = {
     count: train.length,
     gather(items, step) {
-      const texts = items.map((i) => dropTokens(train[i]!.ids, i, step, settings));
+      const texts = items.map((i) => dropTokens(train[i]!.ids, i, step, settings, model.reads));
       const labels = items.map((i) => train[i]!.label);
-      return { ...gatherTexts(texts, blockSize), tokens: items.length, labels };
+      return { ...gatherTexts(texts, model), tokens: items.length, labels };
     },
     learn: (part, divisor) => learn(learning, part, divisor),
     ...(classifier && { evaluate: () => classifier.evaluate(heldOut) }),
@@ -89,7 +90,6 @@ export async function classifierTraining(
 
 /** Prepares scoring of `batch` texts side by side, the model's weights as they are at each call. */
 export function createClassifier(model: ScalarModel, batch: number): Classifier {
-  const { blockSize } = model.config;
   const programs = programsByLength(model.parameters.device, "classify", (T) =>
     recordScores(model, batch, T),
   );
@@ -99,7 +99,7 @@ export function createClassifier(model: ScalarModel, batch: number): Classifier 
     for (const { items, real } of evalBatches(texts.length, batch)) {
       const part = gatherTexts(
         items.map((i) => texts[order[i]!]!),
-        blockSize,
+        model,
       );
       const program = await programs.at(part.T);
       writeTexts(program.result, part);
@@ -127,18 +127,20 @@ function resultsOf(scores: Float32Array, texts: readonly LabelledIds[]): Classif
 }
 
 /**
- * Leaves each token out with probability `tokenDropout`, one at least stays (word dropout of Iyyer et al. 2015,
- * "Deep unordered composition rivals syntactic methods"). Drawn for the item and the step, whatever its batch.
+ * Leaves each token out with probability `tokenDropout` (word dropout of Iyyer et al. 2015, "Deep unordered composition
+ * rivals syntactic methods"). One at least stays, and a first token that is read. Drawn for the item and the step, whatever its batch.
  */
 export function dropTokens(
   ids: readonly number[],
   item: number,
   step: number,
   { tokenDropout, seed }: ClassifierSettings,
+  reads: Reads,
 ): readonly number[] {
   if (tokenDropout === 0) return ids;
   const random = createRandom(seed, `token dropout ${step}.${item}`);
-  const kept = ids.filter(() => random.float() >= tokenDropout);
+  const stays = (i: number): boolean => reads === "first" && i === 0;
+  const kept = ids.filter((_, i) => random.float() >= tokenDropout || stays(i));
   return kept.length > 0 ? kept : ids.slice(-1);
 }
 
@@ -150,28 +152,32 @@ export interface TextBatch {
   readonly ids: Uint32Array;
   readonly positions: Uint32Array;
   readonly range: Uint32Array;
-  /** [B]: the row of the hidden states, [B·T, C], at each text's last token. */
-  readonly last: number[];
+  /** [B]: the row of the hidden states, [B·T, C], that is read of each text. */
+  readonly read: number[];
 }
 
-interface ClassifierBatch extends TextBatch {
+interface LabelledBatch extends TextBatch {
   /** Texts: each counts as one. */
   readonly tokens: number;
-  readonly labels: number[];
+  readonly labels: readonly number[];
 }
 
-/** Texts as a batch. */
-export function gatherTexts(texts: readonly (readonly number[])[], blockSize: number): TextBatch {
-  const T = bucketLength(Math.max(...texts.map(({ length }) => length)), blockSize);
+/** Texts as a batch for the model. */
+export function gatherTexts(
+  texts: readonly (readonly number[])[],
+  { config, reads }: ScalarModel,
+): TextBatch {
+  const T = bucketLength(Math.max(...texts.map(({ length }) => length)), config.blockSize);
   const { ids, positions, range } = padBatch(texts, { padId: 0, length: T });
-  return { T, ids, positions, range, last: texts.map(({ length }, b) => b * T + length - 1) };
+  const read = texts.map(({ length }, b) => readIndex(reads, b, T, length));
+  return { T, ids, positions, range, read };
 }
 
 /** A program that scores a batch. */
 export interface ScoreProgram {
   readonly batch: Batch;
   /** u32 [B] */
-  readonly last: Tensor;
+  readonly read: Tensor;
   /** [B] */
   readonly scores: Tensor;
 }
@@ -192,35 +198,31 @@ export function recordScores(model: ScalarModel, B: number, T: number): ScorePro
     positions: input([B, T], "u32", "positions"),
     range: input([B, 2], "u32", "range"),
   };
-  const last = input([B], "u32", "last");
-  const scores = model.scores(takeRows(model.hidden(batch).reshape(B * T, -1), last));
-  return { batch, last, scores };
+  const read = input([B], "u32", "read");
+  const scores = model.scores(takeRows(model.hidden(batch).reshape(B * T, -1), read));
+  return { batch, read, scores };
 }
 
 /** -log sigmoid(score) is the cross-entropy of the label 1 under the two logits (0, score). */
 function recordLoss(model: ScalarModel, B: number, T: number): LossProgram {
-  const { batch, last, scores } = recordScores(model, B, T);
+  const { batch, read, scores } = recordScores(model, B, T);
   const labels = input([B], "u32", "labels");
   const weights = input([B], "f32", "weights");
   const logits = concat([input([B, 1], "f32", "zeros"), scores.reshape(B, 1)], 1);
   const loss = crossEntropy(logits, labels, weights);
   backward(loss);
-  return { batch, last, scores: scores.detach(), labels, weights, loss: loss.detach() };
+  return { batch, read, scores: scores.detach(), labels, weights, loss: loss.detach() };
 }
 
 /** Writes a batch to a program's inputs. */
-export function writeTexts({ batch, last }: ScoreProgram, part: TextBatch): void {
+export function writeTexts({ batch, read }: ScoreProgram, part: TextBatch): void {
   batch.ids.write(part.ids);
   batch.positions.write(part.positions);
   batch.range.write(part.range);
-  last.write(part.last);
+  read.write(part.read);
 }
 
-async function learn(
-  programs: Programs<LossProgram>,
-  part: ClassifierBatch,
-  divisor: number,
-): Promise<Tensor> {
+async function learn(programs: Programs<LossProgram>, part: LabelledBatch, divisor: number): Promise<Tensor> {
   const program = await programs.at(part.T);
   writeTexts(program.result, part);
   program.result.labels.write(part.labels);

@@ -2,7 +2,7 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { modelFamily, modelKind } from "../../models/index.ts";
+import { families, modelFamily, modelKind } from "../../models/index.ts";
 import { loadModel, loadScalarModel, saveModel } from "../../models/load.ts";
 import { blueprint, createModel, createScalarModel } from "../../models/model.ts";
 import { createParameters } from "../../src/nn/parameters.ts";
@@ -196,8 +196,9 @@ describe("configs", () => {
     expect(modelKind({ model_type: "gpt2", architectures: ["GPT2ForSequenceClassification"] })).toBe(
       "scalar",
     );
-    expect(() => modelFamily({ model_type: "bert" }, "x/config.json")).toThrow(
-      'x/config.json: model_type is "bert"; the known families are "gpt2", "gpt_neox", "llama"',
+    const known = families.map(({ name }) => `"${name}"`).join(", ");
+    expect(() => modelFamily({ model_type: "mamba" }, "x/config.json")).toThrow(
+      `x/config.json: model_type is "mamba"; the known families are ${known}`,
     );
     expect(() => modelKind({ model_type: "gpt2", architectures: ["GPT2Model"] })).toThrow(
       "expected GPT2LMHeadModel",
@@ -217,15 +218,36 @@ describe("configs", () => {
     [
       "a scaled rotary base",
       "llama-tiny-gqa",
-      { rope_scaling: { type: "linear", factor: 2 } },
-      'rope_scaling asks for "linear"',
+      { rope_scaling: { type: "yarn", factor: 2 } },
+      'rope_scaling asks for "yarn" scaling of rotary positions; expected one of default, linear, llama3',
     ],
     [
       "newer scaling",
       "llama-tiny-gqa",
-      { rope_parameters: { rope_type: "llama3" } },
-      'rope_parameters asks for "llama3"',
+      { rope_parameters: { rope_type: "longrope" } },
+      'rope_parameters asks for "longrope"',
     ],
+    [
+      "scaling without its factor",
+      "gpt-neox-tiny",
+      { rope_scaling: { type: "linear" } },
+      "rope_scaling: factor is missing; expected a number above 0",
+    ],
+    [
+      "bands that are upside down",
+      "llama-tiny-gqa",
+      {
+        rope_scaling: {
+          rope_type: "llama3",
+          factor: 8,
+          low_freq_factor: 4,
+          high_freq_factor: 1,
+          original_max_position_embeddings: 64,
+        },
+      },
+      "rope_scaling: high_freq_factor 1 is not above low_freq_factor 4",
+    ],
+    ["odd heads", "llama-tiny-gqa", { head_dim: 7 }, "head_dim is 7; rotary positions turn pairs"],
     [
       "rotary shares without a pair",
       "gpt-neox-tiny",

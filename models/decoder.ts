@@ -1,0 +1,53 @@
+/** What all families of language models share: an embedding at one end, tied to the LM head at the other or not. */
+import { type ParameterSpec, weight } from "../src/nn/init.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import { lastTokenClassifier } from "./classifier.ts";
+import type { ModelFamily, Pass } from "./family.ts";
+import type { HfConfig } from "./hf-config.ts";
+import type { SizedConfig } from "./sizes.ts";
+
+/** What the config of a decoder says. */
+export interface DecoderConfig extends SizedConfig {
+  /** Whether the embedding makes the logits too. */
+  readonly tied: boolean;
+}
+
+/** A family of decoders. */
+export interface Decoder<C extends DecoderConfig> {
+  /** Hugging Face's `model_type`. */
+  readonly name: string;
+  readonly architectures: ModelFamily["architectures"];
+  /** Names of the embedding [V, C] and of the LM head [V, C] where it is not tied. */
+  readonly embedding: string;
+  readonly head: string;
+  parse(hf: HfConfig): C;
+  /** The parameter table of the trunk. */
+  table(config: C): ParameterSpec[];
+  rename(name: string): string | undefined;
+  /** Records the forward pass: [B, T, C] after the final norm. */
+  hidden(config: C, pass: Pass): Tensor;
+  toHf(config: C): Record<string, unknown>;
+}
+
+/** The model family of `decoder`. */
+export function decoderFamily<C extends DecoderConfig>(decoder: Decoder<C>): ModelFamily {
+  const { name, architectures, embedding, head, rename } = decoder;
+  return {
+    name,
+    architectures,
+    fromHf(hf) {
+      const config = decoder.parse(hf);
+      const { tied, initStd, vocabSize, nEmbd } = config;
+      return {
+        config,
+        specs: decoder.table(config),
+        lmHead: tied ? embedding : head,
+        lmHeadSpec: tied ? undefined : weight(head, [vocabSize, nEmbd], { normal: initStd }),
+        classifier: lastTokenClassifier(nEmbd, { normal: initStd }),
+        rename,
+        hidden: (pass) => decoder.hidden(config, pass),
+        toHf: () => ({ ...decoder.toHf(config), tie_word_embeddings: tied }),
+      };
+    },
+  };
+}

@@ -1,0 +1,46 @@
+/** Layers by name, as torch's modules have them: their rows of the parameter table, and what they compute. */
+import { bias, gain, type Init, type ParameterSpec, weight } from "../src/nn/init.ts";
+import { linears } from "../src/nn/joined.ts";
+import type { Parameters } from "../src/nn/parameters.ts";
+import { layerNorm } from "../src/ops/norm.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+
+/** A LayerNorm: `<name>.weight` and `<name>.bias`, [C]. */
+export function normSpecs(name: string, C: number): ParameterSpec[] {
+  return [gain(`${name}.weight`, C), bias(`${name}.bias`, C)];
+}
+
+/** A Linear from K to N: `<name>.weight` [N, K] and, unless told otherwise, `<name>.bias` [N]. */
+export function linearSpecs(
+  name: string,
+  [N, K]: readonly [number, number],
+  init: Init,
+  withBias = true,
+): ParameterSpec[] {
+  return [weight(`${name}.weight`, [N, K], init), ...(withBias ? [bias(`${name}.bias`, N)] : [])];
+}
+
+/** The rows of `count` blocks, named `<prefix>.0` and so on. */
+export function blockSpecs(
+  prefix: string,
+  count: number,
+  block: (name: string) => ParameterSpec[],
+): ParameterSpec[] {
+  return Array.from({ length: count }, (_, i) => block(`${prefix}.${i}`)).flat();
+}
+
+/** What {@link normSpecs} names, of x [..., C]. */
+export type NormLayer = (x: Tensor, name: string) => Tensor;
+
+/** LayerNorms over `parameters`. */
+export function norms(parameters: Parameters, eps: number): NormLayer {
+  return (x, name) => layerNorm(x, parameters.get(`${name}.weight`), parameters.get(`${name}.bias`), { eps });
+}
+
+/** What {@link linearSpecs} names, of x [..., K]; of several names their outputs side by side. */
+export type LinearLayer = (x: Tensor, ...names: string[]) => Tensor;
+
+/** Linears over `parameters`, with or without biases as those have them. */
+export function dense(parameters: Parameters): LinearLayer {
+  return (x, ...names) => linears(x, parameters, names);
+}
