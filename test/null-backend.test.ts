@@ -18,6 +18,7 @@ import { cut } from "../src/gpu/wgsl.ts";
 import { ops } from "../src/ops/index.ts";
 import { weightedNll } from "../src/ops/logprob.ts";
 import { createAdamW } from "../src/optim/adamw.ts";
+import { createLossScale } from "../src/optim/loss-scale.ts";
 import { createAverage } from "../src/optim/average.ts";
 import { backward, backwardFrom } from "../src/optim/gradients.ts";
 import type { AnyOp, Case, NdArray } from "../src/tensor/op.ts";
@@ -92,7 +93,9 @@ async function recordTheRest(device: Device): Promise<void> {
   await record(device, "training", () => {
     const batch = batchInput(2, 8);
     const { logprobs } = model.logprobs(model.hidden(batch).reshape(16, -1), input([16], "u32"));
-    backward(weightedNll(logprobs, input([16])));
+    const loss = weightedNll(logprobs, input([16]));
+    backward(loss);
+    backward(loss, createLossScale(device));
   });
   const settings = { maxNewTokens: 4, eosIds: [1], temperature: 1 };
   const engine = await createEngine(model, 2, 4, settings);

@@ -41,7 +41,9 @@ export function createTrainer(device: Device, { sizes, B, T }: StepShape): Promi
 export async function trainerOf(model: LanguageModel, B: number, T: number): Promise<Trainer> {
   const { device } = model.parameters;
   const optimizer = await createAdamW(device, model.parameters, { weightDecay: 0.1, gradClip: 1 });
-  const program = await record(device, "training step", () => recordLoss(model, B, T, true));
+  const program = await record(device, "training step", () =>
+    recordLoss(model, B, T, { lossScale: undefined }),
+  );
   const { batch, targets, weights, loss } = program.result;
   const random = createRandom(1, "step");
   const text = Array.from({ length: B * (T + 1) }, () => random.integer(model.config.vocabSize));

@@ -147,6 +147,35 @@ describe("training", () => {
     made.parameters.dispose();
   });
 
+  it("skips a step that overflows, says so, and goes on at half the scale", async () => {
+    const made = model();
+    const records: StepRecord[] = [];
+    const { grad, size } = made.parameters.get("model.norm.weight");
+    const onRecord = (record: StepRecord): void => {
+      records.push(record);
+      // Step 3 adds to what lies there.
+      if (record.step === 2) grad!.write(new Float32Array(size).fill(Infinity));
+    };
+    await trainLanguageModel(made, { train: blocks }, { ...settings, lossScale: {} }, { onRecord });
+    expect(records.map((record) => record["skipped"])).toEqual([0, 0, 1, 1, 1, 1]);
+    expect(records.map((record) => record["lossScale"])).toEqual([
+      ...Array(3).fill(65536),
+      ...Array(3).fill(32768),
+    ]);
+    expect(records.map((record) => "gradNorm" in record)).toEqual([true, true, false, true, true, true]);
+    expect(records.every((record) => Number.isFinite(record["loss"]))).toBe(true);
+    for (const [name, values] of await made.parameters.readAll())
+      expect(values.every(Number.isFinite), name).toBe(true);
+    made.parameters.dispose();
+  });
+
+  it("says so when training diverges although its loss is scaled", async () => {
+    const lossScale = { initial: 4 };
+    await expect(lossesOf(blocks, { lr: 1e30, gradClip: 0, steps: 20, lossScale })).rejects.toThrow(
+      /step \d+ has loss [\d.]+ and gradient norm NaN; training diverged/,
+    );
+  });
+
   it("says so when training diverges", async () => {
     await expect(lossesOf(blocks, { lr: 1e30, gradClip: 0, steps: 20 })).rejects.toThrow(
       /step \d+ has loss [\d.]+ and gradient norm NaN; training diverged/,
