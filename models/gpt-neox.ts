@@ -127,7 +127,7 @@ function hidden(
     layerNorm(x, p.get(`${name}.weight`), p.get(`${name}.bias`), { eps: config.eps });
   const dense = (x: Tensor, name: string): Tensor => {
     const shift = p.has(`${name}.bias`) ? p.get(`${name}.bias`) : undefined;
-    return linear(x, p.get(`${name}.weight`), shift, "out_in");
+    return linear(x, p.get(`${name}.weight`), shift, "out_in", computing.precision);
   };
   // In place: only attention reads the regrouped copy.
   const turned = { theta, rotaryDim, maxPositions, inPlace: true, heads: 2 * nHead };

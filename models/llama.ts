@@ -102,7 +102,7 @@ function hidden(
 ): Tensor {
   const { nHead, nKvHead, headDim, eps, theta } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
-  const dense = (x: Tensor, ...names: string[]): Tensor => linears(x, p, names);
+  const dense = (x: Tensor, ...names: string[]): Tensor => linears(x, p, names, computing.precision);
   // In place: only attention reads the projection.
   const turned = { theta, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
   const rotate = (qkv: Tensor): Tensor =>

@@ -5,6 +5,7 @@ import { scalarHead, scalarHeadSpecs } from "../src/nn/heads.ts";
 import type { ParameterSpec } from "../src/nn/init.ts";
 import { languageHead } from "../src/nn/lm-head.ts";
 import { COMPUTING, type Computing, type LanguageModel, type ScalarModel, type Trunk } from "../src/nn/lm.ts";
+import { needHalves } from "../src/ops/cast.ts";
 import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
 import type { Architecture } from "./family.ts";
 import { hfConfig } from "./hf-config.ts";
@@ -54,7 +55,11 @@ export function languageModel(
   const { lmHead } = plan.architecture;
   return {
     ...trunk(plan, parameters, computing),
-    ...languageHead({ weight: parameters.get(lmHead), bias: undefined }),
+    ...languageHead({
+      weight: parameters.get(lmHead),
+      bias: undefined,
+      precision: computing.precision,
+    }),
     with: (others, otherwise) => languageModel(plan, others, { ...computing, ...otherwise }),
   };
 }
@@ -97,6 +102,7 @@ function trunk(
     if (String(got) !== String(shape))
       throw new ShapeError(`model: ${name} is [${got}]; expected [${shape}]`);
   }
+  if (computing.precision === "mixed") needHalves(parameters.device);
   const { config } = architecture;
   return {
     config,

@@ -6,7 +6,7 @@
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
-import type { LanguageModel, ScalarModel } from "../nn/lm.ts";
+import { forSampling, type LanguageModel, type ScalarModel } from "../nn/lm.ts";
 import { createParameters, type Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
 import { createLossScale, type LossScale, type LossScaleOptions } from "../optim/loss-scale.ts";
@@ -152,7 +152,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const longest = Math.max(...[...prompts, ...(options.evalPrompts ?? [])].map((p) => p.ids.length));
   const positions = longest + generate.maxNewTokens - 1;
   const { temperature } = generate;
-  const engine = await createEngine(policy, rows, longest, generate);
+  const engine = await createEngine(forSampling(policy), rows, longest, generate);
   const scorer = createScorer({ policy, refPolicy, value, temperature, batch: ppo.microBatch });
   const updater = await createUpdater({
     ...ppo,

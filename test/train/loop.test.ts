@@ -169,6 +169,25 @@ describe("training", () => {
     made.parameters.dispose();
   });
 
+  it("in mixed precision finds the scale that f16 takes, and learns", async () => {
+    const made = model();
+    const records: StepRecord[] = [];
+    await trainLanguageModel(
+      made.with(made.parameters, { precision: "mixed" }),
+      { train: blocks },
+      { ...settings, steps: 60, lossScale: { initial: 2 ** 40 } },
+      { onRecord: (record) => void records.push(record) },
+    );
+    const { skipped, lossScale } = records.at(-1)!;
+    // A gradient of softmax over 64 tokens is under 1/64: 2^22 of it is the first that f16 may not have.
+    expect(skipped).toBeGreaterThan(40 - 24);
+    expect(skipped).toBeLessThan(30);
+    expect(lossScale).toBe(2 ** (40 - Number(skipped)));
+    expect(records[0]!["loss"]).toBeCloseTo(Math.log(32), 1);
+    expect(records.at(-1)!["loss"]).toBeLessThan(1.5);
+    made.parameters.dispose();
+  });
+
   it("says so when training diverges although its loss is scaled", async () => {
     const lossScale = { initial: 4 };
     await expect(lossesOf(blocks, { lr: 1e30, gradClip: 0, steps: 20, lossScale })).rejects.toThrow(

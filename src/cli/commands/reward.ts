@@ -106,8 +106,9 @@ async function run(config: Config, io: Io): Promise<void> {
   await claimRunFolder(config.out, config.resume);
   const texts = await readTexts(config);
   const device = await io.device();
+  const computing = computingOf(config, device);
   const { model: opened, tokenizer } = await openStart(device, config, texts);
-  const model = opened.with(opened.parameters, computingOf(config));
+  const model = opened.with(opened.parameters, computing);
   const data = split(texts, model, tokenizer, config);
   const settings = { ...trainingSettings(config, data.train.length), tokenDropout: config.tokenDropout };
   const training = await classifierTraining(model, { train: data.train, heldOut: data.validation }, settings);
