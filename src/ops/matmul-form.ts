@@ -42,6 +42,8 @@ export interface MatmulForm {
   readonly name: string;
   /** The kind of adapter it is made for; elsewhere, and where it rounds (`asked`), it is used only when asked for by name. */
   readonly madeFor: "any" | "software" | "gpu" | "asked";
+  /** Products that it is the best for wherever it runs: a form that rounds operands, of those that are rounded already. */
+  readonly bestFor?: (product: Product) => boolean;
   /** Whether the device has what its kernels need. */
   runs(device: Device): boolean;
   /** Whether it can compute this product, on a device where it runs: sizes, alignment, transpositions. */

@@ -97,9 +97,12 @@ function pieceFor({ a, M, N, batch }: Product): Piece {
     : PIECES.matrix64;
 }
 
-/** Used where it is asked for by name, since it rounds operands; also each piece by its name, for tests and tuning. */
+/**
+ * Used for operands that are f16 already, else where it is asked for by name, since it rounds them; also each piece by its
+ * name, for tests and tuning.
+ */
 export const matrices: readonly MatmulForm[] = [
-  form("matrix", pieceFor),
+  { ...form("matrix", pieceFor), bestFor: ({ a, b }) => a.dtype === "f16" && b.dtype === "f16" },
   form("matrix64", () => PIECES.matrix64),
   {
     ...form("matrix128", () => PIECES.matrix128),

@@ -54,8 +54,8 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
 const FORMS: readonly MatmulForm[] = [broadcast, split, tile, ...tiles, ...matrices, plain];
 
 /**
- * The form for a product, the only place where one is chosen: the one asked for, else the one found fastest, else the first
- * made for this kind of adapter; `plain` where that does not fit.
+ * The form for a product, the only place where one is chosen: the one asked for, else the one found fastest, else one
+ * that is best for it, else the first made for this kind of adapter; `plain` where that does not fit.
  */
 function chooseForm(product: Product, variant: string | undefined): MatmulForm {
   const { device } = product.a;
@@ -66,7 +66,10 @@ function chooseForm(product: Product, variant: string | undefined): MatmulForm {
   if (variant) return named(variant) ?? plain;
   const tuned = named(product.tuning?.["form"]);
   return (
-    tuned ?? FORMS.find((form) => (form.madeFor === "any" || form.madeFor === kind) && usable(form)) ?? plain
+    tuned ??
+    FORMS.find((form) => form.bestFor?.(product) && usable(form)) ??
+    FORMS.find((form) => (form.madeFor === "any" || form.madeFor === kind) && usable(form)) ??
+    plain
   );
 }
 
