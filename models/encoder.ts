@@ -122,7 +122,7 @@ function hidden(
     throw new ConfigError(
       `${config.family}: an encoder reads whole texts; it cannot decode token by token over a cache`,
     );
-  const [norm, dense] = [norms(p, config.eps), linearsOf(p)];
+  const [norm, dense] = [norms(p, config.eps), linearsOf(p, computing)];
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
     const qkv = dense(x, `${h}.${names.query}`, `${h}.${names.key}`, `${h}.${names.value}`);
     const y = attend(qkv, { config, batch, cache: undefined, layer, causal: false });

@@ -86,7 +86,7 @@ function byKind(qkv: Tensor, { nHead, headDim: D }: NeoxConfig): Tensor {
 
 function hidden(config: NeoxConfig, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const { rotary, rotaryDim, blockSize: maxPositions, nHead } = config;
-  const [norm, dense] = [norms(p, config.eps), linearsOf(p)];
+  const [norm, dense] = [norms(p, config.eps), linearsOf(p, computing)];
   // In place: only attention reads the regrouped copy.
   const turned = { ...rotary, rotaryDim, maxPositions, inPlace: true, heads: 2 * nHead };
   const attention = (x: Tensor, h: string, layer: number): Tensor => {

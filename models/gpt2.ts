@@ -73,7 +73,7 @@ function table(config: Gpt2Config): ParameterSpec[] {
 function hidden(config: Gpt2Config, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const norm = norms(p, config.eps);
   const conv = (x: Tensor, name: string): Tensor =>
-    linear(x, p.get(`${name}.weight`), p.get(`${name}.bias`), "in_out");
+    linear(x, p.get(`${name}.weight`), p.get(`${name}.bias`), "in_out", computing.precision);
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
     const options = { config, batch, cache, layer, scale: scaleOf(config, layer) };
     return conv(attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);

@@ -1,6 +1,7 @@
 /** Layers by name, as torch's modules have them: their rows of the parameter table, and what they compute. */
 import { bias, gain, type Init, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { linears } from "../src/nn/joined.ts";
+import { COMPUTING, type Computing } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
 import { layerNorm } from "../src/ops/norm.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -40,7 +41,7 @@ export function norms(parameters: Parameters, eps: number): NormLayer {
 /** What {@link linearSpecs} names, of x [..., K]; of several names their outputs side by side. */
 export type LinearLayer = (x: Tensor, ...names: string[]) => Tensor;
 
-/** Linears over `parameters`, with or without biases as those have them. */
-export function dense(parameters: Parameters): LinearLayer {
-  return (x, ...names) => linears(x, parameters, names);
+/** Linears over `parameters`, with or without biases as those have them; f32 unless told otherwise, as heads are. */
+export function dense(parameters: Parameters, { precision }: Computing = COMPUTING): LinearLayer {
+  return (x, ...names) => linears(x, parameters, names, precision);
 }

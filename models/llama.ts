@@ -90,7 +90,7 @@ function table(config: LlamaConfig): ParameterSpec[] {
 function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const { nHead, nKvHead, headDim, eps, rotary, traits } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
-  const dense = linearsOf(p);
+  const dense = linearsOf(p, computing);
   // In place: only attention reads the projection.
   const angles = { ...rotary, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
   const turn = (heads: Tensor): Tensor => rope(heads, batch.positions, { ...angles, heads: nHead + nKvHead });

@@ -11,6 +11,7 @@ import {
   type ScalarModel,
   type Trunk,
 } from "../src/nn/lm.ts";
+import { needHalves } from "../src/ops/cast.ts";
 import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
 import { sub } from "../src/ops/binary.ts";
 import { slice } from "../src/ops/layout.ts";
@@ -77,7 +78,11 @@ export function languageModel(
 ): LanguageModel {
   return {
     ...trunk(plan, parameters, computing),
-    ...languageHead({ weight: parameters.get(plan.architecture.lmHead!), bias: undefined }),
+    ...languageHead({
+      weight: parameters.get(plan.architecture.lmHead!),
+      bias: undefined,
+      precision: computing.precision,
+    }),
     with: (others, otherwise) => languageModel(plan, others, { ...computing, ...otherwise }),
   };
 }
@@ -134,6 +139,7 @@ function trunk(
     if (String(got) !== String(shape))
       throw new ShapeError(`model: ${name} is [${got}]; expected [${shape}]`);
   }
+  if (computing.precision === "mixed") needHalves(parameters.device);
   const { config } = architecture;
   return {
     config,

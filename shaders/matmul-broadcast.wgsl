@@ -1,7 +1,8 @@
 // Matrix product for software adapters  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
 //   nn  A [M, K], B [K, N]      nt  A [M, K], B [N, K]      tn  A [K, M], B [K, N]
-//   turn  C [M, K] = A [K, M] transposed, for wide tn products, which are faster as nn
-// Overwrites C. bias [N] is added where BIAS is 1 (else any buffer may be bound there).
+//   turn  turned [M, K] = A [K, M] transposed, for wide tn products, which are faster as nn
+// A and B are f32 or f16 (constants A4, B4: vec4f, vec4h), sums f32. Overwrites C, or turned. bias [N] is added where
+// BIAS is 1 (else any buffer may be bound there).
 // A workgroup is one subgroup of L lanes, each lane owns four columns. A block of B, KC rows by 4L columns, is kept in a
 // function-scope array, which such adapters keep in the first-level cache; rows of A are loaded once, a lane a piece,
 // and broadcast. Wants N and the row lengths of A and B to be multiples of 4.
@@ -17,16 +18,17 @@ struct Params {
   a_batch: u32, b_batch: u32, c_batch: u32,  // floats from one product to the next; 0 = shared
 }
 
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(0) var<storage, read> a: array<A4>;
+@group(0) @binding(1) var<storage, read> b: array<B4>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read_write> turned: array<A4>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 // Columns `near` of B's rows from k0 on, for B stored [K, N]; zeros beyond K.
 fn fill(block: ptr<function, array<vec4f, KC>>, k0: u32, from_b: u32, near: u32) {
   for (var k = 0u; k < params.chunk; k++) {
-    let row = b[from_b + min(k0 + k, params.K - 1u) * (params.N / 4u) + near];
+    let row = vec4f(b[from_b + min(k0 + k, params.K - 1u) * (params.N / 4u) + near]);
     (*block)[k] = select(vec4f(0.0), row, k0 + k < params.K);
   }
 }
@@ -45,7 +47,7 @@ fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u
   for (var r = first; r < last; r++) {
     //: for t in 0..KC/(4*L)
     let q$t = $(t*L)u + lane;
-    let a$t = select(vec4f(0.0), a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)], q$t * 4u < left);
+    let a$t = select(vec4f(0.0), vec4f(a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)]), q$t * 4u < left);
     //: end
     var even = start;
     if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
@@ -86,10 +88,10 @@ fn nt(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane
       let k4 = min(k0 / 4u + k, K4 - 1u);
       let at = from_b + near * 4u * K4 + k4;
       let inside = k * 4u < left;
-      let b0 = select(vec4f(0.0), b[at], inside);
-      let b1 = select(vec4f(0.0), b[at + K4], inside);
-      let b2 = select(vec4f(0.0), b[at + 2u * K4], inside);
-      let b3 = select(vec4f(0.0), b[at + 3u * K4], inside);
+      let b0 = select(vec4f(0.0), vec4f(b[at]), inside);
+      let b1 = select(vec4f(0.0), vec4f(b[at + K4]), inside);
+      let b2 = select(vec4f(0.0), vec4f(b[at + 2u * K4]), inside);
+      let b3 = select(vec4f(0.0), vec4f(b[at + 3u * K4]), inside);
       block[k * 4u] = vec4f(b0.x, b1.x, b2.x, b3.x);
       block[k * 4u + 1u] = vec4f(b0.y, b1.y, b2.y, b3.y);
       block[k * 4u + 2u] = vec4f(b0.z, b1.z, b2.z, b3.z);
@@ -119,7 +121,7 @@ fn tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane
     for (var r4 = first; r4 < last; r4++) {
       //: for t in 0..KC/L
       let q$t = $(t*L)u + lane;
-      let four$t = select(vec4f(0.0), a[from_a + min(k0 + q$t, params.K - 1u) * M4 + r4], q$t < left);
+      let four$t = select(vec4f(0.0), vec4f(a[from_a + min(k0 + q$t, params.K - 1u) * M4 + r4]), q$t < left);
       //: end
       for (var i = 0u; i < 4u; i++) {
         let r = r4 * 4u + i;
@@ -154,11 +156,11 @@ fn turn(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     if (m < M4) {
       let at = from_a + 4u * k * M4 + m;
       let to = from_a + 4u * m * K4 + k;
-      let x = transpose(mat4x4f(a[at], a[at + M4], a[at + 2u * M4], a[at + 3u * M4]));
-      c[to] = x[0];
-      c[to + K4] = x[1];
-      c[to + 2u * K4] = x[2];
-      c[to + 3u * K4] = x[3];
+      let x = transpose(mat4x4f(vec4f(a[at]), vec4f(a[at + M4]), vec4f(a[at + 2u * M4]), vec4f(a[at + 3u * M4])));
+      turned[to] = A4(x[0]);
+      turned[to + K4] = A4(x[1]);
+      turned[to + 2u * K4] = A4(x[2]);
+      turned[to + 3u * K4] = A4(x[3]);
     }
   }
 }

@@ -1,4 +1,5 @@
-// Matrix product  C = op(A) op(B) + bias  for GPUs: f32, workgroup memory, no subgroups.   C: [M, N], overwritten.
+// Matrix product  C = op(A) op(B) + bias  for GPUs: workgroup memory, no subgroups.   C: [M, N], overwritten.
+// A and B are f32 or f16 (constants A4, B4: vec4f, vec4h), sums f32.
 //   A_T 0: A [M, K], 1: A [K, M]     B_T 0: B [K, N], 1: B [N, K]     bias [N] is added where params.bias is 1
 //
 //   tile, tile_flat    a workgroup makes BM x BN values of C, a thread TM x TN of them in registers
@@ -21,8 +22,8 @@ struct Params {
   four: u32, deep: u32,          // 4 and BK, where ROLLED is 1: trip counts that the compiler must not unroll
 }
 
-@group(0) @binding(0) var<storage, read> a: array<vec4f>;
-@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(0) var<storage, read> a: array<A4>;
+@group(0) @binding(1) var<storage, read> b: array<B4>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> c_flat: array<f32>;
@@ -55,16 +56,16 @@ fn join(low: vec4f, high: vec4f, by: u32) -> vec4f {
 
 fn read_a(at: u32) -> vec4f {
   let last = arrayLength(&a) - 1u;
-  let low = a[min(at / 4u, last)];
+  let low = vec4f(a[min(at / 4u, last)]);
   if (A_VEC == 1) { return low; }
-  return join(low, a[min(at / 4u + 1u, last)], at % 4u);
+  return join(low, vec4f(a[min(at / 4u + 1u, last)]), at % 4u);
 }
 
 fn read_b(at: u32) -> vec4f {
   let last = arrayLength(&b) - 1u;
-  let low = b[min(at / 4u, last)];
+  let low = vec4f(b[min(at / 4u, last)]);
   if (B_VEC == 1) { return low; }
-  return join(low, b[min(at / 4u + 1u, last)], at % 4u);
+  return join(low, vec4f(b[min(at / 4u + 1u, last)]), at % 4u);
 }
 
 // op(A)[m .. m+3][k .. k+3]: one vec4 along m for each k.

@@ -15,6 +15,7 @@ export type { Program } from "./gpu/program.ts";
 export * as ops from "./ops/functions.ts";
 export { createAdamW, type Optimizer } from "./optim/adamw.ts";
 export { backward } from "./optim/gradients.ts";
+export { createLossScale, type LossScale } from "./optim/loss-scale.ts";
 export { schedule } from "./optim/schedule.ts";
 export { empty, input, record, type Tensor } from "./tensor/tensor.ts";
 

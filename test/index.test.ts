@@ -22,6 +22,7 @@ describe("the public API", () => {
         "createAdamW",
         "createAlignRun",
         "createEngine",
+        "createLossScale",
         "createModel",
         "cutPrompts",
         "defineOp",

@@ -15,13 +15,15 @@ import { openDevice } from "../src/gpu/device.ts";
 import { loadKernel, specialise } from "../src/gpu/kernel.ts";
 import type { MatrixFacts, MatrixShape } from "../src/gpu/tiers.ts";
 import { cut } from "../src/gpu/wgsl.ts";
+import { matmul } from "../src/ops/matmul.ts";
 import { ops } from "../src/ops/index.ts";
 import { weightedNll } from "../src/ops/logprob.ts";
 import { createAdamW } from "../src/optim/adamw.ts";
+import { createLossScale } from "../src/optim/loss-scale.ts";
 import { createAverage } from "../src/optim/average.ts";
 import { backward, backwardFrom } from "../src/optim/gradients.ts";
 import type { AnyOp, Case, NdArray } from "../src/tensor/op.ts";
-import { input, persistent, record, type Tensor } from "../src/tensor/tensor.ts";
+import { type Dtype, input, persistent, record, type Tensor } from "../src/tensor/tensor.ts";
 import { build } from "../src/bench/check.ts";
 import { batchInput } from "./support/models.ts";
 
@@ -92,7 +94,9 @@ async function recordTheRest(device: Device): Promise<void> {
   await record(device, "training", () => {
     const batch = batchInput(2, 8);
     const { logprobs } = model.logprobs(model.hidden(batch).reshape(16, -1), input([16], "u32"));
-    backward(weightedNll(logprobs, input([16])));
+    const loss = weightedNll(logprobs, input([16]));
+    backward(loss);
+    backward(loss, createLossScale(device));
   });
   const settings = { maxNewTokens: 4, eosIds: [1], temperature: 1 };
   const engine = await createEngine(model, 2, 4, settings);
@@ -154,6 +158,26 @@ afterAll(() =>
     `${compiled.size} entry points; the most storage buffers are ${widest.storages}, of ${widest.key}`,
   ),
 );
+
+it("products of f16 operands go to the matrix unit where there is one, and no others do", async () => {
+  const unit = unitOf(32, false);
+  for (const [pretended, expected] of [
+    [unit, "matmul-matrix.product"],
+    [{}, "matmul-tile.teams"],
+  ] as const) {
+    const pretend = { subgroupSize: 32, software: false, ...pretended };
+    const device = await openDevice({ validation: true, limits: "default", pretend });
+    const chosen = async (a: Dtype, b: Dtype): Promise<string> => {
+      const build = (): Tensor => matmul(input([64, 64], a), input([64, 64], b), undefined);
+      return (await record(device, "product", build)).calls[0]!.spec.label;
+    };
+    expect(await chosen("f16", "f16")).toBe(expected);
+    expect([await chosen("f16", "f32"), await chosen("f32", "f32")]).toEqual(
+      Array(2).fill("matmul-tile.teams"),
+    );
+    await device.close();
+  }
+});
 
 it("no entry point of any shader is left out", async () => {
   const all: string[] = [];

@@ -4,6 +4,7 @@ import { mul } from "../ops/binary.ts";
 import { sum } from "../ops/reduce.ts";
 import { neg } from "../ops/unary.ts";
 import { backward } from "../optim/gradients.ts";
+import type { LossScale } from "../optim/loss-scale.ts";
 import { input, record } from "../tensor/tensor.ts";
 import { type Sequence, sequenceInputs, spread, writeSequences } from "./sequences.ts";
 
@@ -11,6 +12,8 @@ import { type Sequence, sequenceInputs, spread, writeSequences } from "./sequenc
 export interface ImitationOptions {
   readonly policy: LanguageModel;
   readonly temperature: number;
+  /** Of the policy's optimizer. */
+  readonly lossScale?: LossScale | undefined;
   /** Sequences a forward and backward pass, and positions a sequence. */
   readonly microBatch: number;
   readonly positions: number;
@@ -27,6 +30,7 @@ export interface Imitation {
 export async function createImitation({
   policy,
   temperature,
+  lossScale,
   microBatch: B,
   positions: T,
 }: ImitationOptions): Promise<Imitation> {
@@ -35,7 +39,7 @@ export async function createImitation({
     const weights = input([B * T], "f32", "weights");
     const hidden = policy.hidden(inputs.batch).reshape(B * T, -1);
     const { logprobs } = policy.logprobs(hidden, inputs.targets, { temperature });
-    backward(neg(sum(mul(weights, logprobs))));
+    backward(neg(sum(mul(weights, logprobs))), lossScale);
     return { inputs, weights };
   });
   const { inputs, weights } = program.result;

@@ -6,9 +6,10 @@
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
-import type { LanguageModel, ScalarModel } from "../nn/lm.ts";
+import { forSampling, type LanguageModel, type ScalarModel } from "../nn/lm.ts";
 import { frozenCopy, type Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
+import { createLossScale, type LossScale, type LossScaleOptions } from "../optim/loss-scale.ts";
 import { type Average, createAverage } from "../optim/average.ts";
 import { createRandom } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -47,6 +48,8 @@ export interface PpoSettings {
   readonly betas: readonly [number, number];
   readonly weightDecay: number;
   readonly gradClip: number;
+  /** Scale the losses, as f16 wants it; not by default. Policy and a separate value function have a scale each. */
+  readonly lossScale?: LossScaleOptions | undefined;
   readonly clipRange: number;
   readonly clipRangeValue: number;
   readonly vfCoef: number;
@@ -146,17 +149,19 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const policy = refPolicy.with(trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared" }));
   const value = kind === "none" ? undefined : valueOf(kind, policy, options);
   const { betas, weightDecay, gradClip } = ppo;
-  const optimizer = await createAdamW(device, policy.parameters, { betas, weightDecay, gradClip });
+  const ownValue = value?.kind === "separate" ? value : undefined;
+  const scaling = (): LossScale | undefined => ppo.lossScale && createLossScale(device, ppo.lossScale);
+  const [lossScale, valueLossScale] = [scaling(), ownValue && scaling()];
+  const settings = { betas, weightDecay, gradClip };
+  const optimizer = await createAdamW(device, policy.parameters, { ...settings, lossScale });
   const valueOptimizer =
-    value?.kind === "separate"
-      ? await createAdamW(device, value.parameters, { betas, weightDecay, gradClip })
-      : undefined;
+    ownValue && (await createAdamW(device, ownValue.parameters, { ...settings, lossScale: valueLossScale }));
   const longest = Math.max(...[...prompts, ...(options.evalPrompts ?? [])].map((p) => p.ids.length));
   const positions = longest + generate.maxNewTokens - 1;
   const { temperature } = generate;
-  const engine = await createEngine(policy, rows, longest, generate);
+  const engine = await createEngine(forSampling(policy), rows, longest, generate);
   const scorer = createScorer({ policy, refPolicy, value, temperature, batch: ppo.microBatch });
-  const update = { ...ppo, policy, optimizer, temperature, positions };
+  const update = { ...ppo, policy, optimizer, lossScale, temperature, positions };
   const updater = objective.pairLoss
     ? await createPairUpdater({
         ...update,
@@ -168,6 +173,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
         ...update,
         value,
         valueOptimizer,
+        valueLossScale,
         imitation: objective.imitates?.weight(options.settings),
       });
   const { teacher, parameters: anchored } = await teacherOf(options, { policy, longest, positions });
@@ -179,6 +185,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
     (await createValueTrainer({
       value: value!,
       optimizer: valueOptimizer,
+      lossScale: valueLossScale,
       microBatch: ppo.microBatch,
       positions,
     }));

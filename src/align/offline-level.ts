@@ -53,8 +53,9 @@ function balance(target: number): Level {
   let heard = [0, 0];
   const fold = (): readonly number[] => {
     const [ipo = 0, nll = 0] = heard;
-    // A step of ties alone says nothing.
-    if (nll !== 0) means = [ipo, nll].map((x, i) => means[i]! + FORGET * (x - means[i]!));
+    // A step of ties alone says nothing, nor does one that overflowed and was skipped.
+    if (nll !== 0 && Number.isFinite(ipo + nll))
+      means = [ipo, nll].map((x, i) => means[i]! + FORGET * (x - means[i]!));
     heard = [0, 0];
     return means;
   };

@@ -6,6 +6,7 @@ import { concat, slice } from "../ops/layout.ts";
 import { sum } from "../ops/reduce.ts";
 import { clip } from "../ops/select.ts";
 import { backward } from "../optim/gradients.ts";
+import type { LossScale } from "../optim/loss-scale.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import type { Compared, OfflineObjective, OfflineSettings } from "./objectives/index.ts";
 import { type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "./sequences.ts";
@@ -41,6 +42,7 @@ export interface OfflineProgram {
   readonly objective: OfflineObjective;
   readonly settings: OfflineSettings;
   readonly temperature: number;
+  readonly lossScale?: LossScale | undefined;
   /** P */
   readonly examples: number;
   /** T */
@@ -77,7 +79,7 @@ export function recordOffline(program: OfflineProgram): OfflineInputs {
   const compared = { ...outcomesOf(logprob, sub(logprob, refLogprobs), P), level };
   const { loss: losses, parts = [] } = objective.loss(compared, settings);
   const loss = sum(mul(weights, losses));
-  backward(loss);
+  backward(loss, program.lossScale);
   const logged = [...parts, ...(objective.level ? [level] : []), ...watched(compared, objective)];
   const means = logged.map((x) => sum(mul(weights, x.detach())));
   return { inputs, mask, refLogprobs, weights, level, report: concat([loss.detach(), ...means], 0) };

@@ -5,6 +5,7 @@
 import { bucketLength } from "../data/batch.ts";
 import { ConfigError } from "../errors.ts";
 import type { LanguageModel } from "../nn/lm.ts";
+import { createLossScale, type LossScaleOptions } from "../optim/loss-scale.ts";
 import type { ScheduleKind } from "../optim/schedule.ts";
 import {
   createTraining,
@@ -45,6 +46,8 @@ export interface OfflineTraining {
   readonly betas: readonly [number, number];
   readonly weightDecay: number;
   readonly gradClip: number;
+  /** Scale the loss, as f16 wants it; not by default. */
+  readonly lossScale?: LossScaleOptions | undefined;
   readonly seed: number;
   /** Steps between checkpoints, and evaluations; 0 = only at the end. */
   readonly saveEvery: number;
@@ -101,13 +104,16 @@ export async function createOfflineRun(options: OfflineOptions): Promise<Offline
   const loop = loopSettings(training, objective, groups.count);
   const policy = refPolicy.with(trainableCopy(refPolicy, { seed: training.seed, withHead: false }));
   const level = createLevel({ ...options, policy, batch: training.microBatch });
-  const programs = programsByLength(policy.parameters.device, objective.name, (T) =>
-    recordOffline({ policy, objective, settings, temperature, examples: loop.batch, positions: T }),
+  const { device } = policy.parameters;
+  const lossScale = training.lossScale && createLossScale(device, training.lossScale);
+  const recorded = { policy, objective, settings, temperature, lossScale, examples: loop.batch };
+  const programs = programsByLength(device, objective.name, (T) =>
+    recordOffline({ ...recorded, positions: T }),
   );
   const bucket = (positions: number): number => bucketLength(positions, policy.config.blockSize, BUCKET);
   const perPass = stepsPerEpoch(groups.count, loop);
   const lesson = lessonOf({ groups, perPass, programs, level, bucket }, options);
-  const trained = await createTraining(policy.parameters, lesson, loop);
+  const trained = await createTraining(policy.parameters, { ...lesson, lossScale }, loop);
   await programs.at(bucket(longestOf(entries)));
   return {
     policy,

@@ -1,8 +1,9 @@
 /** One update of an online objective that learns from pairs: the best and the worst of each group of a rollout. */
 import type { LanguageModel } from "../nn/lm.ts";
 import type { Optimizer } from "../optim/adamw.ts";
+import type { LossScale } from "../optim/loss-scale.ts";
 import { record } from "../tensor/tensor.ts";
-import { createTally } from "../train/ring.ts";
+import { createStepLog } from "../train/step-log.ts";
 import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
 import { type OfflineExample, recordOffline, runOffline } from "./offline-loss.ts";
 import type { JudgedExperience } from "./rollout.ts";
@@ -12,6 +13,7 @@ import type { Updater } from "./update.ts";
 export interface PairUpdateOptions {
   readonly policy: LanguageModel;
   readonly optimizer: Optimizer;
+  readonly lossScale?: LossScale | undefined;
   readonly objective: OfflineObjective;
   readonly settings: OfflineSettings;
   readonly temperature: number;
@@ -24,37 +26,45 @@ export interface PairUpdateOptions {
 
 /** Records the program. The statistics' policyLoss is the pairs' mean loss; ratios are not clipped, and none are reported. */
 export async function createPairUpdater(options: PairUpdateOptions): Promise<Updater> {
-  const { policy, optimizer, group, microBatch, positions, objective } = options;
+  const { policy, optimizer, lossScale, group, microBatch, positions, objective } = options;
   const { device } = policy.parameters;
   const P = Math.max(1, Math.floor(microBatch / 2));
   const program = await record(device, `${objective.name} ${P}x${positions}`, () =>
     recordOffline({ ...options, examples: P }),
   );
-  const losses = createTally(device, "losses of pairs");
-  const norms = createTally(device, "gradient norms of pairs");
-  let steps = 0;
+  let [loss, norm, steps] = [0, 0, 0];
+  let scaling = { lossScale: 1, skipped: 0 };
+  const log = createStepLog<void>(device, {
+    label: "pairs",
+    width: 1,
+    optimizers: 1,
+    onStep(parts, [outcome]) {
+      scaling = { lossScale: outcome!.lossScale, skipped: outcome!.skips };
+      if (outcome!.skipped && !outcome!.diverged) return;
+      steps++;
+      norm += outcome!.gradNorm;
+      for (const { report } of parts) loss += report[0]!;
+    },
+  });
   return {
     async step(minibatch, { lr }) {
       const pairs = pairsOf(minibatch as readonly JudgedExperience[], group);
       const counted = Math.max(1, pairs.filter(({ tied }) => !tied).length);
       for (let i = 0; i < pairs.length; i += P) {
-        await losses.add(runOffline(program, filled(pairs.slice(i, i + P), P), counted));
+        await log.keepPart(undefined, runOffline(program, filled(pairs.slice(i, i + P), P), counted));
       }
       optimizer.step(lr);
-      await norms.add(optimizer.clip);
-      steps++;
-      await device.pace();
+      await log.keepStep(optimizer.clip);
     },
     async stats() {
-      const mean = (sum: number): number => sum / steps;
-      const [policyLoss, gradNorm] = [mean(await losses.take()), mean(await norms.take())];
-      steps = 0;
-      return { policyLoss, gradNorm, valueLoss: 0, approxKl: 0, clipFrac: 0 };
+      await log.flush();
+      const means = { policyLoss: loss / Math.max(1, steps), gradNorm: norm / Math.max(1, steps) };
+      [loss, norm, steps] = [0, 0, 0];
+      return { ...means, valueLoss: 0, approxKl: 0, clipFrac: 0, ...(lossScale && scaling) };
     },
     dispose() {
       program.dispose();
-      losses.dispose();
-      norms.dispose();
+      log.dispose();
     },
   };
 }

@@ -1,11 +1,12 @@
 /** Statistics of PPO updates: kept on the GPU while updates run, and read with one wait. */
 import type { Device } from "../gpu/device.ts";
 import { concat } from "../ops/layout.ts";
+import type { Outcome } from "../optim/clip.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { createRing, readRings } from "../train/ring.ts";
+import { createStepLog, type Reported, type StepLog } from "../train/step-log.ts";
 import { collect, type Sequence } from "./sequences.ts";
 
-/** Means over minibatches, each a mean over its response tokens. */
+/** Means over the minibatches whose step was taken, each a mean over its response tokens. */
 export interface UpdateStats {
   readonly policyLoss: number;
   readonly valueLoss: number;
@@ -15,6 +16,9 @@ export interface UpdateStats {
   readonly clipFrac: number;
   /** Norm of the policy's gradient before clipping. */
   readonly gradNorm: number;
+  /** The policy's last loss scale, and the steps skipped since the run began, policy's and value function's; where losses are scaled. */
+  readonly lossScale?: number;
+  readonly skipped?: number;
 }
 
 /** A response and the log-probabilities that it was sampled with. */
@@ -29,88 +33,86 @@ interface Part {
 }
 
 /** What updates leave behind until somebody asks. */
-export interface UpdateLog {
-  /** Keeps the report of the micro-batch that was just submitted. Waits for the GPU only when there is no more room. */
-  keepPart(part: Part, report: Tensor): Promise<void>;
-  /** Keeps the norm of the optimizer step that was just submitted. */
-  keepStep(clip: Tensor): Promise<void>;
+export interface UpdateLog extends Omit<StepLog<Part>, "flush"> {
   /** The statistics of all steps since the last call. */
   take(): Promise<UpdateStats>;
-  dispose(): void;
 }
-
-/** Micro-batches between two readbacks, at most. */
-const SLOTS = 128;
 
 /** What a micro-batch reports: its new log-probabilities [B·T] and its two losses. */
 export function reportOf(logprobs: Tensor, policyLoss: Tensor, valueLoss: Tensor): Tensor {
   return concat([logprobs.detach(), policyLoss.detach(), valueLoss.detach()], 0);
 }
 
-const nothing = (): Record<keyof UpdateStats, number> => {
+const nothing = (): {
+  policyLoss: number;
+  valueLoss: number;
+  approxKl: number;
+  clipFrac: number;
+  gradNorm: number;
+} => {
   return { policyLoss: 0, valueLoss: 0, approxKl: 0, clipFrac: 0, gradNorm: 0 };
 };
 
-/** @param positions T; a micro-batch has B·T of them */
-export function createUpdateLog(device: Device, B: number, T: number, clipRange: number): UpdateLog {
-  const width = B * T + 2;
-  const reports = createRing(device, SLOTS, width, "reports of updates");
-  const norms = createRing(device, SLOTS, 2, "gradient norms of updates");
-  let parts: Part[] = [];
-  let waiting = 0; // norms in the ring
-  let steps = 0;
+/**
+ * A log of steps with the policy's optimizer and, where it has one of its own, the value function's.
+ * @param positions T; a micro-batch has B·T of them
+ * @param scaled whether losses are scaled, so that steps may be skipped
+ */
+export function createUpdateLog(
+  device: Device,
+  B: number,
+  T: number,
+  { clipRange, scaled }: { readonly clipRange: number; readonly scaled: boolean },
+): UpdateLog {
   let sums = nothing();
-
-  const flush = async (): Promise<void> => {
-    const [values, norm] = (await readRings(device, [reports, norms])) as [Float32Array, Float32Array];
-    parts.forEach(({ some, tokens }, i) => {
-      const report = values.subarray(i * width, (i + 1) * width);
-      sums.policyLoss += report[B * T]!;
-      sums.valueLoss += report[B * T + 1]!;
-      addRatios(sums, some, collect(some, report, T), clipRange, tokens);
-    });
-    for (let i = 0; i < waiting; i++) sums.gradNorm += norm[2 * i]!;
-    [parts, waiting] = [[], 0];
+  let [steps, valueSteps] = [0, 0];
+  let scaling = { lossScale: 1, skipped: 0 };
+  const onStep = (parts: readonly Reported<Part>[], outcomes: readonly Outcome[]): void => {
+    const [policy, value = policy] = outcomes as [Outcome, Outcome?];
+    scaling = { lossScale: policy.lossScale, skipped: outcomes.reduce((n, { skips }) => n + skips, 0) };
+    if (counts(value)) {
+      valueSteps++;
+      for (const { report } of parts) sums.valueLoss += report[B * T + 1]!;
+    }
+    if (!counts(policy)) return;
+    steps++;
+    sums.gradNorm += policy.gradNorm;
+    for (const { part, report } of parts) {
+      sums.policyLoss += policy.diverged ? NaN : report[B * T]!;
+      addRatios(sums, part, collect(part.some, report, T), clipRange);
+    }
   };
+  const log = createStepLog<Part>(device, { label: "updates", width: B * T + 2, optimizers: 2, onStep });
 
   return {
-    async keepPart(part, report) {
-      if (parts.length === SLOTS) await flush();
-      reports.keep(parts.push(part) - 1, report);
-    },
-    async keepStep(clip) {
-      if (waiting === SLOTS) await flush();
-      norms.keep(waiting++, clip);
-      steps++;
-      await device.pace();
-    },
+    ...log,
     async take() {
-      await flush();
-      const mean = (key: keyof UpdateStats): number => sums[key] / steps;
+      await log.flush();
+      const mean = (key: keyof typeof sums): number =>
+        sums[key] / Math.max(1, key === "valueLoss" ? valueSteps : steps);
       const stats = {
         policyLoss: mean("policyLoss"),
         valueLoss: mean("valueLoss"),
         approxKl: mean("approxKl"),
         clipFrac: mean("clipFrac"),
         gradNorm: mean("gradNorm"),
+        ...(scaled && scaling),
       };
-      [sums, steps] = [nothing(), 0];
+      [sums, steps, valueSteps] = [nothing(), 0, 0];
       return stats;
-    },
-    dispose() {
-      reports.dispose();
-      norms.dispose();
     },
   };
 }
 
+/** Whether a step belongs to the means: a skipped one changed nothing, and may be no number. */
+const counts = ({ skipped, diverged }: Outcome): boolean => !skipped || diverged;
+
 /** In float64 on the host: exp(l) - 1 - l of a small l cancels. */
 function addRatios(
   sums: { approxKl: number; clipFrac: number },
-  some: readonly Sampled[],
+  { some, tokens }: Part,
   now: readonly Float32Array[],
   clipRange: number,
-  tokens: number,
 ): void {
   some.forEach((e, b) => {
     e.oldLogprobs.forEach((old, t) => {

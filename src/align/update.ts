@@ -4,6 +4,7 @@ import type { LanguageModel } from "../nn/lm.ts";
 import { add, scale } from "../ops/binary.ts";
 import { backward } from "../optim/gradients.ts";
 import type { Optimizer } from "../optim/adamw.ts";
+import type { LossScale } from "../optim/loss-scale.ts";
 import { input, record, type Tensor } from "../tensor/tensor.ts";
 import { createImitation } from "./imitation.ts";
 import { policyLoss, valueLoss } from "./ppo-loss.ts";
@@ -29,6 +30,9 @@ export interface UpdateOptions {
   readonly value: ValueFunction | undefined;
   /** The separate value function's optimizer; undefined when the policy's serves both. */
   readonly valueOptimizer: Optimizer | undefined;
+  /** What each optimizer takes out of its gradients again. */
+  readonly lossScale?: LossScale | undefined;
+  readonly valueLossScale?: LossScale | undefined;
   readonly temperature: number;
   readonly clipRange: number;
   readonly clipRangeValue: number;
@@ -72,7 +76,7 @@ export async function createUpdater(options: UpdateOptions): Promise<Updater> {
   const { device } = policy.parameters;
   const program = await record(device, `ppo ${B}x${T}`, () => build(options));
   const imitation = options.imitation ? await createImitation(options) : undefined;
-  const log = createUpdateLog(device, B, T, clipRange);
+  const log = createUpdateLog(device, B, T, { clipRange, scaled: options.lossScale !== undefined });
   return {
     async step(minibatch, { lr, valueLr }) {
       const tokens = minibatch.reduce((n, e) => n + e.response.length, 0);
@@ -89,7 +93,7 @@ export async function createUpdater(options: UpdateOptions): Promise<Updater> {
       );
       optimizer.step(lr);
       valueOptimizer?.step(valueLr);
-      await log.keepStep(optimizer.clip);
+      await log.keepStep(optimizer.clip, ...(valueOptimizer ? [valueOptimizer.clip] : []));
     },
     stats: () => log.take(),
     dispose() {
@@ -107,6 +111,8 @@ function build({
   clipRange,
   clipRangeValue,
   vfCoef,
+  lossScale,
+  valueLossScale,
   microBatch: B,
   positions: T,
 }: UpdateOptions): Inputs {
@@ -122,9 +128,12 @@ function build({
   const policyPart = policyLoss(logprobs, oldLogprobs, advantages, weights, clipRange);
   const valuePart =
     value && valueLoss(value.values(inputs.batch, hidden), oldValues, returns, weights, clipRangeValue);
-  // With a trunk of its own the value loss has its own optimizer, and no weight against the policy's.
-  const valueWeight = value?.kind === "shared" ? vfCoef : 1;
-  backward(valuePart ? add(policyPart, scale(valuePart, valueWeight)) : policyPart);
+  if (valuePart && value.kind === "shared") backward(add(policyPart, scale(valuePart, vfCoef)), lossScale);
+  else {
+    // With a trunk of its own the value loss has its own optimizer and scale, and no weight against the policy's.
+    backward(policyPart, lossScale);
+    if (valuePart) backward(valuePart, valueLossScale);
+  }
   return {
     inputs,
     oldLogprobs,

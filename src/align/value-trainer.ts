@@ -1,9 +1,10 @@
 /** Trains a separate value function toward given returns: before PPO on the cache, during it on the rollouts. */
 import { backward } from "../optim/gradients.ts";
 import type { Optimizer } from "../optim/adamw.ts";
+import type { LossScale } from "../optim/loss-scale.ts";
 import { createRandom } from "../tensor/random.ts";
 import { input, record, type Tensor } from "../tensor/tensor.ts";
-import { createTally } from "../train/ring.ts";
+import { createStepLog } from "../train/step-log.ts";
 import { valueLoss } from "./ppo-loss.ts";
 import { type Sequence, sequenceInputs, spread, writeSequences } from "./sequences.ts";
 import type { ValueFunction } from "./value-function.ts";
@@ -17,7 +18,7 @@ export interface ValueExample extends Sequence {
 export interface ValueTrainer {
   /**
    * One pass in an order drawn from (seed, stream), a step every `minibatch` examples.
-   * @returns 1/2 the mean square error a token, over the pass
+   * @returns 1/2 the mean square error a token, over the steps of the pass that were taken
    */
   pass(examples: readonly ValueExample[], how: PassOptions): Promise<number>;
   dispose(): void;
@@ -35,6 +36,8 @@ export interface PassOptions {
 export interface ValueTrainerOptions {
   readonly value: ValueFunction;
   readonly optimizer: Optimizer;
+  /** What the optimizer takes out of its gradients again. */
+  readonly lossScale?: LossScale | undefined;
   /** Sequences a forward and backward pass, and positions a sequence. */
   readonly microBatch: number;
   readonly positions: number;
@@ -44,14 +47,25 @@ export interface ValueTrainerOptions {
 export async function createValueTrainer({
   value,
   optimizer,
+  lossScale,
   microBatch: B,
   positions: T,
 }: ValueTrainerOptions): Promise<ValueTrainer> {
   const { device } = value.parameters;
-  const program = await record(device, `value ${B}x${T}`, () => build(value, B, T));
+  const program = await record(device, `value ${B}x${T}`, () => build(value, B, T, lossScale));
   const { inputs, returns, weights, loss } = program.result;
 
-  const losses = createTally(device, "losses of value updates");
+  let [sum, taken] = [0, 0];
+  const log = createStepLog(device, {
+    label: "value updates",
+    width: 1,
+    optimizers: 1,
+    onStep(parts, [outcome]) {
+      if (outcome!.skipped && !outcome!.diverged) return;
+      taken++;
+      for (const { report } of parts) sum += report[0]!;
+    },
+  });
 
   const step = async (some: readonly ValueExample[], lr: number): Promise<void> => {
     const tokens = some.reduce((n, e) => n + e.response.length, 0);
@@ -73,10 +87,10 @@ export async function createValueTrainer({
         ),
       );
       program.run();
-      await losses.add(loss);
+      await log.keepPart(part.length, loss);
     }
     optimizer.step(lr);
-    await device.pace();
+    await log.keepStep(optimizer.clip);
   };
 
   return {
@@ -88,11 +102,14 @@ export async function createValueTrainer({
         await step(some, lr);
         onStep?.(s + 1, total);
       }
-      return (await losses.take()) / total;
+      await log.flush();
+      const mean = sum / Math.max(1, taken);
+      [sum, taken] = [0, 0];
+      return mean;
     },
     dispose() {
       program.dispose();
-      losses.dispose();
+      log.dispose();
     },
   };
 }
@@ -104,12 +121,12 @@ interface Recorded {
   readonly loss: Tensor;
 }
 
-function build(value: ValueFunction, B: number, T: number): Recorded {
+function build(value: ValueFunction, B: number, T: number, lossScale: LossScale | undefined): Recorded {
   const inputs = sequenceInputs(B, T);
   const returns = input([B * T], "f32", "returns");
   const weights = input([B * T], "f32", "weights");
   const values = value.values(inputs.batch, undefined);
   const loss = valueLoss(values, values.detach(), returns, weights, Infinity);
-  backward(loss);
+  backward(loss, lossScale);
   return { inputs, returns, weights, loss };
 }

@@ -2,8 +2,9 @@
 import { createModel } from "../../models/model.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Program } from "../gpu/program.ts";
-import type { LanguageModel } from "../nn/lm.ts";
+import type { LanguageModel, Precision } from "../nn/lm.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
+import { createLossScale } from "../optim/loss-scale.ts";
 import { createRandom } from "../tensor/random.ts";
 import { readAll, record } from "../tensor/tensor.ts";
 import { type LossProgram, recordLoss } from "../train/sft.ts";
@@ -15,6 +16,8 @@ export interface StepShape {
   readonly sizes: Sizes;
   readonly B: number;
   readonly T: number;
+  /** "f32" by default; "mixed" scales the loss too. */
+  readonly precision?: Precision;
 }
 
 /** A model that learns the same random batch again and again. */
@@ -33,15 +36,22 @@ export interface Trainer {
 }
 
 /** A trainer of a model with random weights, always the same ones: two trainers are equal. */
-export function createTrainer(device: Device, { sizes, B, T }: StepShape): Promise<Trainer> {
-  return trainerOf(createModel(device, sizes, { trainable: true, seed: 1 }), B, T);
+export function createTrainer(device: Device, { sizes, B, T, precision }: StepShape): Promise<Trainer> {
+  return trainerOf(createModel(device, sizes, { trainable: true, seed: 1 }), B, T, precision);
 }
 
 /** AdamW with decay and clipping, as training runs have them. The trainer owns the model's parameters. */
-export async function trainerOf(model: LanguageModel, B: number, T: number): Promise<Trainer> {
+export async function trainerOf(
+  model: LanguageModel,
+  B: number,
+  T: number,
+  precision: Precision = "f32",
+): Promise<Trainer> {
   const { device } = model.parameters;
-  const optimizer = await createAdamW(device, model.parameters, { weightDecay: 0.1, gradClip: 1 });
-  const program = await record(device, "training step", () => recordLoss(model, B, T, true));
+  const lossScale = precision === "mixed" ? createLossScale(device) : undefined;
+  const optimizer = await createAdamW(device, model.parameters, { weightDecay: 0.1, gradClip: 1, lossScale });
+  const computed = model.with(model.parameters, { precision });
+  const program = await record(device, "training step", () => recordLoss(computed, B, T, { lossScale }));
   const { batch, targets, weights, loss } = program.result;
   const random = createRandom(1, "step");
   const text = Array.from({ length: B * (T + 1) }, () => random.integer(model.config.vocabSize));

@@ -14,7 +14,7 @@ import { ConfigError } from "../errors.ts";
 import type { AskedSampling } from "./cache-task.ts";
 import { type OfflineFlags, offlineFields } from "./offline-flags.ts";
 import { REWARD_HELP } from "./open.ts";
-import { type ComputingFlags, computingFields } from "./training-flags.ts";
+import { type ComputingFlags, computingFields, lossScaleOf } from "./training-flags.ts";
 import type { Schema } from "./verb.ts";
 
 const count = z.number().int().positive();
@@ -208,7 +208,7 @@ const run = {
 /** The parsed flags. */
 export interface AlignFlags
   extends
-    Omit<PpoSettings, "rolloutSize" | "betas" | "lr" | "optimizer" | "group" | "anchorRate">,
+    Omit<PpoSettings, "rolloutSize" | "betas" | "lr" | "lossScale" | "optimizer" | "group" | "anchorRate">,
     OfflineFlags,
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
@@ -283,6 +283,7 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
     betas: [adamBeta1, adamBeta2] as const,
     weightDecay,
     gradClip,
+    lossScale: lossScaleOf(flags),
     averageLast,
   };
   return {

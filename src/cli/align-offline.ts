@@ -4,6 +4,7 @@ import { createOfflineRun, type OfflineRun } from "../align/offline.ts";
 import type { OfflineObjective, OfflineSettings } from "../align/objectives/index.ts";
 import { createScorer, type Scorer } from "../align/scorer.ts";
 import { createEngine, type Engine } from "../generate/engine.ts";
+import { forSampling } from "../nn/lm.ts";
 import { openRunFolder, type RunFolder } from "../train/run-folder.ts";
 import { type AlignFlags, endingOf } from "./align-flags.ts";
 import { evaluationRecord } from "./align-run.ts";
@@ -88,7 +89,7 @@ async function judgesOf(
   const { temperature } = task.sampling;
   const rows = Math.min(flags.rows, flags.evalSamples * test.prompts.length);
   const longest = Math.max(...test.prompts.map((p) => p.ids.length));
-  const engine = await createEngine(policy, rows, longest, { ...task.sampling, eosIds });
+  const engine = await createEngine(forSampling(policy), rows, longest, { ...task.sampling, eosIds });
   const scorer = createScorer({ policy, refPolicy: reference.model, temperature, batch: flags.microBatch });
   await engine.prepare(test.prompts.length);
   await scorer.prepare(longest + task.sampling.maxNewTokens - 1);

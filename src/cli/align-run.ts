@@ -44,6 +44,7 @@ export async function train(training: Training, io: Io): Promise<Position> {
   const total = run.iterations;
   if (first.step < total) io.note(`${TABLE_LEGEND}\n${tableHead()}`);
   let at = first;
+  let skipped = first.step === 0 ? 0 : Infinity; // after a resume the first iteration tells
   while (at.step < total && !io.signal.aborted) {
     const began = performance.now();
     const here = at;
@@ -51,6 +52,8 @@ export async function train(training: Training, io: Io): Promise<Position> {
       .iterate(at.step)
       .catch((error: unknown) => rescue(training, here, error, io));
     checkFinite(metrics);
+    noteSkips(metrics, skipped, io);
+    skipped = metrics.skipped ?? 0;
     at = { step: at.step + 1, seconds: at.seconds + (performance.now() - began) / 1000 };
     const each = (at.seconds - first.seconds) / (at.step - first.step);
     io.note(tableRow({ metrics, secondsLeft: each * (total - at.step) }));
@@ -163,6 +166,14 @@ export function evaluationRecord(
     evalEosRate: eosRate,
     evalDistinct2: distinct2,
   };
+}
+
+function noteSkips({ iteration, skipped = 0, lossScale }: AlignMetrics, before: number, io: Io): void {
+  if (skipped <= before) return;
+  const steps = skipped - before;
+  io.note(
+    `iteration ${iteration + 1}: ${steps} steps overflowed and were skipped; the loss scale is ${lossScale}`,
+  );
 }
 
 function checkFinite({ iteration, policyLoss, valueLoss, kl }: AlignMetrics): void {

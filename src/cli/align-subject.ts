@@ -38,9 +38,10 @@ export interface Subject {
  * @throws ConfigError, FormatError where something is missing or does not fit
  */
 export async function openSubject(device: Device, flags: AlignFlags, n: number): Promise<Subject> {
+  const computing = computingOf(flags, device);
   const opened = await openLanguageModel(device, flags.policy);
   // The policy and a value function that start from the reference compute as it does.
-  const reference = { ...opened, model: opened.model.with(opened.model.parameters, computingOf(flags)) };
+  const reference = { ...opened, model: opened.model.with(opened.model.parameters, computing) };
   const watched = watchReward(await openReward(device, flags.reward));
   const { reward } = watched;
   const { model, tokenizer } = reference;

@@ -3,6 +3,8 @@ import { z } from "zod";
 import type { OfflineTraining } from "../align/offline.ts";
 import type { OfflineObjective, OfflineSettings } from "../align/objectives/index.ts";
 import { ConfigError } from "../errors.ts";
+import type { Precision } from "../nn/lm.ts";
+import { lossScaleOf } from "./training-flags.ts";
 
 /** The parsed values of {@link offlineFields}. */
 export interface OfflineFlags {
@@ -15,7 +17,8 @@ export interface OfflineFlags {
 }
 
 /** All flags that offline methods read. */
-interface Given extends OfflineFlags, Omit<OfflineTraining, "betas" | "lr"> {
+interface Given extends OfflineFlags, Omit<OfflineTraining, "betas" | "lr" | "lossScale"> {
+  readonly precision: Precision;
   readonly n?: number | undefined;
   readonly beta?: number | undefined;
   readonly lr?: number | undefined;
@@ -85,5 +88,6 @@ export function offlineTraining(flags: Given): OfflineTraining {
   const { weightDecay, gradClip, seed, saveEvery, evalEvery } = flags;
   const betas = [adamBeta1, adamBeta2] as const;
   const sizes = { passes, minibatch, microBatch };
-  return { ...sizes, lr, lrSchedule, warmup, betas, weightDecay, gradClip, seed, saveEvery, evalEvery };
+  const steps = { lr, lrSchedule, warmup, betas, weightDecay, gradClip, lossScale: lossScaleOf(flags) };
+  return { ...sizes, ...steps, seed, saveEvery, evalEvery };
 }

@@ -3,7 +3,10 @@ import { z } from "zod";
 import type { SaveDtype } from "../../models/load.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
-import type { Computing } from "../nn/lm.ts";
+import type { Device } from "../gpu/device.ts";
+import type { Computing, Precision } from "../nn/lm.ts";
+import { hasHalves } from "../ops/cast.ts";
+import type { LossScaleOptions } from "../optim/loss-scale.ts";
 import { stepsPerEpoch, type TrainingSettings } from "../train/training.ts";
 
 const count = z.number().int().min(1);
@@ -47,6 +50,7 @@ export function scratchFields(defaults: { layers: number; dim: number; vocab: nu
 
 interface ComputingFields {
   readonly gradientCheckpointing: Flag;
+  readonly precision: Choice<Precision>;
 }
 
 /** How forward and backward passes are computed. */
@@ -55,17 +59,34 @@ export const computingFields: ComputingFields = {
     description:
       "keep each block's input only and compute the block again on the way back: less memory, same bits",
   }),
+  precision: z.enum(["f32", "mixed"]).default("f32").meta({
+    description:
+      "mixed: f16 operands of linear maps, with a loss scale that adapts; weights, sums, losses and the optimizer stay f32",
+  }),
 };
 
 /** The parsed values of {@link computingFields}. */
 export interface ComputingFlags {
   readonly gradientCheckpointing: boolean;
+  readonly precision: Precision;
 }
 
-/** What the flags mean to a model. */
-export const computingOf = ({ gradientCheckpointing }: ComputingFlags): Computing => ({
-  checkpointing: gradientCheckpointing,
-});
+/**
+ * What the flags mean to a model on `device`.
+ * @throws ConfigError when they ask for f16 and it has none
+ */
+export function computingOf({ gradientCheckpointing, precision }: ComputingFlags, device: Device): Computing {
+  if (precision === "mixed" && !hasHalves(device)) {
+    throw new ConfigError(
+      `--precision mixed: expected a device with 16-bit floats (shader-f16), got ${device.name}, which has none; leave the flag out`,
+    );
+  }
+  return { checkpointing: gradientCheckpointing, precision };
+}
+
+/** How the loss is scaled: where gradients pass through f16. */
+export const lossScaleOf = ({ precision }: Pick<ComputingFlags, "precision">): LossScaleOptions | undefined =>
+  precision === "mixed" ? {} : undefined;
 
 interface TrainingFields extends ComputingFields {
   readonly epochs: NumberField;
@@ -164,7 +185,7 @@ export const CHANGEABLE_ON_RESUME: readonly string[] = [
 ];
 
 /** The parsed values of {@link trainingFields}. */
-export interface TrainingFlags {
+export interface TrainingFlags extends Pick<ComputingFlags, "precision"> {
   readonly epochs: number;
   readonly steps?: number | undefined;
   readonly batch: number;
@@ -184,7 +205,8 @@ export interface TrainingFlags {
 /** The training loop's settings for `items` items. */
 export function trainingSettings(flags: TrainingFlags, items: number): TrainingSettings {
   const steps = flags.steps ?? Math.max(1, Math.round(flags.epochs * stepsPerEpoch(items, flags)));
-  return { ...flags, sampleEvery: flags.sampleEvery ?? 0, betas: [0.9, 0.95], steps };
+  const fixed = { betas: [0.9, 0.95] as const, lossScale: lossScaleOf(flags) };
+  return { ...flags, ...fixed, sampleEvery: flags.sampleEvery ?? 0, steps };
 }
 
 /** The parsed values of {@link scratchFields}. */

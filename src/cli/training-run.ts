@@ -35,8 +35,9 @@ export function watchTraining(io: Io, { label, folder, steps, first, state }: Wa
     stop: () => progress.stop(),
     async onRecord(record) {
       await folder.metrics.write(record);
-      if ("loss" in record) results["loss"] = record["loss"] as number;
-      else io.note(evaluationText(record));
+      if (!("lr" in record)) io.note(evaluationText(record));
+      else if (!("gradNorm" in record)) io.note(skipText(record));
+      else results["loss"] = record["loss"] as number;
       progress.update(record.step, shown(record));
     },
     onEval: (_step, found) => {
@@ -51,6 +52,10 @@ function shown(record: StepRecord): string | undefined {
   if (!("loss" in record)) return undefined;
   return `loss ${(record["loss"] as number).toFixed(3)}, ${record["tokensPerSecond"]} tokens/s`;
 }
+
+/** A step without a gradient norm is one whose gradients overflowed. */
+const skipText = ({ step, lossScale }: StepRecord): string =>
+  `step ${step}: gradients overflowed at loss scale ${lossScale}; skipped, and the scale halved`;
 
 function evaluationText({ step, ...results }: StepRecord): string {
   const parts = Object.entries(results).map(

@@ -3,6 +3,7 @@ import { concat } from "../ops/layout.ts";
 import { virtualStorage } from "../gpu/storage.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { linear } from "./linear.ts";
+import type { Precision } from "./lm.ts";
 import type { Parameters } from "./parameters.ts";
 
 /**
@@ -12,14 +13,19 @@ import type { Parameters } from "./parameters.ts";
  * @param names of maps with `<name>.weight` [N, K] and, all or none of them, `<name>.bias` [N]
  * @returns [..., N₁ + N₂ + …]
  */
-export function linears(x: Tensor, parameters: Parameters, names: readonly string[]): Tensor {
+export function linears(
+  x: Tensor,
+  parameters: Parameters,
+  names: readonly string[],
+  precision?: Precision,
+): Tensor {
   const biased = parameters.has(`${names[0]}.bias`);
   const weight = joined(names.map((name) => parameters.get(`${name}.weight`)));
   const bias = biased ? joined(names.map((name) => parameters.get(`${name}.bias`))) : undefined;
-  if (weight && (bias || !biased)) return linear(x, weight, bias, "out_in");
+  if (weight && (bias || !biased)) return linear(x, weight, bias, "out_in", precision);
   const one = (name: string): Tensor => {
     const shift = biased ? parameters.get(`${name}.bias`) : undefined;
-    return linear(x, parameters.get(`${name}.weight`), shift, "out_in");
+    return linear(x, parameters.get(`${name}.weight`), shift, "out_in", precision);
   };
   return concat(names.map(one), -1);
 }

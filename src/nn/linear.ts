@@ -1,20 +1,33 @@
 /** Affine maps of the last dimension. */
+import { half } from "../ops/cast.ts";
 import { matmul } from "../ops/matmul.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Precision } from "./lm.ts";
 
 /** How a weight is stored: [K, N] as GPT-2's Conv1D, or [N, K] as torch's Linear. */
 export type WeightLayout = "in_out" | "out_in";
+
+/** `x` as products read it. */
+export const operand = (x: Tensor, precision: Precision | undefined): Tensor =>
+  precision === "mixed" ? half(x) : x;
 
 /**
  * y = x W + bias over the last dimension.
  * @param x [..., K]
  * @param weight [K, N] ("in_out") or [N, K] ("out_in")
  * @param bias [N]
+ * @param precision of x and W in the product; y is f32
  * @returns [..., N]
  * @throws ShapeError when the inner dimensions differ
  */
-export function linear(x: Tensor, weight: Tensor, bias: Tensor | undefined, layout: WeightLayout): Tensor {
-  const rows = x.reshape(-1, x.dim(-1));
-  const y = matmul(rows, weight, bias, { transposeB: layout === "out_in" });
+export function linear(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  layout: WeightLayout,
+  precision?: Precision,
+): Tensor {
+  const rows = operand(x, precision).reshape(-1, x.dim(-1));
+  const y = matmul(rows, operand(weight, precision), bias, { transposeB: layout === "out_in" });
   return y.reshape(...x.shape.slice(0, -1), y.dim(-1));
 }

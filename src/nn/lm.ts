@@ -43,14 +43,26 @@ export interface KvCache {
   attend(layer: number, qkv: Tensor, batch: Batch, scale: number): Tensor;
 }
 
-/** How a trunk computes; it changes memory and speed. */
+/**
+ * What the operands of linear maps are rounded to: "mixed" is f16 for weights, activations and the gradients that enter their
+ * products, while sums, results, and the weights that are trained stay f32, and so does all that is no linear map.
+ */
+export type Precision = "f32" | "mixed";
+
+/** How a model computes; it changes memory and speed. */
 export interface Computing {
   /** Keep only the input of each block for the way back, and compute the block again there. */
   readonly checkpointing: boolean;
+  /** "mixed" wants f16 on the device, and a scaled loss where it trains (`createLossScale`). */
+  readonly precision: Precision;
 }
 
+/** The model as what samples from it computes: a decoding step would round all weights for a few rows. */
+export const forSampling = (model: LanguageModel): LanguageModel =>
+  model.with(model.parameters, { precision: "f32" });
+
 /** What a trunk does unless it is told otherwise. */
-export const COMPUTING: Computing = { checkpointing: false };
+export const COMPUTING: Computing = { checkpointing: false, precision: "f32" };
 
 /** A transformer without its last projection. */
 export interface Trunk {
@@ -73,6 +85,8 @@ export interface LmHead {
   readonly weight: Tensor;
   /** [V] */
   readonly bias: Tensor | undefined;
+  /** "f32" by default. */
+  readonly precision?: Precision;
 }
 
 /** What logits are divided by before the softmax; 1 by default. */

@@ -4,7 +4,7 @@ import { addSelfTest, type Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { type Recording, recording } from "../gpu/recording.ts";
 import { call, defineOp, need, type Op, strided } from "../tensor/op.ts";
-import { type Dtype, empty, input, record, type Tensor } from "../tensor/tensor.ts";
+import { type Dtype, empty, input, record, Tensor } from "../tensor/tensor.ts";
 
 const kernel = await loadKernel("cast");
 
@@ -95,7 +95,7 @@ const copies = new WeakMap<Recording, Map<Tensor | string, Tensor>>();
 
 /**
  * The f16 copy of `x`, made once a program: of a weight, whatever uses it; of an activation, from which the way back
- * then reads it (`Tensor.again`), so that the f32 one need not live until then.
+ * then reads it (`Tensor.again`), so that the f32 one need not live until then. Each use brings its gradient to `x`.
  * @throws DeviceError where the device has no f16
  */
 export function half(x: Tensor): Tensor {
@@ -106,12 +106,17 @@ export function half(x: Tensor): Tensor {
   const key = storage.place
     ? `${bufferId(storage.place.buffer)} ${storage.place.offset + offset} ${size}`
     : x;
-  const found = known.get(key);
-  if (found) return found.reshape(...x.shape);
-  const copy = cast(x, "f16");
+  const copy = known.get(key) ?? run(x, "f16");
   known.set(key, copy);
-  if (!storage.place) x.again = () => run(copy, "f32");
-  return copy;
+  if (!storage.place) x.again ??= () => run(copy, "f32");
+  return useOf(copy, x);
+}
+
+/** `copy` as a tensor of its own, in the shape of `x`, whose gradient goes to `x`: whoever made it first may need none. */
+function useOf(copy: Tensor, x: Tensor): Tensor {
+  const use = new Tensor(x.device, x.shape, "f16", copy.storage, copy.offset);
+  if (x.needsGrad) use.node = { name: "half", inputs: [x], outputs: [use], backward: ([dy]) => [dy] };
+  return use;
 }
 
 const ids = new WeakMap<GPUBuffer, number>();

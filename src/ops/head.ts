@@ -7,6 +7,7 @@ import { ShapeError } from "../errors.ts";
 import { type Backward, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
 import { empty, type Shape, sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { addTo, zeros } from "./copy.ts";
+import { half } from "./cast.ts";
 import { concat } from "./layout.ts";
 import {
   absorb,
@@ -157,10 +158,11 @@ function backward(ctx: Backward<HeadInputs, HeadAttrs>): (Tensor | undefined)[] 
       const states = rowsIn(hidden, some);
       const chunk = known?.[i] ?? chunkOf(states, { weight, bias }, span);
       logitsGradient(chunk, arrived, attrs);
-      const dlogits = chunk.logits;
+      // Products of f16 take gradients in f16 too, as those of `matmul` do.
+      const dlogits = states.dtype === "f16" ? half(chunk.logits) : chunk.logits;
       dhidden?.add(matmul(dlogits, rowsIn(weight, span), undefined, {}), some);
       dweight?.add(matmul(dlogits, states, undefined, { transposeA: true }), span);
-      dbias?.add(columnSum(dlogits), span);
+      dbias?.add(columnSum(chunk.logits), span);
     }
   }
   return [dhidden?.made, dweight?.made, dbias?.made, undefined];
@@ -223,7 +225,7 @@ const CASES: readonly HeadCase[] = [
 /**
  * Log-probabilities of `targets` and the entropy of each row's distribution, in nats, under softmax(logits / T) with
  * logits = hidden weightᵀ + bias, which are never stored as a whole when they are many. hidden [R, C], weight [V, C],
- * bias [V] or none, targets u32 [R], ids beyond V count as V - 1. Returns [logprobs, entropy], both [R] (a third
+ * bias [V] or none, targets u32 [R], ids beyond V count as V - 1; hidden and weight may be f16. Returns [logprobs, entropy], both [R] (a third
  * output is for the way back). Gradients flow to hidden, weight and bias. A row's result does not depend on how many
  * rows there are, to the last bit.
  * @throws ShapeError when sizes differ or T is not positive

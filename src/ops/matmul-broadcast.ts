@@ -2,7 +2,7 @@
 import { loadKernel } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import { empty } from "../tensor/tensor.ts";
-import { flopsOf, type MatmulForm, modeOf, type Product } from "./matmul-form.ts";
+import { biasView, flopsOf, type MatmulForm, modeOf, type Product, vectorsOf } from "./matmul-form.ts";
 
 const kernel = await loadKernel("matmul-broadcast");
 
@@ -42,13 +42,13 @@ const turns = ({ transposeA, N, K, tuning }: Product): boolean =>
 
 function recordTurned(product: Product): void {
   const { a, batch, M, K } = product;
-  const turned = empty([batch, M, K], "f32", "turned");
+  const turned = empty([batch, M, K], a.dtype, "turned");
   const items = (M * K) / 16;
   const each = 16;
   call(kernel, "turn", {
-    bindings: { a, c: turned },
+    bindings: { a, turned },
     params: { M, N: 0, K, rows: each, chunk: 0, a_batch: M * K, b_batch: 0, c_batch: 0 },
-    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0 },
+    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0, ...vectorsOf(product) },
     workgroups: [Math.ceil(items / (64 * each)), 1, batch],
   });
   record({ ...product, a: turned, transposeA: false });
@@ -61,7 +61,7 @@ function record(product: Product): void {
   const KC = chunkOf(mode, K, product.tuning?.["KC"]);
   const rows = rowsFor(product, L);
   call(kernel, mode, {
-    bindings: { a, b, c, bias: bias ?? b },
+    bindings: { a, b, c, bias: biasView(product) },
     params: {
       M,
       N,
@@ -72,7 +72,7 @@ function record(product: Product): void {
       b_batch: shared ? 0 : K * N,
       c_batch: M * N,
     },
-    constants: { L, KC, BIAS: bias ? 1 : 0 },
+    constants: { L, KC, BIAS: bias ? 1 : 0, ...vectorsOf(product) },
     workgroups: [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch],
     flops: flopsOf(product),
   });

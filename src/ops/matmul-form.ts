@@ -4,17 +4,18 @@
  */
 import type { Device } from "../gpu/device.ts";
 import { bucket, type Tuning } from "../gpu/tune.ts";
+import type { View } from "../gpu/call.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** One call: C = op(A) op(B) + bias, for each product of a batch. */
 export interface Product {
-  /** [M, K], or [K, M] with `transposeA`; `batch` of them. */
+  /** [M, K], or [K, M] with `transposeA`; `batch` of them; f32 or f16. */
   readonly a: Tensor;
-  /** [K, N], or [N, K] with `transposeB`; `batch` of them, or one where `shared`. */
+  /** [K, N], or [N, K] with `transposeB`; `batch` of them, or one where `shared`; f32 or f16. */
   readonly b: Tensor;
   /** [N], added to every row. */
   readonly bias: Tensor | undefined;
-  /** [M, N], overwritten; `batch` of them. */
+  /** f32 [M, N], overwritten; `batch` of them. */
   readonly c: Tensor;
   readonly batch: number;
   readonly M: number;
@@ -41,6 +42,8 @@ export interface MatmulForm {
   readonly name: string;
   /** The kind of adapter it is made for; elsewhere, and where it rounds (`asked`), it is used only when asked for by name. */
   readonly madeFor: "any" | "software" | "gpu" | "asked";
+  /** Products that it is the best for wherever it runs: a form that rounds operands, of those that are rounded already. */
+  readonly bestFor?: (product: Product) => boolean;
   /** Whether the device has what its kernels need. */
   runs(device: Device): boolean;
   /** Whether it can compute this product, on a device where it runs: sizes, alignment, transpositions. */
@@ -57,3 +60,16 @@ export const modeOf = ({ transposeA, transposeB }: Pick<Product, "transposeA" | 
 
 /** Floating-point operations of a product. */
 export const flopsOf = ({ batch, M, N, K }: Product): number => 2 * batch * M * N * K;
+
+/** Constants of a kernel that reads its operands as vec4s: their types. */
+export const vectorsOf = ({
+  a,
+  b,
+}: Pick<Product, "a" | "b">): { readonly A4: string; readonly B4: string } => ({
+  A4: a.dtype === "f16" ? "vec4h" : "vec4f",
+  B4: b.dtype === "f16" ? "vec4h" : "vec4f",
+});
+
+/** What a kernel binds for the bias; where there is none, memory that it does not read. */
+export const biasView = ({ bias, b }: Product): View =>
+  (bias ?? b).dtype === "f16" ? { ...b.view, half: false } : (bias ?? b).view;

@@ -6,7 +6,7 @@
 import { type Kernel, loadKernel } from "../gpu/kernel.ts";
 import type { MatrixShape } from "../gpu/tiers.ts";
 import { call } from "../tensor/op.ts";
-import { flopsOf, type MatmulForm, type Product } from "./matmul-form.ts";
+import { biasView, flopsOf, type MatmulForm, type Product, vectorsOf } from "./matmul-form.ts";
 
 const kernel = await loadKernel("matmul-matrix");
 
@@ -66,12 +66,11 @@ export function recordMatrix(product: Product, unit: MatrixShape, piece: Piece, 
   const constants = constantsFor(unit, a.device.subgroupSize, piece);
   const { SM, SN, RM, RN, MM, NN } = constants;
   call(code, "product", {
-    bindings: { a, b, c, bias: bias ?? b },
+    bindings: { a, b, c, bias: biasView(product) },
     params: { M, N, K, a_batch: M * K, b_batch: shared ? 0 : K * N, bias: bias ? 1 : 0 },
     constants: {
       ...constants,
-      A4: a.dtype === "f16" ? "vec4h" : "vec4f",
-      B4: b.dtype === "f16" ? "vec4h" : "vec4f",
+      ...vectorsOf(product),
       A_T: transposeA ? 1 : 0,
       B_T: transposeB ? 1 : 0,
     },
@@ -98,9 +97,12 @@ function pieceFor({ a, M, N, batch }: Product): Piece {
     : PIECES.matrix64;
 }
 
-/** Used where it is asked for by name, since it rounds operands; also each piece by its name, for tests and tuning. */
+/**
+ * Used for operands that are f16 already, else where it is asked for by name, since it rounds them; also each piece by its
+ * name, for tests and tuning.
+ */
 export const matrices: readonly MatmulForm[] = [
-  form("matrix", pieceFor),
+  { ...form("matrix", pieceFor), bestFor: ({ a, b }) => a.dtype === "f16" && b.dtype === "f16" },
   form("matrix64", () => PIECES.matrix64),
   {
     ...form("matrix128", () => PIECES.matrix128),

@@ -5,7 +5,7 @@
 import { loadKernel } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
-import { flopsOf, type MatmulForm, type Product } from "./matmul-form.ts";
+import { biasView, flopsOf, type MatmulForm, type Product, vectorsOf } from "./matmul-form.ts";
 
 const kernel = await loadKernel("matmul-tile");
 
@@ -71,13 +71,13 @@ const paramsOf = (product: Product, { BK }: Tile, parts: number, span: number): 
 
 /** Records one call: the product, or `parts` partial ones of `span` values of k each. */
 function recordTiles(product: Product, tile: Tile, c: Tensor, parts: number, span: number): void {
-  const { a, b, bias, batch, M, N, K, transposeA, transposeB } = product;
+  const { a, b, batch, M, N, K, transposeA, transposeB } = product;
   const flat = N % 4 === 0 ? "" : "_flat";
   call(kernel, `${tile.TEAMS > 1 ? "teams" : "tile"}${flat}`, {
-    bindings: { a, b, bias: bias ?? b, [`c${flat}`]: c },
+    bindings: { a, b, bias: biasView(product), [`c${flat}`]: c },
     params: paramsOf(product, tile, parts, span),
     constants: {
-      ...tile, CHUNK, MEMORY: memoryOf(tile), ROLLED: a.device.software ? 1 : 0,
+      ...tile, ...vectorsOf(product), CHUNK, MEMORY: memoryOf(tile), ROLLED: a.device.software ? 1 : 0,
       A_T: transposeA ? 1 : 0, B_T: transposeB ? 1 : 0,
       A_VEC: (transposeA ? M : K) % 4 === 0 ? 1 : 0,
       B_VEC: (transposeB ? K : N) % 4 === 0 ? 1 : 0,
@@ -122,15 +122,15 @@ export const split: MatmulForm = {
   tunings: (mode) => (mode === "tn" ? [{ form: "split" }] : []),
   fits: (product) => product.transposeA && product.N % 4 === 0 && partsFor(product) > 1,
   record(product) {
-    const { M, N, K, batch, bias, b, c } = product;
+    const { M, N, K, batch, bias, c } = product;
     const span = Math.ceil(K / partsFor(product) / CHUNK) * CHUNK;
     const parts = Math.ceil(K / span);
     const partial = empty([batch, parts, M, N], "f32", "partial products");
     recordTiles(product, TILES.tile64, partial, parts, span);
     call(kernel, "gather", {
-      bindings: { partial, c, bias: bias ?? b },
+      bindings: { partial, c, bias: biasView(product) },
       params: { ...paramsOf(product, TILES.tile64, parts, span), bias: bias ? 1 : 0 },
-      constants: { ...TILES.tile64, CHUNK, MEMORY: 1, ROLLED: 0 },
+      constants: { ...TILES.tile64, ...vectorsOf(product), CHUNK, MEMORY: 1, ROLLED: 0 },
       workgroups: [Math.ceil((M * N) / 4 / 64), 1, batch],
     });
   },

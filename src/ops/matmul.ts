@@ -1,13 +1,14 @@
 /** Matrix product, in every transposition, batched, with an optional bias. */
 import type { Device } from "../gpu/device.ts";
 import type { Tuning } from "../gpu/tune.ts";
-import { defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
+import { type Case, type CaseInput, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
 import { broadcast } from "./matmul-broadcast.ts";
 import { classOf, type MatmulForm, type Product } from "./matmul-form.ts";
 import { matrices } from "./matmul-matrix.ts";
 import { plain } from "./matmul-plain.ts";
 import { split, tile, tiles } from "./matmul-tile.ts";
+import { half } from "./cast.ts";
 import { columnSum } from "./reduce.ts";
 import { testVariants } from "./self-test.ts";
 
@@ -53,8 +54,8 @@ function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: M
 const FORMS: readonly MatmulForm[] = [broadcast, split, tile, ...tiles, ...matrices, plain];
 
 /**
- * The form for a product, the only place where one is chosen: the one asked for, else the one found fastest, else the first
- * made for this kind of adapter; `plain` where that does not fit.
+ * The form for a product, the only place where one is chosen: the one asked for, else the one found fastest, else one
+ * that is best for it, else the first made for this kind of adapter; `plain` where that does not fit.
  */
 function chooseForm(product: Product, variant: string | undefined): MatmulForm {
   const { device } = product.a;
@@ -65,7 +66,10 @@ function chooseForm(product: Product, variant: string | undefined): MatmulForm {
   if (variant) return named(variant) ?? plain;
   const tuned = named(product.tuning?.["form"]);
   return (
-    tuned ?? FORMS.find((form) => (form.madeFor === "any" || form.madeFor === kind) && usable(form)) ?? plain
+    tuned ??
+    FORMS.find((form) => form.bestFor?.(product) && usable(form)) ??
+    FORMS.find((form) => (form.madeFor === "any" || form.madeFor === kind) && usable(form)) ??
+    plain
   );
 }
 
@@ -82,6 +86,7 @@ const namesOf = (device: Device, which: (form: MatmulForm) => boolean): string[]
 
 function run(a: Tensor, b: Tensor, bias: Tensor | undefined, attrs: MatmulAttrs): Tensor {
   const { out, ...size } = sizes(a.shape, b.shape, attrs);
+  for (const x of [a, b]) need(x.dtype !== "u32", "matmul: an operand is u32; expected f32 or f16");
   need(!bias || bias.size === size.N, `matmul: bias is [${bias?.shape}]; expected [${size.N}]`);
   const c = empty(out, "f32", "matmul");
   const { transposeA = false, transposeB = false } = attrs;
@@ -132,9 +137,22 @@ function reference(a: NdArray, b: NdArray, bias: NdArray | undefined, attrs: Mat
   return { shape: out, data };
 }
 
+const half16 = (...shape: number[]): CaseInput => ({ shape, dtype: "f16" });
+
+/** Operands in f16, or one of them. */
+const HALVES: readonly Case<MatmulAttrs>[] = [
+  { inputs: [half16(3, 5), half16(5, 7), [7]], name: "f16, ragged" },
+  { inputs: [half16(3, 68), half16(68, 36), undefined], name: "f16, more than one block" },
+  { inputs: [half16(3, 72), half16(20, 72), [20]], attrs: { transposeB: true }, name: "f16 nt" },
+  { inputs: [half16(12, 8), half16(12, 132), undefined], attrs: { transposeA: true }, name: "f16, wide tn" },
+  { inputs: [[6, 8], half16(8, 4), undefined], name: "f32 by f16" },
+  { inputs: [half16(6, 8), [8, 4], undefined], name: "f16 by f32" },
+];
+
 /**
  * C = op(A) op(B) + bias. a: [..., M, K] ([..., K, M] with transposeA), b: [..., K, N] or one [K, N] for all
- * ([N, K] with transposeB), bias: [N] or none; returns [..., M, N].
+ * ([N, K] with transposeB), bias: [N] or none; returns [..., M, N]. a and b may be f16, each for itself: sums, bias and C are
+ * f32 all the same, and on the way back dC is rounded to f16 for the products that it enters.
  * A row of the result does not depend on how many rows there are, to the last bit.
  * @throws ShapeError when inner or leading dimensions differ
  */
@@ -145,15 +163,16 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
   name: "matmul",
   arity: 3,
   forward: ([a, b, bias], attrs) => run(a, b, bias, attrs),
-  backward({ inputs: [a, b, bias], attrs, dy: [dc], needs }) {
+  backward({ inputs: [a, b, bias], attrs, dy: [arrived], needs }) {
     need(
       !(attrs.transposeA && b.shape.length === 2 && a.shape.length > 2),
       "matmul: no gradient for a batch of transposed a with a shared b",
     );
+    const dc = a.dtype === "f16" || b.dtype === "f16" ? half(arrived!) : arrived!;
     return [
-      needs[0] ? gradientA(b, dc!, attrs) : undefined,
-      needs[1] ? gradientB(a, b, dc!, attrs) : undefined,
-      bias && needs[2] ? columnSum(rowsOf(dc!)) : undefined,
+      needs[0] ? gradientA(b, dc, attrs) : undefined,
+      needs[1] ? gradientB(a, b, dc, attrs) : undefined,
+      bias && needs[2] ? columnSum(rowsOf(arrived!)) : undefined,
     ];
   },
   reference: ([a, b, bias], attrs) => [reference(a!, b!, bias, attrs)],
@@ -176,6 +195,7 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
     { inputs: [[2, 6, 4], [2, 6, 8], undefined], attrs: { transposeA: true }, name: "batched tn" },
     { inputs: [[5, 3], [2, 5], undefined], attrs: { transposeA: true, transposeB: true } },
     { inputs: [[1, 1], [1, 1], [1]] },
+    ...HALVES,
     { inputs: [[150, 4], [4, 8], undefined], name: "a long sum on the way back" },
     { inputs: [[70, 300], [300, 37], [37]], backward: false, name: "several chunks of K, ragged" },
     {

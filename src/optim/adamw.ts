@@ -8,7 +8,8 @@ import { arena as cut } from "../gpu/storage.ts";
 import { call } from "../tensor/op.ts";
 import { persistent, record, sizeOf, Tensor } from "../tensor/tensor.ts";
 import { type Blocks, blocksOf, type TrainedArena, uploadTable, windowOf } from "./arena.ts";
-import { clipFactor } from "./clip.ts";
+import { CLIP_WIDTH, clipFactor } from "./clip.ts";
+import { type LossScale, mostSkipped, unitScale } from "./loss-scale.ts";
 
 const kernel = await loadKernel("adamw");
 
@@ -21,17 +22,19 @@ export interface AdamWOptions {
   readonly gradClip?: number;
   /** Decay the tensors whose specification says so (the default), or all of them. */
   readonly decay?: "marked" | "all";
+  /** Of the loss whose gradients arrive here; without one they are not scaled, and no step is skipped. */
+  readonly lossScale?: LossScale | undefined;
   /** Bytes one dispatch may bind; the adapter's limit by default. */
   readonly maxBindingBytes?: number;
 }
 
 /** What turns gradients into new parameters. */
 export interface Optimizer {
-  /** Steps taken so far; a checkpoint restores it together with {@link Optimizer.tensors}. */
+  /** Steps taken so far, skipped ones included; a checkpoint restores it together with {@link Optimizer.tensors}. */
   steps: number;
-  /** The state by name, for checkpoints: `m.<parameter>`, `v.<parameter>`. */
+  /** The state by name, for checkpoints: `m.<parameter>`, `v.<parameter>`, `lossScale` where there is one. */
   readonly tensors: ReadonlyMap<string, Tensor>;
-  /** [2]: the norm of all gradients before clipping, and the factor applied, of the last step. */
+  /** [4]: of the last step the norm of all gradients before clipping, the factor applied, the loss scale; steps skipped. */
   readonly clip: Tensor;
   /**
    * Records the update into the program being recorded: it reads the gradients, changes the parameters and the
@@ -57,6 +60,7 @@ interface Settings {
  * AdamW (Loshchilov & Hutter 2019, algorithm 2) after clipping by the global norm; for step t = 1, 2, …
  *   g ← g min(1, gradClip / (‖g‖ + 1e-6));  θ ← θ (1 - lr·weightDecay)
  *   m ← β₁m + (1-β₁)g;  v ← β₂v + (1-β₂)g²;  θ ← θ - lr/(1-β₁ᵗ) · m / (√v/√(1-β₂ᵗ) + eps)
+ * With a loss scale a step whose gradients are not finite is skipped, and is no t.
  * @param parameters what holds the trained tensors (`Parameters`)
  * @throws ConfigError when nothing is trained or a setting is out of range
  */
@@ -71,7 +75,7 @@ export async function createAdamW(
   const all = options.decay === "all";
   const slots = trained.slots.map((slot) => (all ? { ...slot, decay: true } : slot));
   const blocks = blocksOf(slots, options.maxBindingBytes ?? device.bindingBytes);
-  return assemble(device, trained, blocks, settings);
+  return assemble(device, trained, blocks, settings, options.lossScale ?? unitScale(device));
 }
 
 async function assemble(
@@ -79,26 +83,36 @@ async function assemble(
   trained: TrainedArena,
   blocks: Blocks,
   settings: Settings,
+  lossScale: LossScale,
 ): Promise<Optimizer> {
-  const { betas, weightDecay, gradClip } = settings;
+  const { betas, gradClip } = settings;
   const sizes = trained.slots.map(({ shape }) => sizeOf(shape) * 4);
   const moments = { m: cut(device, sizes, "adamw m"), v: cut(device, sizes, "adamw v") };
   const table = uploadTable(device, blocks);
-  const scalars = persistent(device, [4], "f32", "adamw scalars");
-  const clip = persistent(device, [2], "f32", "gradient norm and clip factor");
+  const scalars = persistent(
+    device,
+    [1 + mostSkipped(lossScale, saturation(betas)), 4],
+    "f32",
+    "adamw scalars",
+  );
+  const clip = persistent(device, [CLIP_WIDTH], "f32", "gradient norm and clip factor");
+  const clipping = { arena: trained, blocks, table, maxNorm: gradClip, lossScale };
   let program: Program | undefined;
   const optimizer: Optimizer = {
     steps: 0,
-    tensors: named(device, trained, moments),
+    tensors: new Map([
+      ...named(device, trained, moments),
+      ...(lossScale.growEvery > 0 ? ([["lossScale", lossScale.state]] as const) : []),
+    ]),
     clip,
     update(): void {
-      clipFactor(trained, blocks, table, clip, gradClip);
+      clipFactor(clipping, clip);
       adamw(trained, moments, blocks, { table, scalars, clip }, settings);
     },
     prepare(lr): void {
-      const t = ++optimizer.steps;
-      const [c1, c2] = betas.map((beta) => 1 - beta ** t) as [number, number];
-      scalars.write([lr * weightDecay, lr / c1, 1 / Math.sqrt(c2), 0]);
+      const step = ++optimizer.steps;
+      const rows = Array.from({ length: scalars.dim(0) }, (_, k) => scalarsAt(step - k, lr, settings));
+      scalars.write(rows.flat());
     },
     step(lr): void {
       optimizer.prepare(lr);
@@ -106,13 +120,24 @@ async function assemble(
     },
     dispose(): void {
       program?.dispose();
-      const storages = [moments.m.whole, moments.v.whole, table.storage, scalars.storage, clip.storage];
+      const small = [table, scalars, clip, lossScale.state].map(({ storage }) => storage);
+      const storages = [moments.m.whole, moments.v.whole, ...small];
       for (const { place } of storages) device.destroyBuffer(place!.buffer);
     },
   };
   program = await record(device, "adamw", () => optimizer.update());
   return optimizer;
 }
+
+/** What a step needs of the host, for t = `t`; 1 where fewer were not skipped than there are rows for. */
+function scalarsAt(t: number, lr: number, { betas, weightDecay }: Settings): number[] {
+  const [c1, c2] = betas.map((beta) => 1 - beta ** Math.max(1, t)) as [number, number];
+  return [lr * weightDecay, lr / c1, 1 / Math.sqrt(c2), 0];
+}
+
+/** Steps after which bias corrections are 1 in f32: beta^t is under 2^-25. At most 2^20: rows for later steps are alike. */
+const saturation = (betas: readonly number[]): number =>
+  Math.min(2 ** 20, Math.ceil(Math.max(1, ...betas.map((beta) => (-25 * Math.LN2) / Math.log(beta)))));
 
 type Moments = Readonly<Record<"m" | "v", ReturnType<typeof cut>>>;
 
@@ -129,7 +154,16 @@ function adamw(
     const { first, count } = window;
     call(kernel, "update", {
       bindings: { ...Object.fromEntries(views), ...small },
-      params: { first, blocks: count, beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, eps },
+      params: {
+        first,
+        blocks: count,
+        beta1,
+        beta2,
+        rest1: 1 - beta1,
+        rest2: 1 - beta2,
+        eps,
+        last: small.scalars.dim(0) - 1,
+      },
       workgroups: grid(count),
     });
   }

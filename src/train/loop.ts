@@ -6,6 +6,7 @@
 import { ConfigError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Optimizer } from "../optim/adamw.ts";
+import { CLIP_WIDTH, type Outcome, outcomesIn } from "../optim/clip.ts";
 import { schedule, type ScheduleKind } from "../optim/schedule.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { StepRecord } from "./metrics.ts";
@@ -30,6 +31,8 @@ export interface TrainTask {
   readonly accumulate: number;
   /** Names of what is logged beside the loss. */
   readonly reports?: readonly string[] | undefined;
+  /** Whether gradients are scaled, so that a step may be skipped. */
+  readonly scaled?: boolean;
   /** Held-out results by name: `evalLoss`, … */
   evaluate?(): Promise<Readonly<Record<string, number>>>;
 }
@@ -140,14 +143,14 @@ interface Log {
 /** A software adapter is read every step: it keeps the queue short, and its readbacks cost nothing. */
 function createLog(
   device: Device,
-  { accumulate, reports = [] }: TrainTask,
+  { accumulate, reports = [], scaled = false }: TrainTask,
   { logEvery }: LoopSettings,
   events: LoopEvents,
 ): Log {
   const window = device.software ? 1 : Math.max(1, logEvery);
   const names = ["loss", ...reports];
   const losses = createRing(device, window * accumulate, names.length, "losses of steps");
-  const norms = createRing(device, window, 2, "gradient norms of steps");
+  const norms = createRing(device, window, CLIP_WIDTH, "gradient norms of steps");
   let pending: Pending[] = [];
   let since = performance.now();
   return {
@@ -161,7 +164,8 @@ function createLog(
       const tokensPerSecond = pending.reduce((n, p) => n + p.tokens, 0) / seconds;
       for (const record of records) {
         checkFinite(record);
-        await events.onRecord?.({ ...record, tokensPerSecond: Math.round(tokensPerSecond) });
+        const shown = scaled ? scaledRecord(record) : record.record;
+        await events.onRecord?.({ ...shown, tokensPerSecond: Math.round(tokensPerSecond) });
       }
       pending = [];
       since = performance.now();
@@ -187,22 +191,40 @@ async function readRecords(
   device: Device,
   pending: readonly Pending[],
   { losses, norms, names, accumulate }: Kept,
-): Promise<(StepRecord & Readonly<Record<"step" | "loss" | "gradNorm", number>>)[]> {
+): Promise<Taken[]> {
   const [values, norm] = (await readRings(device, [losses, norms])) as [Float32Array, Float32Array];
   const width = names.length;
+  const outcomes = outcomesIn(norm, pending.length);
   return pending.map(({ step, lr, tokens, parts }, i) => {
     const sums = names.map((name, k) => {
       const ofStep = Array.from({ length: parts }, (_, part) => values[(i * accumulate + part) * width + k]!);
       return [name, ofStep.reduce((sum, l) => sum + l, 0)] as const;
     });
     const { loss, ...reports } = Object.fromEntries(sums);
-    return { step, loss: loss!, ...reports, lr, gradNorm: norm[2 * i]!, tokens };
+    const outcome = outcomes[i]!;
+    return { outcome, record: { step, loss: loss!, ...reports, lr, gradNorm: outcome.gradNorm, tokens } };
   });
 }
 
-/** The norm too: max() in a kernel may drop a NaN, so that the loss of NaN logits is a number. */
-function checkFinite({ step, loss, gradNorm }: Readonly<Record<"step" | "loss" | "gradNorm", number>>): void {
+/** A step that was taken, or skipped. */
+interface Taken {
+  readonly record: StepRecord & Readonly<Record<"step" | "loss" | "gradNorm", number>>;
+  readonly outcome: Outcome;
+}
+
+/** With the scale, and how many steps have been skipped so far; of one of these only what is a number. */
+function scaledRecord({ record, outcome: { lossScale, skips } }: Taken): StepRecord {
+  const finite = Object.entries(record).filter(([, value]) => Number.isFinite(value));
+  return { step: record.step, ...Object.fromEntries(finite), lossScale, skipped: skips };
+}
+
+/**
+ * The norm too: max() in a kernel may drop a NaN, so that the loss of NaN logits is a number. A skipped step has changed
+ * nothing, and may be what it is.
+ */
+function checkFinite({ record: { step, loss, gradNorm }, outcome }: Taken): void {
   if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
+  if (outcome.skipped && !outcome.diverged) return;
   throw new ConfigError(
     `train: step ${step} has loss ${loss} and gradient norm ${gradNorm}; training diverged. Lower the learning rate, ` +
       "lengthen the warm-up or clip gradients; the last checkpoint is as it was.",

@@ -5,6 +5,7 @@ import { slice } from "../ops/layout.ts";
 import { sum } from "../ops/reduce.ts";
 import { logSigmoid, neg } from "../ops/unary.ts";
 import { backward } from "../optim/gradients.ts";
+import { createLossScale, type LossScale } from "../optim/loss-scale.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import {
   type ClassifierResults,
@@ -46,12 +47,15 @@ export async function preferenceTraining(
   const { blockSize } = model.config;
   longestText(textsOf(heldOut), blockSize);
   const longest = longestText(textsOf(train), blockSize);
-  const programs = programsByLength(model.parameters.device, "preferences", (T) =>
-    recordPairs(model, settings.batch, T),
+  const { device } = model.parameters;
+  const lossScale = settings.lossScale && createLossScale(device, settings.lossScale);
+  const programs = programsByLength(device, "preferences", (T) =>
+    recordPairs(model, settings.batch, T, lossScale),
   );
   const judge = createPairJudge(model, settings.batch);
   const lesson: Lesson<PairBatch> = {
     count: train.length,
+    lossScale,
     gather(items, step) {
       // The chosen texts first, then the rejected ones; a text's number says which tokens it loses.
       const sides = (["chosen", "rejected"] as const).flatMap((side, s) =>
@@ -89,11 +93,16 @@ interface PairProgram extends ScoreProgram {
   readonly loss: Tensor;
 }
 
-function recordPairs(model: ScalarModel, P: number, T: number): PairProgram {
+function recordPairs(
+  model: ScalarModel,
+  P: number,
+  T: number,
+  lossScale: LossScale | undefined,
+): PairProgram {
   const program = recordScores(model, 2 * P, T);
   const weights = input([P], "f32", "weights");
   const loss = preferenceLoss(program.scores, weights);
-  backward(loss);
+  backward(loss, lossScale);
   return { ...program, scores: program.scores.detach(), weights, loss: loss.detach() };
 }
 

@@ -7,6 +7,7 @@ import { takeRows } from "../ops/gather.ts";
 import { concat } from "../ops/layout.ts";
 import { crossEntropy } from "../ops/logprob.ts";
 import { backward } from "../optim/gradients.ts";
+import { createLossScale, type LossScale } from "../optim/loss-scale.ts";
 import { createRandom } from "../tensor/random.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import {
@@ -67,10 +68,12 @@ export async function classifierTraining(
   const { blockSize } = model.config;
   const { train, heldOut } = data;
   for (const texts of [heldOut ?? [], train]) if (texts.length > 0) longestText(idsOf(texts), blockSize);
-  const learning = programsByLength(device, "train", (T) => recordLoss(model, settings.batch, T));
+  const lossScale = settings.lossScale && createLossScale(device, settings.lossScale);
+  const learning = programsByLength(device, "train", (T) => recordLoss(model, settings.batch, T, lossScale));
   const classifier = heldOut && createClassifier(model, settings.batch);
   const lesson: Lesson<LabelledBatch> = {
     count: train.length,
+    lossScale,
     gather(items, step) {
       const texts = items.map((i) => dropTokens(train[i]!.ids, i, step, settings, model.reads));
       const labels = items.map((i) => train[i]!.label);
@@ -204,13 +207,13 @@ export function recordScores(model: ScalarModel, B: number, T: number): ScorePro
 }
 
 /** -log sigmoid(score) is the cross-entropy of the label 1 under the two logits (0, score). */
-function recordLoss(model: ScalarModel, B: number, T: number): LossProgram {
+function recordLoss(model: ScalarModel, B: number, T: number, lossScale: LossScale | undefined): LossProgram {
   const { batch, read, scores } = recordScores(model, B, T);
   const labels = input([B], "u32", "labels");
   const weights = input([B], "f32", "weights");
   const logits = concat([input([B, 1], "f32", "zeros"), scores.reshape(B, 1)], 1);
   const loss = crossEntropy(logits, labels, weights);
-  backward(loss);
+  backward(loss, lossScale);
   return { batch, read, scores: scores.detach(), labels, weights, loss: loss.detach() };
 }
 

@@ -2,6 +2,7 @@
 import type { Batch, LanguageModel } from "../nn/lm.ts";
 import { weightedNll } from "../ops/logprob.ts";
 import { backward } from "../optim/gradients.ts";
+import { createLossScale, type LossScale } from "../optim/loss-scale.ts";
 import { input, type Tensor } from "../tensor/tensor.ts";
 import type { LmBatch, LmSource } from "./examples.ts";
 import type { LoopEvents, LoopResult } from "./loop.ts";
@@ -40,11 +41,13 @@ export async function languageModelTraining(
 ): Promise<Training> {
   const { batch } = settings;
   const { device } = model.parameters;
-  const learning = programsByLength(device, "train", (T) => recordLoss(model, batch, T, true));
-  const testing = programsByLength(device, "evaluate", (T) => recordLoss(model, batch, T, false));
+  const lossScale = settings.lossScale && createLossScale(device, settings.lossScale);
+  const learning = programsByLength(device, "train", (T) => recordLoss(model, batch, T, { lossScale }));
+  const testing = programsByLength(device, "evaluate", (T) => recordLoss(model, batch, T));
   const { train, heldOut } = data;
   const lesson: Lesson<LmBatch> = {
     count: train.count,
+    lossScale,
     gather: (items) => train.gather(items),
     learn: (part, divisor) => runLoss(learning, part, divisor),
     ...(heldOut && { evaluate: () => heldOutLoss(testing, heldOut, batch, settings.evalItems) }),
@@ -88,7 +91,12 @@ export interface LossProgram {
 }
 
 /** Records the weighted cross-entropy of a batch; with `learns` also its way back. */
-export function recordLoss(model: LanguageModel, B: number, T: number, learns: boolean): LossProgram {
+export function recordLoss(
+  model: LanguageModel,
+  B: number,
+  T: number,
+  learns?: { readonly lossScale: LossScale | undefined },
+): LossProgram {
   const batch = {
     ids: input([B, T], "u32", "ids"),
     positions: input([B, T], "u32", "positions"),
@@ -98,7 +106,7 @@ export function recordLoss(model: LanguageModel, B: number, T: number, learns: b
   const weights = input([B * T], "f32", "weights");
   const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
   const loss = weightedNll(logprobs, weights);
-  if (learns) backward(loss);
+  if (learns) backward(loss, learns.lossScale);
   return { batch, targets, weights, loss: loss.detach() };
 }
 

@@ -4,6 +4,7 @@ import type { Device } from "../gpu/device.ts";
 import type { Program } from "../gpu/program.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
+import type { LossScale, LossScaleOptions } from "../optim/loss-scale.ts";
 import { record, type Tensor } from "../tensor/tensor.ts";
 import { type Carried, carriedOf } from "./checkpoint.ts";
 import { type LoopEvents, type LoopResult, type LoopSettings, trainLoop, type TrainTask } from "./loop.ts";
@@ -18,6 +19,8 @@ export interface TrainingSettings extends LoopSettings {
   /** Largest gradient norm; 0 = no clipping. */
   readonly gradClip: number;
   readonly betas: readonly [number, number];
+  /** Scale the loss, as f16 wants it; not by default. */
+  readonly lossScale?: LossScaleOptions | undefined;
   /** Chooses the order of the data. */
   readonly seed: number;
 }
@@ -45,6 +48,8 @@ export interface Lesson<B extends Counted> {
   readonly count: number;
   /** Names of what is logged beside the loss. */
   readonly reports?: readonly string[];
+  /** What {@link Lesson.learn} multiplies gradients by, where it does. */
+  readonly lossScale?: LossScale | undefined;
   /** The batch of these items in step `step`: a pure function of both. */
   gather(items: readonly number[], step: number): B;
   /** Hears of all batches of a step before the first of them is learnt from. */
@@ -76,8 +81,14 @@ export async function createTraining<B extends Counted>(
   settings: TrainingSettings,
 ): Promise<Training> {
   const { weightDecay, gradClip, betas } = settings;
+  const { lossScale } = lesson;
   const task = createTask(lesson, settings);
-  const optimizer = await createAdamW(parameters.device, parameters, { weightDecay, gradClip, betas });
+  const optimizer = await createAdamW(parameters.device, parameters, {
+    weightDecay,
+    gradClip,
+    betas,
+    lossScale,
+  });
   return {
     carried: carriedOf(parameters, optimizer),
     optimizer,
@@ -97,6 +108,7 @@ function createTask<B extends Counted>(lesson: Lesson<B>, settings: TrainingSett
   return {
     accumulate,
     reports: lesson.reports,
+    scaled: lesson.lossScale !== undefined,
     ...(lesson.evaluate && { evaluate: () => lesson.evaluate!() }),
     microBatches(step) {
       const items = plan.at(step);

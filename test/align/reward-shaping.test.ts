@@ -85,7 +85,7 @@ describe("per-token rewards", () => {
 
 describe("objectives", () => {
   const cdf = createCdf([1, 2, 2, 3]).at(2.5);
-  const sample = { score: 2.5, logProbRef: -60, cdf };
+  const sample = { score: 2.5, logProbRef: -60, cdf, rivals: [3, 4] };
 
   it("scales reward and KL weight alike", () => {
     const settings = resolveSettings({ n: 4 });

@@ -94,6 +94,36 @@ describe.each(["gpt2-tiny", "llama-tiny-gqa"])("%s", (name) => {
     },
   );
 
+  it.each(["separate", "shared"] as const)(
+    "in mixed precision the ratio of the first minibatch is exactly 1 as well, and the KL 0 (%s value)",
+    async (value) => {
+      const exact = await load(name);
+      const refPolicy = exact.with(exact.parameters, { precision: "mixed" });
+      const run = await modelRun(refPolicy, { value, lossScale: {}, ppoEpochs: 1 });
+      const { episodes, metrics } = await run.iterate(0);
+      expect([metrics.kl, metrics.klK1, metrics.klK3, metrics.approxKl, metrics.clipFrac]).toEqual([
+        0, 0, 0, 0, 0,
+      ]);
+      expect(metrics).toMatchObject({ lossScale: 65536, skipped: 0 });
+      // A second pass sees the weights of the first one's step: ratios are taken, not given.
+      const two = await modelRun(refPolicy, { value, lossScale: {}, ppoEpochs: 2 });
+      expect((await two.iterate(0)).metrics.approxKl).toBeGreaterThan(0);
+      // The responses are sampled in f32, and judged in mixed precision: close, and not the same.
+      const sequences = episodes.map((e) => ({
+        query: promptsOf(5, 5)[e.prompt]!.ids,
+        response: e.sample.ids,
+      }));
+      const fresh = await modelRun(refPolicy, { value });
+      const { logprobs } = await fresh.scorer.score(sequences);
+      const gaps = episodes.flatMap((e, i) =>
+        Array.from(e.sample.logprobs, (l, t) => Math.abs(l - logprobs[i]![t]!)),
+      );
+      expect(Math.max(...gaps)).toBeGreaterThan(1e-5);
+      expect(Math.max(...gaps)).toBeLessThan(0.05);
+      [run, two, fresh].forEach((x) => x.dispose());
+    },
+  );
+
   it("traps 17 and 28: a row's scores do not depend on the rows beside it or on their padding, and repeat bit for bit", async () => {
     const model = await load(name);
     const scorer = createScorer({ policy: model, refPolicy: model, temperature: 1, batch: 4 });

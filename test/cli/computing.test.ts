@@ -1,10 +1,12 @@
 /** The flags that say how forward and backward passes are computed. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { alignTask } from "../support/align-task.ts";
 import { testDevice } from "../support/device.ts";
 import { cli, flags, vbon } from "../support/run-cli.ts";
+import { computed } from "../support/align-task.ts";
+import { readRecords } from "../../src/train/metrics.ts";
 import { documents, scratch, TINY } from "../support/training.ts";
 
 const device = await testDevice();
@@ -34,5 +36,57 @@ describe("--gradient-checkpointing", () => {
       expect(code, stderr).toBe(0);
     }
     expect(weights(outs[1]!).equals(weights(outs[0]!))).toBe(true);
+  });
+});
+
+describe("--precision mixed", () => {
+  const text = documents(60);
+  const argv = ["sft", "--data", text, ...TINY, "--steps", "6", "--save-every", "3"];
+
+  it("trains, and says the loss scale", async () => {
+    const run = async (...more: string[]): Promise<void> => {
+      const { code, stderr } = await cli([...argv, ...more], { device });
+      expect(code, stderr).toBe(0);
+    };
+    const [exact, mixed] = [join(scratch(), "exact"), join(scratch(), "mixed")];
+    await run("--out", exact);
+    await run("--out", mixed, "--precision", "mixed");
+    const records = await readRecords(join(mixed, "metrics.jsonl"));
+    expect(
+      records.filter((record) => "lr" in record).map(({ lossScale, skipped }) => [lossScale, skipped]),
+    ).toEqual(Array.from({ length: 6 }, () => [65536, 0]));
+    expect(weights(mixed).equals(weights(exact))).toBe(false);
+  });
+
+  it("aligns, online and offline, twice the same", async () => {
+    const task = await alignTask(device);
+    for (const method of ["vbon", "dpo"]) {
+      const results = [];
+      for (const name of ["first", "second"]) {
+        const out = join(task.folder, `${method}-${name}`);
+        const settings = { ...task.run, method, out, precision: "mixed" };
+        const { code, stderr } = await vbon(device, ["align", ...flags(settings)]);
+        expect(code, stderr).toBe(0);
+        results.push(computed(out));
+        const last = (await readRecords(join(out, "metrics.jsonl"))).findLast(
+          (record) => "lossScale" in record,
+        );
+        // The gradient of a sum over whole responses overflows at first, that of a mean over tokens does not.
+        expect(last!["lossScale"]).toBe(65536 / 2 ** Number(last!["skipped"]));
+        expect(last!["skipped"]).toBeLessThan(method === "dpo" ? 4 : 1);
+      }
+      expect(results[1]).toEqual(results[0]);
+    }
+  });
+
+  it("is refused where the device has no f16, before anything is written", async () => {
+    const plain = Object.create(device, { gpu: { value: { features: new Set() } } }) as typeof device;
+    const out = join(scratch(), "refused");
+    const { code, stderr } = await cli([...argv, "--out", out, "--precision", "mixed"], { device: plain });
+    expect(code).toBe(2);
+    expect(stderr.trim().split("\n").at(-1)).toMatch(
+      /--precision mixed: expected a device with 16-bit floats \(shader-f16\), got .*, which has none; leave the flag out/,
+    );
+    expect(existsSync(out)).toBe(false);
   });
 });

@@ -70,31 +70,35 @@ describe("sft", () => {
     ]);
   });
 
-  it("continues bit for bit after Ctrl-C: weights, metrics, samples", async () => {
-    const [whole, parts] = [folder(), folder()];
-    expect((await sft([...flags, "--out", whole])).code).toBe(0);
-    for (const stopAt of [3, 7]) {
-      const controller = new AbortController();
-      const watch = setInterval(() => {
-        const lines = existsSync(join(parts, "metrics.jsonl"))
-          ? readFileSync(join(parts, "metrics.jsonl"), "utf8").split("\n").length
-          : 0;
-        if (lines > stopAt) controller.abort();
-      }, 1);
-      const ran = await sft(
-        existsSync(parts) ? ["--resume", "--out", parts] : [...flags, "--out", parts],
-        controller.signal,
+  it.each(["f32", "mixed"])(
+    "continues bit for bit after Ctrl-C: weights, metrics, samples (%s)",
+    async (precision) => {
+      const [whole, parts] = [folder(), folder()];
+      const began = [...flags, "--precision", precision];
+      expect((await sft([...began, "--out", whole])).code).toBe(0);
+      for (const stopAt of [3, 7]) {
+        const controller = new AbortController();
+        const watch = setInterval(() => {
+          const lines = existsSync(join(parts, "metrics.jsonl"))
+            ? readFileSync(join(parts, "metrics.jsonl"), "utf8").split("\n").length
+            : 0;
+          if (lines > stopAt) controller.abort();
+        }, 1);
+        const ran = await sft(
+          existsSync(parts) ? ["--resume", "--out", parts] : [...began, "--out", parts],
+          controller.signal,
+        );
+        clearInterval(watch);
+        if (ran.code === 130) expect(ran.stderr).toContain(`continue with: vbon sft --resume --out ${parts}`);
+      }
+      expect((await sft(["--resume", "--out", parts])).code).toBe(0);
+      expect(weights(parts)).toBe(weights(whole));
+      expect(await withoutTimes(parts)).toEqual(await withoutTimes(whole));
+      expect(readFileSync(join(parts, "samples.jsonl"), "utf8")).toBe(
+        readFileSync(join(whole, "samples.jsonl"), "utf8"),
       );
-      clearInterval(watch);
-      if (ran.code === 130) expect(ran.stderr).toContain(`continue with: vbon sft --resume --out ${parts}`);
-    }
-    expect((await sft(["--resume", "--out", parts])).code).toBe(0);
-    expect(weights(parts)).toBe(weights(whole));
-    expect(await withoutTimes(parts)).toEqual(await withoutTimes(whole));
-    expect(readFileSync(join(parts, "samples.jsonl"), "utf8")).toBe(
-      readFileSync(join(whole, "samples.jsonl"), "utf8"),
-    );
-  });
+    },
+  );
 
   it("fine-tunes on responses, and refuses those that do not fit", async () => {
     const start = folder();

@@ -7,6 +7,7 @@ import type { UpdateStats } from "../../src/align/update-stats.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import type { Optimizer } from "../../src/optim/adamw.ts";
+import { CLIP_WIDTH } from "../../src/optim/clip.ts";
 import { persistent } from "../../src/tensor/tensor.ts";
 import * as table from "./table-model.ts";
 
@@ -58,7 +59,7 @@ export function tableRun(
 /** An optimizer that leaves parameters and gradients as they are, so that a test can read the gradients. */
 export function idleOptimizer(device: Device): Optimizer {
   const nothing = (): void => {};
-  const clip = persistent(device, [2]);
+  const clip = persistent(device, [CLIP_WIDTH]);
   return {
     steps: 0,
     tensors: new Map(),

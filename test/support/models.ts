@@ -4,6 +4,7 @@ import type { ProgramMemory } from "../../src/gpu/encode.ts";
 import type { Batch, LanguageModel } from "../../src/nn/lm.ts";
 import { tokenLogprobs, weightedNll } from "../../src/ops/logprob.ts";
 import { backward } from "../../src/optim/gradients.ts";
+import type { LossScale } from "../../src/optim/loss-scale.ts";
 import { input, readAll, record, type Tensor } from "../../src/tensor/tensor.ts";
 
 /** A batch as the goldens spell it. */
@@ -75,14 +76,18 @@ export interface LossProgram {
 }
 
 /** Records the mean cross-entropy over all real targets, and the way back. */
-export async function lossProgram(model: LanguageModel, padded: Padded): Promise<LossProgram> {
+export async function lossProgram(
+  model: LanguageModel,
+  padded: Padded,
+  lossScale?: LossScale,
+): Promise<LossProgram> {
   const [B, T] = [padded.input_ids.length, padded.input_ids[0]!.length];
   const program = await record(model.parameters.device, "loss", () => {
     const batch = batchInput(B, T);
     const [targets, weights] = [input([B * T], "u32"), input([B * T])];
     const { logprobs } = model.logprobs(model.hidden(batch).reshape(B * T, -1), targets);
     const loss: Tensor = weightedNll(logprobs, weights);
-    backward(loss);
+    backward(loss, lossScale);
     return { batch, targets, weights, loss };
   });
   const { batch, targets, weights, loss } = program.result;

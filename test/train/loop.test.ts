@@ -147,6 +147,54 @@ describe("training", () => {
     made.parameters.dispose();
   });
 
+  it("skips a step that overflows, says so, and goes on at half the scale", async () => {
+    const made = model();
+    const records: StepRecord[] = [];
+    const { grad, size } = made.parameters.get("model.norm.weight");
+    const onRecord = (record: StepRecord): void => {
+      records.push(record);
+      // Step 3 adds to what lies there.
+      if (record.step === 2) grad!.write(new Float32Array(size).fill(Infinity));
+    };
+    await trainLanguageModel(made, { train: blocks }, { ...settings, lossScale: {} }, { onRecord });
+    expect(records.map((record) => record["skipped"])).toEqual([0, 0, 1, 1, 1, 1]);
+    expect(records.map((record) => record["lossScale"])).toEqual([
+      ...Array(3).fill(65536),
+      ...Array(3).fill(32768),
+    ]);
+    expect(records.map((record) => "gradNorm" in record)).toEqual([true, true, false, true, true, true]);
+    expect(records.every((record) => Number.isFinite(record["loss"]))).toBe(true);
+    for (const [name, values] of await made.parameters.readAll())
+      expect(values.every(Number.isFinite), name).toBe(true);
+    made.parameters.dispose();
+  });
+
+  it("in mixed precision finds the scale that f16 takes, and learns", async () => {
+    const made = model();
+    const records: StepRecord[] = [];
+    await trainLanguageModel(
+      made.with(made.parameters, { precision: "mixed" }),
+      { train: blocks },
+      { ...settings, steps: 60, lossScale: { initial: 2 ** 40 } },
+      { onRecord: (record) => void records.push(record) },
+    );
+    const { skipped, lossScale } = records.at(-1)!;
+    // A gradient of softmax over 64 tokens is under 1/64: 2^22 of it is the first that f16 may not have.
+    expect(skipped).toBeGreaterThan(40 - 24);
+    expect(skipped).toBeLessThan(30);
+    expect(lossScale).toBe(2 ** (40 - Number(skipped)));
+    expect(records[0]!["loss"]).toBeCloseTo(Math.log(32), 1);
+    expect(records.at(-1)!["loss"]).toBeLessThan(1.5);
+    made.parameters.dispose();
+  });
+
+  it("says so when training diverges although its loss is scaled", async () => {
+    const lossScale = { initial: 4 };
+    await expect(lossesOf(blocks, { lr: 1e30, gradClip: 0, steps: 20, lossScale })).rejects.toThrow(
+      /step \d+ has loss [\d.]+ and gradient norm NaN; training diverged/,
+    );
+  });
+
   it("says so when training diverges", async () => {
     await expect(lossesOf(blocks, { lr: 1e30, gradClip: 0, steps: 20 })).rejects.toThrow(
       /step \d+ has loss [\d.]+ and gradient norm NaN; training diverged/,

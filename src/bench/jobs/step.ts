@@ -1,5 +1,6 @@
 /** Whole training steps: forward, backward, clipping, AdamW. */
 import type { Device } from "../../gpu/device.ts";
+import { hasHalves } from "../../ops/cast.ts";
 import { flopsOf, type Job, type Plan } from "../job.ts";
 import { SMALL_GPT, STORIES, TINY_GPT } from "../models.ts";
 import { createTrainer, type StepShape } from "../trainer.ts";
@@ -11,8 +12,16 @@ export const STEPS: readonly StepShape[] = [
   { name: "stories260K T56 B64", sizes: STORIES, B: 64, T: 56 },
 ];
 
-export const stepPlans: readonly Plan[] = STEPS.map((shape) => ({
+/** The same with f16 operands, where there are any. */
+const mixed = (shape: StepShape): StepShape => ({
+  ...shape,
+  name: `mixed ${shape.name}`,
+  precision: "mixed",
+});
+
+export const stepPlans: readonly Plan[] = [...STEPS, ...STEPS.map(mixed)].map((shape) => ({
   name: `step ${shape.name}`,
+  runs: (device) => shape.precision !== "mixed" || hasHalves(device),
   make: (device) => makeStep(device, shape),
 }));
 

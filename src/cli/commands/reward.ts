@@ -115,8 +115,9 @@ async function run(config: Config, io: Io): Promise<void> {
   const source = await readRewardData(config);
   const { unit } = source;
   const device = await io.device();
+  const computing = computingOf(config, device);
   const { model: opened, tokenizer } = await openStart(device, config, source.texts);
-  const model = opened.with(opened.parameters, computingOf(config));
+  const model = opened.with(opened.parameters, computing);
   const data = source.split(tokenizer, { ...config, reads: model.reads, block: blockOf(model, config) });
   const settings = { ...trainingSettings(config, data.train), tokenDropout: config.tokenDropout };
   const training = await data.training(model, settings);

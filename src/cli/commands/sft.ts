@@ -6,7 +6,7 @@ import { createModel } from "../../../models/model.ts";
 import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
-import type { LanguageModel } from "../../nn/lm.ts";
+import { forSampling, type LanguageModel } from "../../nn/lm.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
 import { openLanguageModel } from "../open.ts";
@@ -103,15 +103,16 @@ async function run(config: Config, io: Io): Promise<void> {
   await claimRunFolder(config.out, config.resume);
   const text = await readTextData(config.data, config.textField);
   const device = await io.device();
+  const computing = computingOf(config, device);
   const { model: opened, tokenizer } = await openStart(device, config, text);
-  const model = opened.with(opened.parameters, computingOf(config));
+  const model = opened.with(opened.parameters, computing);
   const data = encode(text, model, tokenizer, config);
   const settings: SftSettings = {
     ...trainingSettings(config, data.train.count),
     evalItems: config.evalItems,
   };
   const training = await languageModelTraining(model, data, settings);
-  const sampler = await createSampler(model, tokenizer, {
+  const sampler = await createSampler(forSampling(model), tokenizer, {
     prompt: config.samplePrompt,
     rows: 3,
     seed: config.seed,
