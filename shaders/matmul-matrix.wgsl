@@ -38,45 +38,27 @@ var<workgroup> a_piece: array<T, A_ROWS * A_STRIDE>;
 var<workgroup> b_piece: array<T, B_ROWS * B_STRIDE>;
 var<workgroup> c_piece: array<f32, SM * SN * MM * NN>;
 
-// The piece of A that starts at row m0 and depth k0.
-fn stage_a(m0: u32, k0: u32, z: u32, thread: u32) {
-  let rows = select(params.M, params.K, A_T == 1);
-  let columns = select(params.K, params.M, A_T == 1);
-  let row0 = select(m0, k0, A_T == 1);
-  let column0 = select(k0, m0, A_T == 1);
+// (row, column) as it lies in storage: turned where the operand is transposed.
+fn stored(straight: vec2u, transposed: bool) -> vec2u {
+  return select(straight, straight.yx, transposed);
+}
+
+// The pieces of A and of B that start at `corner` of the operand's `extent`, both as stored.
+fn stage_a(corner: vec2u, extent: vec2u, product: u32, thread: u32) {
   for (var i = thread; i < A_ROWS * A_COLUMNS / 4; i += THREADS) {
-    let row = i / (A_COLUMNS / 4);
-    let column = i % (A_COLUMNS / 4) * 4u;
+    let at = vec2u(i / (A_COLUMNS / 4), i % (A_COLUMNS / 4) * 4u);
     var x = vec4<T>();
-    if (row0 + row < rows && column0 + column < columns) {
-      x = vec4<T>(a[(z * params.a_batch + (row0 + row) * columns + column0 + column) / 4u]);
-    }
-    let at = row * A_STRIDE + column;
-    a_piece[at] = x.x;
-    a_piece[at + 1u] = x.y;
-    a_piece[at + 2u] = x.z;
-    a_piece[at + 3u] = x.w;
+    if (all(corner + at < extent)) { x = vec4<T>(a[(product * params.a_batch + dot(corner + at, vec2u(extent.y, 1u))) / 4u]); }
+    for (var e = 0u; e < 4u; e++) { a_piece[at.x * A_STRIDE + at.y + e] = x[e]; }
   }
 }
 
-// The piece of B that starts at depth k0 and column n0.
-fn stage_b(k0: u32, n0: u32, z: u32, thread: u32) {
-  let rows = select(params.K, params.N, B_T == 1);
-  let columns = select(params.N, params.K, B_T == 1);
-  let row0 = select(k0, n0, B_T == 1);
-  let column0 = select(n0, k0, B_T == 1);
+fn stage_b(corner: vec2u, extent: vec2u, product: u32, thread: u32) {
   for (var i = thread; i < B_ROWS * B_COLUMNS / 4; i += THREADS) {
-    let row = i / (B_COLUMNS / 4);
-    let column = i % (B_COLUMNS / 4) * 4u;
+    let at = vec2u(i / (B_COLUMNS / 4), i % (B_COLUMNS / 4) * 4u);
     var x = vec4<T>();
-    if (row0 + row < rows && column0 + column < columns) {
-      x = vec4<T>(b[(z * params.b_batch + (row0 + row) * columns + column0 + column) / 4u]);
-    }
-    let at = row * B_STRIDE + column;
-    b_piece[at] = x.x;
-    b_piece[at + 1u] = x.y;
-    b_piece[at + 2u] = x.z;
-    b_piece[at + 3u] = x.w;
+    if (all(corner + at < extent)) { x = vec4<T>(b[(product * params.b_batch + dot(corner + at, vec2u(extent.y, 1u))) / 4u]); }
+    for (var e = 0u; e < 4u; e++) { b_piece[at.x * B_STRIDE + at.y + e] = x[e]; }
   }
 }
 
@@ -107,8 +89,8 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
   //: end
   for (var k0 = 0u; k0 < params.K; k0 += BK) {
     workgroupBarrier();
-    stage_a(m0, k0, group.z, thread);
-    stage_b(k0, n0, group.z, thread);
+    stage_a(stored(vec2u(m0, k0), A_T == 1), stored(vec2u(params.M, params.K), A_T == 1), group.z, thread);
+    stage_b(stored(vec2u(k0, n0), B_T == 1), stored(vec2u(params.K, params.N), B_T == 1), group.z, thread);
     workgroupBarrier();
     for (var k = 0u; k < BK; k += KK) {
       //: for i in 0..RM

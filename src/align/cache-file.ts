@@ -56,6 +56,16 @@ export async function openCacheWriter(
 }
 
 /**
+ * The header of a cache file of ours; undefined for one of the released code's, which have none.
+ * @throws FormatError naming file and line
+ */
+export async function readCacheHeader(path: string): Promise<CacheHeader | undefined> {
+  for await (const { value } of readJsonl(path))
+    return isRecord(value) && "format" in value ? checked(CacheHeader, value, `${path}:1`) : undefined;
+  return undefined;
+}
+
+/**
  * Reads a cache file, ours or one of the released code's: one sample a line `{prompt, text, reward}`, or one prompt a line
  * `{prompt, responses?, rewards}`. In those, lines of the same prompt (its text, trimmed) are joined in file order.
  * `maxSamples` keeps the first so many of every prompt.

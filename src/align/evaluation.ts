@@ -19,7 +19,21 @@ export interface Evaluation extends AnswerStats {
   readonly lengths: ReturnType<typeof lengthSummary>;
   readonly distinct1: number;
   readonly distinct2: number;
+  /** The first response to each of the first prompts, for people to read. */
+  readonly shown: readonly ShownResponse[];
 }
+
+/** A response as people read it. */
+export interface ShownResponse {
+  readonly prompt: string;
+  readonly text: string;
+  readonly score: number;
+  /** Share of the prompt's cached scores that it beats, ties half. */
+  readonly rank: number;
+}
+
+/** Prompts whose first response an evaluation keeps. */
+const SHOWN = 8;
 
 /** What to evaluate, and on how many samples. */
 export interface EvaluateOptions extends RespondOptions {
@@ -62,6 +76,10 @@ export async function evaluatePolicy(
     lengths: lengthSummary(ids.map((r) => r.length)),
     distinct1: distinctN(ids, 1),
     distinct2: distinctN(ids, 2),
+    shown: prompts.slice(0, SHOWN).map(({ text: prompt }, p) => {
+      const { text, score, rank } = episodes[p * S]!;
+      return { prompt, text, score, rank };
+    }),
   };
   return { evaluation, answered };
 }

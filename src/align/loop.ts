@@ -7,19 +7,22 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
 import type { LanguageModel, ScalarModel } from "../nn/lm.ts";
-import { createParameters, type Parameters } from "../nn/parameters.ts";
+import { frozenCopy, type Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
 import { type Average, createAverage } from "../optim/average.ts";
 import { createRandom } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { createAnchor } from "./anchor.ts";
 import { type Prompt } from "./build-cache.ts";
 import { cacheEntry, entryCdf, type RewardCache } from "./cache.ts";
 import type { CdfOptions, EmpiricalCdf } from "./cdf.ts";
-import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
+import type { Objective, ObjectiveSettings, OfflineSettings } from "./objectives/index.ts";
 import type { Reward } from "./rewards.ts";
 import { checkGroups, type OnlineOptimizer } from "./group-advantage.ts";
+import { createPairUpdater } from "./pair-update.ts";
 import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
 import { createScorer, type Scorer } from "./scorer.ts";
+import { cacheTeacher, type Teacher } from "./teacher.ts";
 import { createUpdater, type Experience, type Updater } from "./update.ts";
 import type { UpdateStats } from "./update-stats.ts";
 import { separateValue, sharedValue, trainableCopy, type ValueFunction } from "./value-function.ts";
@@ -58,6 +61,8 @@ export interface PpoSettings {
   readonly optimizer?: OnlineOptimizer;
   /** Responses to each prompt of a rollout; default 1. */
   readonly group?: number;
+  /** How much of the policy an anchor takes over at each optimizer step; default 0.02. */
+  readonly anchorRate?: number;
   readonly seed: number;
 }
 
@@ -133,9 +138,11 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   }
   checkSampling(generate);
   checkGroups(ppo);
+  checkObjective(objective, ppo);
   const cdfs = cache && prompts.map((p) => entryCdf(cacheEntry(cache, p), options.cdf));
   const { device } = refPolicy.parameters;
-  const kind = ppo.optimizer === undefined || ppo.optimizer === "ppo" ? ppo.value : "none";
+  const { optimizer: advantages = "ppo", group = 1 } = ppo;
+  const kind = advantages === "ppo" && !objective.pairLoss ? ppo.value : "none";
   const policy = refPolicy.with(trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared" }));
   const value = kind === "none" ? undefined : valueOf(kind, policy, options);
   const { betas, weightDecay, gradClip } = ppo;
@@ -149,15 +156,21 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const { temperature } = generate;
   const engine = await createEngine(policy, rows, longest, generate);
   const scorer = createScorer({ policy, refPolicy, value, temperature, batch: ppo.microBatch });
-  const updater = await createUpdater({
-    ...ppo,
-    policy,
-    optimizer,
-    value,
-    valueOptimizer,
-    temperature,
-    positions,
-  });
+  const update = { ...ppo, policy, optimizer, temperature, positions };
+  const updater = objective.pairLoss
+    ? await createPairUpdater({
+        ...update,
+        group,
+        objective: objective.pairLoss,
+        settings: pairSettings(options),
+      })
+    : await createUpdater({
+        ...update,
+        value,
+        valueOptimizer,
+        imitation: objective.imitates?.weight(options.settings),
+      });
+  const { teacher, parameters: anchored } = await teacherOf(options, { policy, longest, positions });
   // Recorded now, so that the memory of the largest step is known before the first one.
   await engine.prepare(Math.min(ppo.rolloutSize, prompts.length));
   await scorer.prepare(positions);
@@ -170,10 +183,12 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       positions,
     }));
   const total = iterationsOf(ppo);
-  const averaged = ppo.averageLast > 0 ? trainedCopyOf(policy) : undefined;
+  const averaged = ppo.averageLast > 0 ? frozenCopy(policy.parameters) : undefined;
   const average = averaged && (await createAverage(policy.parameters, averaged));
 
-  const parts = { ...options, engine, scorer, cdfs, ...ppo, episodes: ppo.rolloutSize };
+  const parts = { ...options, engine, scorer, cdfs, ...ppo, episodes: ppo.rolloutSize, teacher };
+  // The responses of a pair's group stay together.
+  const unit = objective.pairLoss ? group : 1;
   return {
     policy,
     value,
@@ -185,6 +200,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       policy: policy.parameters,
       "policy.adamw": optimizer.tensors,
       ...(averaged && { "policy.average": averaged }),
+      ...(anchored && { "policy.anchor": anchored }),
       ...(valueOptimizer && { value: value!.parameters, "value.adamw": valueOptimizer.tensors }),
     }),
     optimizers: valueOptimizer ? [optimizer, valueOptimizer] : [optimizer],
@@ -198,7 +214,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       const middle = performance.now();
       const factor = ppo.lrSchedule === "linear" ? 1 - i / total : 1;
       const rates = { lr: ppo.lr * factor, valueLr: ppo.valueLr * factor };
-      const update = await learn(i, rolled.experience, updater, rates, ppo);
+      const stats = await learn(i, rolled.experience, { updater, teacher, rates, unit, ...ppo });
       for (let epoch = ppo.ppoEpochs; valueTrainer && epoch < ppo.valueEpochs; epoch++) {
         const stream = `value minibatches ${i}.${epoch}`;
         await valueTrainer.pass(rolled.experience, {
@@ -208,14 +224,15 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
           stream,
         });
       }
-      if (average && i >= total * (1 - ppo.averageLast)) average.add();
+      // However short the run, its last weights count.
+      if (average && i >= Math.min(total - 1, total * (1 - ppo.averageLast))) average.add();
       const end = performance.now();
       const tokens = rolled.episodes.reduce((n, e) => n + e.sample.ids.length, 0);
       const metrics = {
         iteration: i,
         episodes: (i + 1) * ppo.rolloutSize,
         ...rolled.stats,
-        ...update,
+        ...stats,
         lr: rates.lr,
         tokensPerSecond: (1000 * tokens) / (end - start),
         seconds: { rollout: (middle - start) / 1000, update: (end - middle) / 1000 },
@@ -226,7 +243,9 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       engine.dispose();
       scorer.dispose();
       updater.dispose();
+      teacher?.dispose();
       valueTrainer?.dispose();
+      average?.dispose();
       averaged?.dispose();
       optimizer.dispose();
       valueOptimizer?.dispose();
@@ -234,6 +253,49 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
       if (value?.kind === "separate") value.parameters.dispose();
     },
   };
+}
+
+/** Whom the policy imitates; for an anchor, its weights. */
+async function teacherOf(
+  { objective, prompts, cache, settings, cdf, generate, ppo, rows, tokenizer, reward }: AlignOptions,
+  {
+    policy,
+    ...sizes
+  }: { readonly policy: LanguageModel; readonly longest: number; readonly positions: number },
+): Promise<{ readonly teacher?: Teacher; readonly parameters?: Parameters }> {
+  const { seed, microBatch, anchorRate: rate = 0.02 } = ppo;
+  if (objective.imitates?.source === "cache") {
+    const entries = prompts.map((p) => cacheEntry(cache!, p));
+    const { missingEos = "none" } = cdf;
+    return { teacher: cacheTeacher({ entries, n: settings.n, missingEos, seed }) };
+  }
+  if (objective.imitates?.source !== "anchor") return {};
+  const jury = { prompts, tokenizer, reward };
+  return createAnchor({ ...jury, ...sizes, policy, generate, rate, seed, rows, microBatch });
+}
+
+/** DPO's settings: no label is doubted, and groups are compared whole. */
+function pairSettings({ settings: { klCoef: beta }, ppo: { group = 1 } }: AlignOptions): OfflineSettings {
+  return { n: group, beta, labelSmoothing: 0, alpha: 0, desirable: 1, undesirable: 1 };
+}
+
+/** @throws ConfigError for an optimizer that the objective's second loss, or its pairs, cannot stand beside */
+function checkObjective(
+  { name, imitates, pairLoss }: Objective,
+  { optimizer = "ppo", group = 1, minibatch }: PpoSettings,
+): void {
+  if (imitates && (optimizer === "ppo" || optimizer === "grpo")) {
+    throw new ConfigError(
+      `align: ${name} adds imitation to the rewards' gradient, and ${optimizer} divides advantages by their spread, which would ` +
+        "change the weight of one against the other; expected --optimizer reinforce or rloo",
+    );
+  }
+  if (pairLoss && (group < 2 || minibatch % group !== 0)) {
+    throw new ConfigError(
+      `align: ${name} compares the responses of a group, and ${group} stand in one, ${minibatch} in a minibatch; expected at ` +
+        "least 2, and minibatches of whole groups: change --group or --minibatch",
+    );
+  }
 }
 
 function valueOf(
@@ -261,29 +323,32 @@ export function iterationsOf({
   return Math.max(1, Math.round(episodes / rolloutSize));
 }
 
+/** What learns from a rollout, and how. */
+interface Learning extends Pick<PpoSettings, "ppoEpochs" | "minibatch" | "seed"> {
+  readonly updater: Updater;
+  readonly teacher: Teacher | undefined;
+  readonly rates: { readonly lr: number; readonly valueLr: number };
+  /** Responses that stay together when the order is drawn. */
+  readonly unit: number;
+}
+
 /** `ppoEpochs` passes over the experience in minibatches, each pass in its own order. */
 async function learn(
   iteration: number,
   experience: readonly Experience[],
-  updater: Updater,
-  rates: { readonly lr: number; readonly valueLr: number },
-  { ppoEpochs, minibatch, seed }: PpoSettings,
+  { updater, teacher, rates, unit, ppoEpochs, minibatch, seed }: Learning,
 ): Promise<UpdateStats> {
   for (let epoch = 0; epoch < ppoEpochs; epoch++) {
-    const order = createRandom(seed, `minibatches ${iteration}.${epoch}`).permutation(experience.length);
+    const random = createRandom(seed, `minibatches ${iteration}.${epoch}`);
+    const order = random
+      .permutation(experience.length / unit)
+      .flatMap((u) => experience.slice(u * unit, (u + 1) * unit));
     for (let i = 0; i < order.length; i += minibatch) {
-      const some = order.slice(i, i + minibatch).map((e) => experience[e]!);
-      await updater.step(some, rates);
+      await updater.step(order.slice(i, i + minibatch), rates);
+      teacher?.follow();
     }
   }
   return updater.stats();
-}
-
-/** A frozen copy of a policy's weights. */
-function trainedCopyOf({ parameters }: LanguageModel): Parameters {
-  const copy = createParameters(parameters.device, parameters.specs, { trainable: false });
-  copy.copyFrom(parameters);
-  return copy;
 }
 
 /** All tensors under `<group>.<name>`. */

@@ -89,15 +89,19 @@ export function groupsOf<E extends CacheEntry>(
   };
 }
 
+/** Of the samples numbered `drawn` the one with the largest score; of equal ones the first drawn. */
+export const bestOfDrawn = (drawn: readonly number[], scores: ArrayLike<number>): number =>
+  drawn.reduce((best, m) => (scores[m]! > scores[best]! ? m : best), drawn[0]!);
+
 function bestAndWorst(drawn: readonly number[], scores: readonly number[]): ScoredPair & { tied: boolean } {
   const first = drawn[0]!;
-  const chosen = drawn.reduce((best, m) => (scores[m]! > scores[best]! ? m : best), first);
+  const chosen = bestOfDrawn(drawn, scores);
   const rejected = drawn.reduce((worst, m) => (scores[m]! < scores[worst]! ? m : worst), first);
   return { chosen, rejected, tied: scores[chosen] === scores[rejected] };
 }
 
 /** The scores that responses are compared by: those without an end rank as `missingEos` says. */
-function comparedScores({ rewards, finished }: CacheEntry, missingEos: MissingEos): number[] {
+export function comparedScores({ rewards, finished }: CacheEntry, missingEos: MissingEos): number[] {
   if (missingEos === "none" || !finished) return rewards;
   const without = missingEos === "bottom" ? -Infinity : missingEos;
   return rewards.map((score, m) => (finished[m] ? score : without));

@@ -66,12 +66,15 @@ function documentOptions(path: string): { format: "documents" | "lines" } {
 
 /**
  * The prompts of a JSONL file: lines of `{prompt}` (other fields are not read), `{text}` or `{ids}`.
+ * @param split only lines whose `split` is this
  * @throws FormatError naming the line that is something else
  */
-export async function readPrompts(path: string, tokenizer: Tokenizer): Promise<Prompt[]> {
+export async function readPrompts(path: string, tokenizer: Tokenizer, split?: string): Promise<Prompt[]> {
   const prompts: Prompt[] = [];
-  for await (const { line, value } of readJsonl(path))
+  for await (const { line, value } of readJsonl(path)) {
+    if (split !== undefined && !(isRecord(value) && value["split"] === split)) continue;
     prompts.push(promptFrom(value, `${path}:${line}`, tokenizer));
+  }
   return prompts;
 }
 

@@ -105,7 +105,7 @@ export function modelReward(name: string, model: ScalarModel, tokenizer: Tokeniz
   return functionReward(name, async (inputs) => {
     const texts = inputs.map(({ prompt, response }) => {
       const ids = cutStart(reads, tokenizer.encode(prompt + response), config.blockSize);
-      return { ids: ids.length > 0 ? ids : [0] };
+      return ids.length > 0 ? ids : [0];
     });
     return Array.from(await classifier.scores(texts));
   });

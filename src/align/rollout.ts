@@ -3,8 +3,9 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Engine, Sample } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { gae, whiten } from "./advantage.ts";
-import { type Prompt, responseText, streamOf } from "./build-cache.ts";
+import { type Prompt, streamOf } from "./build-cache.ts";
 import { type EmpiricalCdf, tieKey } from "./cdf.ts";
+import { judgeSamples } from "./judge.ts";
 import { sequenceKl } from "./kl.ts";
 import { groupAdvantages, type OnlineOptimizer } from "./group-advantage.ts";
 import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
@@ -12,6 +13,7 @@ import { tokenRewards } from "./reward-shaping.ts";
 import type { Reward } from "./rewards.ts";
 import type { Scorer, Scores } from "./scorer.ts";
 import type { Sequence } from "./sequences.ts";
+import type { Teacher } from "./teacher.ts";
 import type { Experience } from "./update.ts";
 
 /** What a rollout needs; the models are inside `engine` and `scorer`. */
@@ -33,6 +35,7 @@ export interface RolloutOptions {
   readonly optimizer?: OnlineOptimizer;
   /** Responses to each prompt, one after the other; default 1. */
   readonly group?: number;
+  readonly teacher?: Teacher | undefined;
   readonly onProgress?: (tokens: number) => void;
 }
 
@@ -71,9 +74,16 @@ export interface RolloutStats extends AnswerStats {
   readonly explainedVariance: number;
 }
 
+/** An experience with what pairs are made by. */
+export interface JudgedExperience extends Experience {
+  readonly score: number;
+  /** log pi_ref of the response, nats. */
+  readonly refLogprob: number;
+}
+
 export interface Rollout {
   readonly episodes: readonly Episode[];
-  readonly experience: readonly Experience[];
+  readonly experience: readonly JudgedExperience[];
   readonly stats: RolloutStats;
 }
 
@@ -95,8 +105,13 @@ export async function rollout(iteration: number, options: RolloutOptions): Promi
     promptAt(Math.floor((first + e) / group), prompts.length, seed),
   );
   // The cache was drawn from the same seed: high words of their own keep the rollouts' random numbers apart.
-  const answered = await respond(picks, (e) => first + e, seed + ROLLOUTS, options);
-  const experience = experienceOf(answered, options);
+  const lessons = await options.teacher?.teach(picks, iteration);
+  const asked = { ...options, ...(lessons && { rivals: lessons.map(({ rivals }) => rivals) }) };
+  const answered = await respond(picks, (e) => first + e, seed + ROLLOUTS, asked);
+  const shaping = await options.teacher?.scorer?.score(answered.sequences);
+  const experience = experienceOf(answered, shaping?.refLogprobs ?? answered.scores.refLogprobs, options).map(
+    (own, e) => (lessons ? { ...own, imitated: lessons[e]!.best } : own),
+  );
   const stats = { ...statsOf(answered, options), explainedVariance: explained(experience) };
   return { episodes: answered.episodes, experience, stats };
 }
@@ -111,10 +126,13 @@ export interface Answered {
 }
 
 /** What {@link respond} needs. */
-export type RespondOptions = Omit<
+export interface RespondOptions extends Omit<
   RolloutOptions,
-  "episodes" | "seed" | "gamma" | "lam" | "optimizer" | "group"
->;
+  "episodes" | "seed" | "gamma" | "lam" | "optimizer" | "group" | "teacher"
+> {
+  /** Of each response, the scores of others to the same prompt that its objective compares it with. */
+  readonly rivals?: readonly (readonly number[])[];
+}
 
 /**
  * One response to each of the prompts numbered `picks`, scored by models and reward.
@@ -143,20 +161,19 @@ async function judge(
   scores: Scores,
   options: RespondOptions,
 ): Promise<Episode[]> {
-  const { prompts, tokenizer, reward, cdfs, objective, settings } = options;
-  const texts = samples.map((s, e) => responseText(tokenizer, prompts[picks[e]!]!, s.ids));
-  const inputs = samples.map((s, e) => {
-    const { text: prompt, ids } = prompts[picks[e]!]!;
-    return { prompt, response: texts[e]!, promptIds: ids, responseIds: s.ids };
-  });
-  const judged = await reward.score(inputs);
+  const { cdfs, objective, settings } = options;
+  const { texts, scores: judged } = await judgeSamples(picks, samples, options);
   return samples.map((sample, e) => {
     const score = judged[e]!;
     const cdf = cdfs?.[picks[e]!];
     const finished = sample.finish === "eos";
     const logProbRef = scores.refLogprobs[e]!.reduce((a, b) => a + b, 0);
     const point = cdf?.at(score, { finished, key: tieKey(sample.ids) });
-    const terminal = objective.terminal({ score, logProbRef, ...(point && { cdf: point }) }, settings);
+    const rivals = options.rivals?.[e];
+    const terminal = objective.terminal(
+      { score, logProbRef, ...(point && { cdf: point }), ...(rivals && { rivals }) },
+      settings,
+    );
     return {
       prompt: picks[e]!,
       sample,
@@ -170,11 +187,12 @@ async function judge(
 
 function experienceOf(
   { episodes, sequences, scores: { logprobs, refLogprobs, values } }: Answered,
+  penalised: readonly Float32Array[],
   { objective, settings, gamma, lam, optimizer = "ppo", group = 1 }: RolloutOptions,
-): Experience[] {
+): JudgedExperience[] {
   const klWeight = objective.klWeight(settings);
   const rewards = episodes.map(({ terminal }, e) =>
-    tokenRewards({ logprobs: logprobs[e]!, refLogprobs: refLogprobs[e]!, terminal, klWeight }),
+    tokenRewards({ logprobs: logprobs[e]!, refLogprobs: penalised[e]!, terminal, klWeight }),
   );
   const { advantages, returns } =
     optimizer === "ppo"
@@ -186,6 +204,8 @@ function experienceOf(
     oldValues: values[e]!,
     advantages: advantages[e]!,
     returns: returns[e]!,
+    score: episodes[e]!.score,
+    refLogprob: total(refLogprobs[e]!),
   }));
 }
 

@@ -5,6 +5,7 @@ import { add, scale } from "../ops/binary.ts";
 import { backward } from "../optim/gradients.ts";
 import type { Optimizer } from "../optim/adamw.ts";
 import { input, record, type Tensor } from "../tensor/tensor.ts";
+import { createImitation } from "./imitation.ts";
 import { policyLoss, valueLoss } from "./ppo-loss.ts";
 import { type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "./sequences.ts";
 import { createUpdateLog, reportOf, type UpdateStats } from "./update-stats.ts";
@@ -16,6 +17,8 @@ export interface Experience extends Sequence {
   readonly oldValues: Float32Array;
   readonly advantages: Float64Array;
   readonly returns: Float64Array;
+  /** What the update imitates beside it. */
+  readonly imitated?: Sequence;
 }
 
 /** What is updated, and the settings of the losses. */
@@ -30,6 +33,8 @@ export interface UpdateOptions {
   readonly clipRange: number;
   readonly clipRangeValue: number;
   readonly vfCoef: number;
+  /** Weight of -log pi of what the experience imitates; 0 or undefined: of nothing. */
+  readonly imitation?: number | undefined;
   /** Sequences a micro-batch, and positions a sequence. */
   readonly microBatch: number;
   readonly positions: number;
@@ -66,6 +71,7 @@ export async function createUpdater(options: UpdateOptions): Promise<Updater> {
   const { policy, optimizer, valueOptimizer, clipRange, microBatch: B, positions: T } = options;
   const { device } = policy.parameters;
   const program = await record(device, `ppo ${B}x${T}`, () => build(options));
+  const imitation = options.imitation ? await createImitation(options) : undefined;
   const log = createUpdateLog(device, B, T, clipRange);
   return {
     async step(minibatch, { lr, valueLr }) {
@@ -76,6 +82,11 @@ export async function createUpdater(options: UpdateOptions): Promise<Updater> {
         program.run();
         await log.keepPart({ some, tokens }, program.result.report);
       }
+      // Over the minibatch's own tokens, as its policy gradient is.
+      imitation?.add(
+        minibatch.flatMap(({ imitated }) => imitated ?? []),
+        options.imitation! / tokens,
+      );
       optimizer.step(lr);
       valueOptimizer?.step(valueLr);
       await log.keepStep(optimizer.clip);
@@ -83,6 +94,7 @@ export async function createUpdater(options: UpdateOptions): Promise<Updater> {
     stats: () => log.take(),
     dispose() {
       program.dispose();
+      imitation?.dispose();
       log.dispose();
     },
   };

@@ -4,6 +4,7 @@ import type { CdfOptions, MissingEos } from "../align/cdf.ts";
 import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import {
+  findObjective,
   type ObjectiveSettings,
   objectives,
   offlineObjectives,
@@ -37,13 +38,18 @@ const task = {
     .string()
     .optional()
     .meta({ description: "scores for other prompts, to evaluate on", hint: "TEST.jsonl" }),
+  evalReward: z.string().optional().meta({
+    description:
+      "another reward to evaluate with, which made --eval-cache: shows what was learned beyond the reward that was trained on",
+    hint: "SPEC",
+  }),
   method: z
     .enum([...objectives, ...offlineObjectives].map((o) => o.name) as [string, ...string[]])
     .default("vbon")
     .meta({
       description:
         "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; the score with a KL penalty; " +
-        "or, from the cached responses alone, the best of each n over the worst (dpo, ipo, kto, bonbon), or the best as it is (bon-sft)",
+        "BOND's Jeffreys divergence, its anchored form; pairs of the policy's own responses (online-dpo); or, from the cached responses alone, the best of each n over the worst (dpo, ipo, kto, bonbon), or the best as it is (bon-sft)",
     }),
   n: z
     .number()
@@ -89,15 +95,16 @@ const ppo = {
     .meta({ description: "the ratio of new to old probability is clipped to 1 ± this" }),
   optimizer: z
     .enum(OPTIMIZERS)
-    .default("ppo")
+    .optional()
     .meta({
       description:
         "how rewards become advantages: ppo: GAE with a value function; rloo, grpo: against the other responses to the prompt; " +
-        "reinforce: against the rollout's mean",
+        "reinforce: against the rollout's mean (default ppo; bond and j-bond: reinforce)",
     }),
-  group: count
-    .default(1)
-    .meta({ description: "responses to each prompt of a rollout: at least 2 for rloo and grpo" }),
+  group: count.optional().meta({
+    description:
+      "responses to each prompt of a rollout: at least 2 for rloo, grpo and online-dpo (default 1; online-dpo: 2)",
+  }),
   gamma: share.default(1).meta({ description: "discount" }),
   lam: share.default(0.95).meta({ description: "lambda of generalised advantage estimation" }),
   averageLast: share.default(0.2).meta({
@@ -124,6 +131,21 @@ const value = {
   clipRangeValue: positive
     .default(0.2)
     .meta({ description: "how far an update may move a value before it is clipped" }),
+};
+
+const bond = {
+  jeffreys: share.default(0.5).meta({
+    description: "weight b of KL(policy || Best-of-N); 1 - b is that of its reverse, imitation",
+    heading: "BOND (bond, j-bond)",
+  }),
+  anchorRate: share
+    .default(0.02)
+    .meta({ description: "j-bond: how much of the policy the anchor takes over at each optimizer step" }),
+  anchorKl: z
+    .number()
+    .min(0)
+    .default(1)
+    .meta({ description: "j-bond: additional weight of the KL penalty against the anchor" }),
 };
 
 const cdf = {
@@ -186,7 +208,7 @@ const run = {
 /** The parsed flags. */
 export interface AlignFlags
   extends
-    Omit<PpoSettings, "rolloutSize" | "betas" | "lr" | "optimizer" | "group">,
+    Omit<PpoSettings, "rolloutSize" | "betas" | "lr" | "optimizer" | "group" | "anchorRate">,
     OfflineFlags,
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
@@ -196,6 +218,7 @@ export interface AlignFlags
   readonly cache: string;
   readonly out: string;
   readonly evalCache?: string | undefined;
+  readonly evalReward?: string | undefined;
   readonly method: string;
   readonly n?: number | undefined;
   readonly beta?: number | undefined;
@@ -204,8 +227,11 @@ export interface AlignFlags
   readonly missingEos: string;
   readonly rollout: number;
   readonly lr?: number | undefined;
-  readonly optimizer: OnlineOptimizer;
-  readonly group: number;
+  readonly optimizer?: OnlineOptimizer | undefined;
+  readonly group?: number | undefined;
+  readonly jeffreys: number;
+  readonly anchorRate: number;
+  readonly anchorKl: number;
   readonly adamBeta1: number;
   readonly adamBeta2: number;
   readonly valuePretrainEpochs: number;
@@ -223,6 +249,7 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
   ...task,
   ...ppo,
   ...value,
+  ...bond,
   ...offlineFields,
   ...cdf,
   ...run,
@@ -236,6 +263,7 @@ export const ALIGN_CHANGEABLE: readonly string[] = [
   "evalSamples",
   "samplesEvery",
   "evalCache",
+  "evalReward",
 ];
 
 /** Settings of PPO, and nothing else of the flags. */
@@ -243,7 +271,9 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
   const { rollout: rolloutSize, adamBeta1, adamBeta2 } = flags;
   const { episodes, minibatch, microBatch, ppoEpochs, lrSchedule, weightDecay, gradClip, averageLast } =
     flags;
-  const { clipRange, optimizer, group, gamma, lam, seed } = flags;
+  const { clipRange, anchorRate, gamma, lam, seed } = flags;
+  const { imitates, pairLoss } = findObjective(flags.method);
+  const { optimizer = imitates ? "reinforce" : "ppo", group = pairLoss ? 2 : 1 } = flags;
   const { value: kind, valueLr, valueEpochs, vfCoef, clipRangeValue } = flags;
   const sizes = { episodes, rolloutSize, minibatch, microBatch, ppoEpochs };
   const rates = {
@@ -261,6 +291,7 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
     clipRange,
     optimizer,
     group,
+    anchorRate,
     gamma,
     lam,
     seed,
@@ -285,12 +316,14 @@ export const endingOf = ({ missingEos }: AlignFlags): MissingEos =>
  * n and the KL coefficient.
  * @throws ConfigError when neither is given, or n would be infinite where it must not be
  */
-export function objectiveSettings({ n, beta, compat, method }: AlignFlags): ObjectiveSettings {
-  const settings = resolveSettings({
+export function objectiveSettings(flags: AlignFlags): ObjectiveSettings {
+  const { n, beta, compat, method, jeffreys, anchorKl } = flags;
+  const resolved = resolveSettings({
     ...(n !== undefined && { n }),
     ...(beta !== undefined && { beta }),
     ...(compat && { compat }),
   });
+  const settings = { ...resolved, jeffreys, anchorKl };
   if (method === "ppo" || Number.isFinite(settings.n)) return settings;
   throw new ConfigError(
     `vbon align: --beta 0 means n = infinity, which ${method} cannot aim at; give --n, or --method ppo`,

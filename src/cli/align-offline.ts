@@ -40,6 +40,7 @@ export async function runOffline(objective: OfflineObjective, flags: AlignFlags,
   } finally {
     await folder.close();
     prepared.dispose();
+    subject.reference.dispose();
   }
 }
 

@@ -1,16 +1,15 @@
 /** What `vbon align` leaves behind: the aligned model as a Hugging Face folder with its model card. */
-import { cpus } from "node:os";
 import { join } from "node:path";
 import { saveModel } from "../../models/load.ts";
 import { writeFileAtomic } from "../data/files.ts";
-import { runtime } from "../host.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { renderModelCard } from "../report/markdown.ts";
-import type { BonPoint, Comparison } from "../report/types.ts";
+import type { Comparison } from "../report/types.ts";
 import { type AlignFlags, alignSchema } from "./align-flags.ts";
 import type { CacheTask } from "./cache-task.ts";
 import { commandLine } from "./command-line.ts";
-import type { EvaluationReport } from "./evaluation-report.ts";
+import { bonPointsOf, type EvaluationReport } from "./evaluation-report.ts";
+import { machineName } from "./machine.ts";
 import type { Opened } from "./open.ts";
 import { version } from "./version.ts";
 
@@ -85,7 +84,6 @@ async function comparison({
   flags,
 }: Ended): Promise<Comparison> {
   const { temperature, maxNewTokens } = task.sampling;
-  const [cpu] = cpus();
   return {
     title: `${reference.name}: ${flags.method}`,
     task: {
@@ -97,21 +95,16 @@ async function comparison({
       maxNewTokens,
       temperature,
       seed: flags.seed,
-      machine: `${policy.parameters.device.name}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}, ${runtime()}`,
+      machine: machineName(policy.parameters.device),
       date: new Date().toISOString().slice(0, 10),
       version: await version(),
       durations: seconds,
       settings: { "training prompts": task.prompts.length, ...amount },
     },
     methods: report?.methods ?? [],
-    bonCurve: (report?.bon ?? []).flatMap(point),
+    bonCurve: bonPointsOf(report?.bon ?? []),
     trainingCurves: {},
     cdfs: [],
     samples: [],
   };
-}
-
-/** Without a win rate, where N = M leaves no opponent, there is no point. */
-function point({ n, reward, winRate, klBound }: EvaluationReport["bon"][number]): BonPoint[] {
-  return winRate === undefined ? [] : [{ n, reward, win: winRate, kl: klBound }];
 }

@@ -23,6 +23,8 @@ const EVALUATION_SEED = 0;
 export interface Subject {
   readonly reference: Opened;
   readonly reward: Reward;
+  /** What evaluations score with: `reward`, or another one. */
+  readonly evalReward: Reward;
   readonly watched: { readonly reward: Reward; failed(): boolean };
   readonly task: CacheTask;
   readonly test: CacheTask | undefined;
@@ -44,11 +46,12 @@ export async function openSubject(device: Device, flags: AlignFlags, n: number):
   const { model, tokenizer } = reference;
   const expected = { reference: model, tokenizer, reward, asked: flags };
   const task = await openCacheTask(flags.cache, { ...expected, maxSamples: flags.maxSamples });
+  const evalReward = flags.evalReward === undefined ? reward : await openReward(device, flags.evalReward);
   const test =
     flags.evalCache === undefined
       ? undefined
-      : await openCacheTask(flags.evalCache, { ...expected, asked: task.sampling });
-  return { reference, reward, watched, task, test, n, eosIds: endIds(model, tokenizer) };
+      : await openCacheTask(flags.evalCache, { ...expected, reward: evalReward, asked: task.sampling });
+  return { reference, reward, evalReward, watched, task, test, n, eosIds: endIds(model, tokenizer) };
 }
 
 /** The same reward, and whether it has failed: what a run knows then is still whole. */
@@ -75,7 +78,7 @@ export function overlapWarnings({ task, test }: Subject): string[] {
 export function evaluateOn(
   test: CacheTask,
   { engine, scorer }: { readonly engine: Engine; readonly scorer: Scorer },
-  { reference, reward, n }: Subject,
+  { reference, evalReward: reward, n }: Subject,
   flags: AlignFlags,
   io: Io,
 ): Promise<Evaluation> {

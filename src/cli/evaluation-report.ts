@@ -12,7 +12,7 @@ import { bonCurve, type BonPoint } from "../evaluate/bon-curve.ts";
 import { distinctN } from "../evaluate/text-metrics.ts";
 import { formatTable } from "../report/console-table.ts";
 import { fixed, interval, percent } from "../report/format.ts";
-import type { MethodResult } from "../report/types.ts";
+import type { BonPoint as DrawnBonPoint, MethodResult } from "../report/types.ts";
 
 /** By what policies are compared: exact vBoN at one N, whatever they were trained with, so that J is one ruler. */
 export interface Judge {
@@ -44,6 +44,12 @@ export interface EvaluationReport {
   readonly methods: readonly MethodResult[];
   readonly bon: readonly BonPoint[];
 }
+
+/** Best-of-N as reports show it; without a win rate, where N = M leaves no opponent, there is no point. */
+export const bonPointsOf = (points: readonly BonPoint[]): DrawnBonPoint[] =>
+  points.flatMap(({ n, reward, winRate, klBound }) =>
+    winRate === undefined ? [] : [{ n, reward, win: winRate, kl: klBound }],
+  );
 
 /** N of the Best-of-N curve, as far as the cache reaches. */
 const NS = [1, 2, 4, 8, 16, 32, 64, 128];
@@ -151,7 +157,8 @@ function bonTable(points: readonly BonPoint[]): string {
   ]);
 }
 
-function methodOf(name: string, numbers: ReferenceNumbers | Evaluation): MethodResult {
+/** The numbers of a reference or of a policy as reports show them. */
+export function methodOf(name: string, numbers: ReferenceNumbers | Evaluation): MethodResult {
   const { reward, kl, J, length, eosRate, distinct2 } = numbers;
   const common = { name, reward, kl, J, length, eosRate, distinct2 };
   if (!("rewardSe" in numbers)) return { ...common, win: numbers.win };

@@ -11,6 +11,7 @@ import type { Device } from "../gpu/device.ts";
 import type { LanguageModel, ModelConfig } from "../nn/lm.ts";
 import type { ParameterOptions } from "../nn/parameters.ts";
 import { hashText, hexOf } from "../tensor/hash.ts";
+import { isShared, shared } from "./share.ts";
 
 /** A model and the tokenizer of its folder. */
 export interface Opened {
@@ -18,6 +19,8 @@ export interface Opened {
   readonly name: string;
   readonly model: LanguageModel;
   readonly tokenizer: Tokenizer;
+  /** Frees the weights; nothing where other commands of the process share them. */
+  dispose(): void;
 }
 
 /**
@@ -30,11 +33,19 @@ export async function openLanguageModel(
   folder: string,
   options: ParameterOptions = { trainable: false },
 ): Promise<Opened> {
+  if (options.trainable) return loadLanguageModel(device, folder, options);
+  const { dispose, ...opened } = await shared(device, folder, () =>
+    loadLanguageModel(device, folder, options),
+  );
+  return { ...opened, dispose: () => isShared(device, folder) || dispose() };
+}
+
+async function loadLanguageModel(device: Device, folder: string, options: ParameterOptions): Promise<Opened> {
   await needFolder(folder, "a model folder");
   const tokenizer = await loadTokenizer(folder);
   const model = await loadModel(device, folder, options);
   checkVocabulary(folder, tokenizer, model.config);
-  return { name: nameOf(folder), model, tokenizer };
+  return { name: nameOf(folder), model, tokenizer, dispose: () => model.parameters.dispose() };
 }
 
 /** The tokens that end a response: EOS and, where the tokenizer has one, BOS (a new text begins). */
@@ -53,7 +64,11 @@ export const REWARD_HELP: string =
  * source, so that a cache made with another reward is found out.
  * @throws ConfigError for a SPEC that is none of these; FormatError when its files are unusable
  */
-export async function openReward(device: Device, spec: string): Promise<Reward> {
+export function openReward(device: Device, spec: string): Promise<Reward> {
+  return shared(device, spec, () => loadReward(device, spec));
+}
+
+async function loadReward(device: Device, spec: string): Promise<Reward> {
   if (spec.startsWith("lexicon:")) return lexicon(spec);
   const kind = await kindOf(spec);
   if (kind === "folder") return openRewardModel(device, spec);

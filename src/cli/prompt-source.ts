@@ -9,6 +9,8 @@ import { distinctPrompts } from "./prompts.ts";
 export interface PromptSource {
   /** Lines of {prompt}, {text} or {ids}; this or `documents`. */
   readonly prompts?: string | undefined;
+  /** Only the lines of `prompts` with this `split`. */
+  readonly split?: string | undefined;
   readonly documents?: string | undefined;
   /** "8" or "2-8". */
   readonly promptTokens: string;
@@ -31,18 +33,19 @@ export interface FoundPrompts {
  * @throws ConfigError when none or both files are given, or the file has fewer prompts; FormatError for a bad file
  */
 export async function readPromptSource(source: PromptSource, tokenizer: Tokenizer): Promise<FoundPrompts> {
-  const { prompts: file, documents, skip, count } = source;
+  const { prompts: file, documents, split, skip, count } = source;
   const path = file ?? documents;
   if (path === undefined || (file !== undefined && documents !== undefined)) {
     throw new ConfigError("vbon cache: expected --prompts FILE.jsonl or --documents FILE, one of them");
   }
-  const all = file === undefined ? await cut(path, source, tokenizer) : await readPrompts(path, tokenizer);
+  const all =
+    file === undefined ? await cut(path, source, tokenizer) : await readPrompts(path, tokenizer, split);
   const distinct = distinctPrompts(all);
   const wanted = count ?? Math.max(0, distinct.length - skip);
   const prompts = distinct.slice(skip, skip + wanted);
   if (wanted > 0 && prompts.length === wanted)
     return { prompts, path, repeated: all.length - distinct.length };
-  const asked = `--skip ${skip}${count ? ` and --count ${count}` : ""}`;
+  const asked = `${split === undefined ? "" : `--split ${split}, `}--skip ${skip}${count ? ` and --count ${count}` : ""}`;
   throw new ConfigError(`${path}: has ${distinct.length} prompts; ${asked} asks for more`);
 }
 

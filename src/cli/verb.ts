@@ -1,5 +1,5 @@
 /** What a command is: one flat schema for its settings, and a function that composes the floors below. */
-import type { z } from "zod";
+import { z } from "zod";
 import type { Device } from "../gpu/device.ts";
 import type { Progress, ProgressOptions } from "./progress.ts";
 
@@ -54,3 +54,7 @@ export interface AnyVerb extends Omit<Verb, "run"> {
 export function defineVerb<S extends Schema>(verb: Verb<S>): Verb<S> {
   return verb;
 }
+
+/** A field that takes the arguments that are no flags. */
+export const namesField = (description: string): z.ZodDefault<z.ZodArray<z.ZodString>> =>
+  z.array(z.string()).default([]).meta({ positional: true, hint: "NAME …", description });

@@ -12,6 +12,8 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   cache: async () => (await import("./commands/cache.ts")).cache,
   align: async () => (await import("./commands/align.ts")).align,
   evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
+  sweep: async () => (await import("./commands/sweep.ts")).sweep,
+  report: async () => (await import("./commands/report.ts")).report,
   analyse: async () => (await import("./commands/analyse.ts")).analyse,
   tune: async () => (await import("./commands/tune.ts")).tune,
   profile: async () => (await import("./commands/profile.ts")).profile,

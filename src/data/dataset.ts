@@ -106,6 +106,35 @@ export async function readLabelled(source: LabelledSource): Promise<LabelledText
   return labelled;
 }
 
+/** A text that is preferred to another; both with the prompt that they answer. */
+export interface TextPair {
+  readonly chosen: string;
+  readonly rejected: string;
+}
+
+/**
+ * Preferences: lines of `{prompt?, chosen, rejected}`, the last two by the names given. A prompt stands before both texts.
+ * Throws FormatError, naming the line, for anything else.
+ */
+export async function readPreferences(
+  path: string,
+  chosenField: string,
+  rejectedField: string,
+): Promise<TextPair[]> {
+  const pairs: TextPair[] = [];
+  for await (const { line, value } of readJsonl(path)) {
+    const record = isRecord(value) ? value : {};
+    const { prompt = "", [chosenField]: chosen, [rejectedField]: rejected } = record;
+    if (typeof prompt !== "string" || typeof chosen !== "string" || typeof rejected !== "string") {
+      throw new FormatError(
+        `${path}:${line}: expected texts in "${chosenField}" and "${rejectedField}", and perhaps a "prompt", got ${brief(value)}`,
+      );
+    }
+    pairs.push({ chosen: prompt + chosen, rejected: prompt + rejected });
+  }
+  return pairs;
+}
+
 /**
  * Splits `items` into training and held-out ones by a seeded permutation; both keep the order of `items`.
  * `fraction` of them (rounded) are held out. Throws ConfigError when one side would be empty.

@@ -230,3 +230,10 @@ function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: s
   if (!got || String(got) === String(shape)) return [];
   return [`${name} (expected [${shape}], got [${got}])`];
 }
+
+/** A frozen copy: the same specs and values. */
+export function frozenCopy(parameters: Parameters): Parameters {
+  const copy = createParameters(parameters.device, parameters.specs, { trainable: false });
+  copy.copyFrom(parameters);
+  return copy;
+}

@@ -7,10 +7,12 @@ const kernel = await loadKernel("average");
 
 /** A running mean of named tensors. */
 export interface Average {
-  /** Mixes the present values in: after k calls the average of all k. */
-  add(): void;
+  /** Mixes the present values in, with weight `rate`; without one, after k calls the average is that of all k. */
+  add(rate?: number): void;
   /** Calls of {@link Average.add} so far; a checkpoint restores it together with the averages. */
   count: number;
+  /** Frees its program; the averages stay. */
+  dispose(): void;
 }
 
 /**
@@ -37,11 +39,12 @@ export async function createAverage(
   });
   const average: Average = {
     count: 0,
-    add() {
+    add(rate) {
       average.count++;
-      program.result.write([1 / average.count]);
+      program.result.write([rate ?? 1 / average.count]);
       program.run();
     },
+    dispose: () => program.dispose(),
   };
   return average;
 }

@@ -1,17 +1,22 @@
 /** The numbers of a report as files inside the page: links that hold the data themselves. */
 import { fixed } from "./format.ts";
-import type { Comparison, MethodResult } from "./types.ts";
+import type { BonPoint, Comparison, MethodResult, SweepRow } from "./types.ts";
 
-/** The whole comparison as indented JSON; numbers that JSON has no word for become `"Infinity"`, `"-Infinity"`, `"NaN"`. */
-export function toJson(comparison: Comparison): string {
+/** Records as indented JSON; numbers that JSON has no word for become `"Infinity"`, `"-Infinity"`, `"NaN"`. */
+export function toJson(records: object): string {
   const readable = (_key: string, value: unknown): unknown =>
     typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
-  return JSON.stringify(comparison, readable, 2);
+  return JSON.stringify(records, readable, 2);
 }
 
-type Cell = string | number | undefined;
+/** What stands in one field of a table. */
+export type Cell = string | number | undefined;
 
-const COLUMNS: readonly (readonly [string, (method: MethodResult) => Cell])[] = [
+/** Columns of a CSV: their names, and how a row gives their cells. */
+export type Columns<Row> = readonly (readonly [name: string, read: (row: Row) => Cell])[];
+
+/** The columns of results. */
+const RESULT_COLUMNS: Columns<MethodResult> = [
   ["method", (m) => m.name],
   ["setting", (m) => m.setting],
   ["reward", (m) => m.reward],
@@ -28,23 +33,39 @@ const COLUMNS: readonly (readonly [string, (method: MethodResult) => Cell])[] = 
   ["distinct_2", (m) => m.distinct2],
 ];
 
+/** The columns of a sweep's points. */
+export const POINT_COLUMNS: Columns<SweepRow> = [
+  ["run", (row) => row.id],
+  ["evaluation", (row) => row.evaluation],
+  ["seed", (row) => row.seed],
+  ["n", (row) => row.n],
+  ["beta", (row) => row.beta],
+  ["max_samples", (row) => row.maxSamples],
+  ["temperature", (row) => row.temperature],
+  ...RESULT_COLUMNS,
+  ["kl_se_nats", (row) => row.klSe],
+  ["seconds", (row) => row.seconds],
+];
+
 /** The results table as CSV (RFC 4180), in full precision: the methods, then Best-of-N with its KL bound. */
 export function toCsv(comparison: Comparison): string {
-  const lines = [
-    COLUMNS.map(([name]) => name),
-    ...comparison.methods.map((method) => COLUMNS.map(([, read]) => csvCell(read(method)))),
-    ...comparison.bonCurve.map(({ n, reward, win, kl }) => {
-      const known: Readonly<Record<string, Cell>> = {
-        method: "best-of-n",
-        setting: `N=${n}`,
-        reward,
-        win,
-        kl_nats: kl,
-      };
-      return COLUMNS.map(([name]) => csvCell(known[name]));
-    }),
+  const known = ({ n, reward, win, kl }: BonPoint, name: string): Cell =>
+    ({ method: "best-of-n", setting: `N=${n}`, reward, win, kl_nats: kl })[name];
+  const bon: Columns<BonPoint> = RESULT_COLUMNS.map(([name]) => [name, (point) => known(point, name)]);
+  const [head, ...methods] = csvLines(comparison.methods, RESULT_COLUMNS);
+  return [head, ...methods, ...csvLines(comparison.bonCurve, bon).slice(1)].join("");
+}
+
+/** Rows as CSV (RFC 4180), in full precision. */
+export const csvOf = <Row>(rows: readonly Row[], columns: Columns<Row>): string =>
+  csvLines(rows, columns).join("");
+
+function csvLines<Row>(rows: readonly Row[], columns: Columns<Row>): string[] {
+  const cells = [
+    columns.map(([name]) => name),
+    ...rows.map((row) => columns.map(([, read]) => csvCell(read(row)))),
   ];
-  return `${lines.map((line) => line.join(",")).join("\r\n")}\r\n`;
+  return cells.map((line) => `${line.join(",")}\r\n`);
 }
 
 function csvCell(cell: Cell): string {

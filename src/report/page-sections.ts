@@ -28,6 +28,10 @@ export function resultsTable(comparison: Comparison): Html {
   return table(head, rows);
 }
 
+/** A series' name behind its mark. */
+export const glyphName = (name: string, styles: ReadonlyMap<string, SeriesStyle>): Html =>
+  methodHtml({ name }, styles);
+
 function methodHtml(
   { name, setting }: Pick<MethodResult, "name" | "setting">,
   styles: ReadonlyMap<string, SeriesStyle>,

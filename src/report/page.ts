@@ -24,7 +24,6 @@ const POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
  * @returns a complete HTML document.
  */
 export async function renderReport(comparison: Comparison): Promise<string> {
-  const title = escapeHtml(oneLine(comparison.title));
   const sections = await Promise.all([
     results(comparison),
     frontiers(comparison),
@@ -33,13 +32,35 @@ export async function renderReport(comparison: Comparison): Promise<string> {
     section("Samples", ...sampleCards(comparison)),
     section("Setting", ...settingsList(comparison.task)),
   ]);
+  const header = [
+    lead(comparison),
+    downloadLinks([
+      ["comparison.json", "application/json", toJson(comparison), "All numbers and samples (JSON)"],
+      ["results.csv", "text/csv", toCsv(comparison), "Results table (CSV)"],
+    ]),
+  ];
+  return htmlPage({ title: comparison.title, version: comparison.task.version, header, sections });
+}
+
+/** What a page consists of. */
+export interface Page {
+  readonly title: string;
+  readonly version: string;
+  /** Below the title. */
+  readonly header: readonly Html[];
+  readonly sections: readonly Html[];
+}
+
+/** A complete HTML document. */
+export function htmlPage({ title: text, version, header, sections }: Page): Html {
+  const title = escapeHtml(oneLine(text));
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<meta name="generator" content="vbon ${escapeHtml(comparison.task.version)}">
+<meta name="generator" content="vbon ${escapeHtml(version)}">
 <title>${title}</title>
 <style>${PAGE_STYLE}</style>
 </head>
@@ -47,8 +68,7 @@ export async function renderReport(comparison: Comparison): Promise<string> {
 <main>
 <header>
 <h1>${title}</h1>
-${lead(comparison)}
-${downloads(comparison)}
+${header.join("\n")}
 </header>
 ${sections.filter(Boolean).join("\n")}
 </main>
@@ -57,12 +77,16 @@ ${sections.filter(Boolean).join("\n")}
 `;
 }
 
-function downloads(comparison: Comparison): Html {
-  const [json, csv] = [toJson(comparison), toCsv(comparison)];
-  const link = (name: string, type: string, text: string, what: string): Html =>
-    `<a download="${name}" href="${dataUri(type, text)}">${what}, ${sizeOf(text)}</a>`;
-  return `<p class="downloads">${link("comparison.json", "application/json", json, "All numbers and samples (JSON)")}
-${link("results.csv", "text/csv", csv, "Results table (CSV)")}</p>`;
+/** A file inside the page: its name, its type, its text, what it is. */
+export type Download = readonly [name: string, type: string, text: string, what: string];
+
+/** Links that hold files. */
+export function downloadLinks(files: readonly Download[]): Html {
+  const links = files.map(
+    ([name, type, text, what]) =>
+      `<a download="${name}" href="${dataUri(type, text)}">${what}, ${sizeOf(text)}</a>`,
+  );
+  return `<p class="downloads">${links.join("\n")}</p>`;
 }
 
 function results(comparison: Comparison): Html {

@@ -65,6 +65,43 @@ export interface MethodResult {
   readonly distinct2: number;
 }
 
+/** One run of a sweep under one evaluation. `name` is its series, `setting` what tells the points of a series apart. */
+export interface SweepRow extends MethodResult {
+  /** Of the run: "vbon-n8-seed0". */
+  readonly id: string;
+  readonly method: string;
+  readonly seed: number;
+  /** "held-out", or the name of a further evaluation. */
+  readonly evaluation: string;
+  /** Of the evaluation's samples. */
+  readonly temperature: number;
+  readonly n?: number;
+  readonly beta?: number;
+  /** Cached samples a prompt that the run used at most. */
+  readonly maxSamples?: number;
+  readonly klSe?: number;
+  /** Of training. */
+  readonly seconds?: number;
+}
+
+/** What the runs of an evaluation are compared with. */
+export interface Baseline {
+  readonly reference: MethodResult;
+  readonly bonCurve: readonly BonPoint[];
+}
+
+/** All points of a sweep. */
+export interface SweepResults {
+  readonly title: string;
+  /** `N` is that of the first run. */
+  readonly task: Task;
+  readonly rows: readonly SweepRow[];
+  /** By evaluation. */
+  readonly baselines: Readonly<Record<string, Baseline>>;
+  /** Runs without a result, and why. */
+  readonly failed: Readonly<Record<string, string>>;
+}
+
 /** Best-of-N at one N, estimated from the cached samples. */
 export interface BonPoint {
   readonly n: number;

@@ -19,13 +19,9 @@ import {
   type TrainingSettings,
 } from "./training.ts";
 
-/** A text as token ids, at least one. */
-export interface TextIds {
+/** A text as token ids, at least one, and what to make of it. */
+export interface LabelledIds {
   readonly ids: readonly number[];
-}
-
-/** And what to make of it. */
-export interface LabelledIds extends TextIds {
   /** 0 (bad) or 1 (good). */
   readonly label: 0 | 1;
 }
@@ -52,7 +48,7 @@ export interface ClassifierResults {
 /** A classifier at work. */
 export interface Classifier {
   /** The log-odds of each text, in order. */
-  scores(texts: readonly TextIds[]): Promise<Float32Array>;
+  scores(texts: readonly (readonly number[])[]): Promise<Float32Array>;
   evaluate(texts: readonly LabelledIds[]): Promise<ClassifierResults>;
   dispose(): void;
 }
@@ -70,14 +66,15 @@ export async function classifierTraining(
   const { device } = model.parameters;
   const { blockSize } = model.config;
   const { train, heldOut } = data;
-  for (const { ids } of [...train, ...(heldOut ?? [])]) checkLength(ids.length, blockSize);
+  for (const texts of [heldOut ?? [], train]) if (texts.length > 0) longestText(idsOf(texts), blockSize);
   const learning = programsByLength(device, "train", (T) => recordLoss(model, settings.batch, T));
   const classifier = heldOut && createClassifier(model, settings.batch);
-  const lesson: Lesson<LabelledBatch> = {
+  const lesson: Lesson<ClassifierBatch> = {
     count: train.length,
     gather(items, step) {
-      const texts = items.map((i) => dropTokens(train[i]!, i, step, settings, model.reads));
-      return { ...gather(texts, model), labels: texts.map(({ label }) => label) };
+      const texts = items.map((i) => dropTokens(train[i]!.ids, i, step, settings, model.reads));
+      const labels = items.map((i) => train[i]!.label);
+      return { ...gatherTexts(texts, model), tokens: items.length, labels };
     },
     learn: (part, divisor) => learn(learning, part, divisor),
     ...(classifier && { evaluate: () => classifier.evaluate(heldOut) }),
@@ -87,7 +84,7 @@ export async function classifierTraining(
     },
   };
   const training = await createTraining(model.parameters, lesson, settings);
-  await learning.at(bucketLength(Math.max(...train.map(({ ids }) => ids.length)), blockSize));
+  await learning.at(longestText(idsOf(train), blockSize));
   return training;
 }
 
@@ -96,16 +93,16 @@ export function createClassifier(model: ScalarModel, batch: number): Classifier 
   const programs = programsByLength(model.parameters.device, "classify", (T) =>
     recordScores(model, batch, T),
   );
-  const scores = async (texts: readonly TextIds[]): Promise<Float32Array> => {
+  const scores: Classifier["scores"] = async (texts) => {
     const out = new Float32Array(texts.length);
-    const order = texts.map((_, i) => i).toSorted((a, b) => texts[a]!.ids.length - texts[b]!.ids.length);
+    const order = texts.map((_, i) => i).toSorted((a, b) => texts[a]!.length - texts[b]!.length);
     for (const { items, real } of evalBatches(texts.length, batch)) {
-      const part = gather(
+      const part = gatherTexts(
         items.map((i) => texts[order[i]!]!),
         model,
       );
       const program = await programs.at(part.T);
-      writeBatch(program.result, part);
+      writeTexts(program.result, part);
       program.run();
       const found = await program.result.scores.read();
       for (let i = 0; i < real; i++) out[order[items[i]!]!] = found[i]!;
@@ -114,7 +111,7 @@ export function createClassifier(model: ScalarModel, batch: number): Classifier 
   };
   return {
     scores,
-    evaluate: async (texts) => resultsOf(await scores(texts), texts),
+    evaluate: async (texts) => resultsOf(await scores(idsOf(texts)), texts),
     dispose: () => programs.dispose(),
   };
 }
@@ -131,27 +128,28 @@ function resultsOf(scores: Float32Array, texts: readonly LabelledIds[]): Classif
 
 /**
  * Leaves each token out with probability `tokenDropout` (word dropout of Iyyer et al. 2015, "Deep unordered composition
- * rivals syntactic methods"). One at least stays, and a first token that is read. Drawn for the item and the step, whatever its batch.
+ * rivals syntactic methods"); one at least stays, and a first token that is read. Drawn for the item and the step,
+ * whatever its batch.
  */
-function dropTokens(
-  text: LabelledIds,
+export function dropTokens(
+  ids: readonly number[],
   item: number,
   step: number,
-  settings: ClassifierSettings,
+  { tokenDropout, seed }: ClassifierSettings,
   reads: Reads,
-): LabelledIds {
-  const { tokenDropout, seed } = settings;
-  if (tokenDropout === 0) return text;
+): readonly number[] {
+  if (tokenDropout === 0) return ids;
   const random = createRandom(seed, `token dropout ${step}.${item}`);
   const stays = (i: number): boolean => reads === "first" && i === 0;
-  const kept = text.ids.filter((_, i) => random.float() >= tokenDropout || stays(i));
-  return { ids: kept.length > 0 ? kept : text.ids.slice(-1), label: text.label };
+  const kept = ids.filter((_, i) => random.float() >= tokenDropout || stays(i));
+  return kept.length > 0 ? kept : ids.slice(-1);
 }
 
-interface ClassifierBatch {
+const idsOf = (texts: readonly LabelledIds[]): (readonly number[])[] => texts.map(({ ids }) => ids);
+
+/** B texts, padded to T tokens. */
+export interface TextBatch {
   readonly T: number;
-  /** Texts: each counts as one. */
-  readonly tokens: number;
   readonly ids: Uint32Array;
   readonly positions: Uint32Array;
   readonly range: Uint32Array;
@@ -159,21 +157,24 @@ interface ClassifierBatch {
   readonly read: number[];
 }
 
-function gather(texts: readonly TextIds[], { config, reads }: ScalarModel): ClassifierBatch {
-  const T = bucketLength(Math.max(...texts.map(({ ids }) => ids.length)), config.blockSize);
-  const { ids, positions, range } = padBatch(
-    texts.map((text) => text.ids),
-    { padId: 0, length: T },
-  );
-  const read = texts.map((text, b) => readIndex(reads, b, T, text.ids.length));
-  return { T, tokens: texts.length, ids, positions, range, read };
+interface ClassifierBatch extends TextBatch {
+  /** Texts: each counts as one. */
+  readonly tokens: number;
+  readonly labels: number[];
 }
 
-interface LabelledBatch extends ClassifierBatch {
-  readonly labels: readonly number[];
+/** Texts as a batch. */
+export function gatherTexts(
+  texts: readonly (readonly number[])[],
+  { config, reads }: ScalarModel,
+): TextBatch {
+  const T = bucketLength(Math.max(...texts.map(({ length }) => length)), config.blockSize);
+  const { ids, positions, range } = padBatch(texts, { padId: 0, length: T });
+  return { T, ids, positions, range, read: texts.map(({ length }, b) => readIndex(reads, b, T, length)) };
 }
 
-interface ScoreProgram {
+/** A program that scores a batch. */
+export interface ScoreProgram {
   readonly batch: Batch;
   /** u32 [B] */
   readonly read: Tensor;
@@ -190,7 +191,8 @@ interface LossProgram extends ScoreProgram {
   readonly loss: Tensor;
 }
 
-function recordScores(model: ScalarModel, B: number, T: number): ScoreProgram {
+/** The scores of B texts of T tokens, with a gradient. */
+export function recordScores(model: ScalarModel, B: number, T: number): ScoreProgram {
   const batch = {
     ids: input([B, T], "u32", "ids"),
     positions: input([B, T], "u32", "positions"),
@@ -212,25 +214,35 @@ function recordLoss(model: ScalarModel, B: number, T: number): LossProgram {
   return { batch, read, scores: scores.detach(), labels, weights, loss: loss.detach() };
 }
 
-function writeBatch({ batch, read }: ScoreProgram, part: ClassifierBatch): void {
+/** Writes a batch to a program's inputs. */
+export function writeTexts({ batch, read }: ScoreProgram, part: TextBatch): void {
   batch.ids.write(part.ids);
   batch.positions.write(part.positions);
   batch.range.write(part.range);
   read.write(part.read);
 }
 
-async function learn(programs: Programs<LossProgram>, part: LabelledBatch, divisor: number): Promise<Tensor> {
+async function learn(
+  programs: Programs<LossProgram>,
+  part: ClassifierBatch,
+  divisor: number,
+): Promise<Tensor> {
   const program = await programs.at(part.T);
-  writeBatch(program.result, part);
+  writeTexts(program.result, part);
   program.result.labels.write(part.labels);
   program.result.weights.write(part.labels.map(() => 1 / divisor));
   program.run();
   return program.result.loss;
 }
 
-function checkLength(length: number, blockSize: number): void {
-  if (length >= 1 && length <= blockSize) return;
+/**
+ * The length of the program that the longest of the texts needs.
+ * @throws ConfigError for a text without tokens or longer than the context
+ */
+export function longestText(texts: readonly (readonly number[])[], blockSize: number): number {
+  const wrong = texts.find(({ length }) => length < 1 || length > blockSize);
+  if (!wrong) return bucketLength(Math.max(...texts.map(({ length }) => length)), blockSize);
   throw new ConfigError(
-    `classifier: a text has ${length} tokens; expected 1 to ${blockSize}, the model's context. Cut it first`,
+    `classifier: a text has ${wrong.length} tokens; expected 1 to ${blockSize}, the model's context. Cut it first`,
   );
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { alignTask, computed } from "../support/align-task.ts";
 import { testDevice } from "../support/device.ts";
-import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";
 
 const device = await testDevice();
 const task = await alignTask(device);
@@ -27,12 +27,6 @@ const run: Settings = {
 };
 const align = (settings: Settings, onStderr?: OnStderr): Promise<Outcome> =>
   vbon(device, ["align", ...flags({ ...run, ...settings })], onStderr);
-type Metrics = Readonly<Record<string, number>>;
-const records = (path: string): Metrics[] =>
-  readFileSync(path, "utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Metrics);
 
 describe("a run", () => {
   it("leaves model, card, metrics and evaluation, improves the reward, leaves the reference alone", async () => {
@@ -58,7 +52,11 @@ describe("a run", () => {
     expect(steps[0]!["chosenLogRatio"]).toBeCloseTo(0, 3);
     const late = steps.slice(-10).reduce((sum, m) => sum + m["accuracy"]! / 10, 0);
     expect(late).toBeGreaterThan(0.7);
-    const result = JSON.parse(stdout) as { steps: number; policy: Metrics; reference: Metrics };
+    const result = JSON.parse(stdout) as {
+      steps: number;
+      policy: Record<string, number>;
+      reference: Record<string, number>;
+    };
     expect(result.steps).toBe(60);
     expect(result.policy["reward"]!).toBeGreaterThan(1.2 * result.reference["reward"]!);
     expect(result.policy["kl"]).toBeGreaterThan(0);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { alignTask, computed } from "../support/align-task.ts";
 import { testDevice } from "../support/device.ts";
-import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";
 import { letterReward, tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
@@ -30,13 +30,17 @@ const evaluate = (settings: Settings): Promise<Outcome> => {
     ...flags({ policy, reference: policy, reward, cache: test, samples: 2, n: 3, ...settings }),
   ]);
 };
-const records = (path: string): Record<string, number>[] =>
-  readFileSync(path, "utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, number>);
 
 describe("a run", () => {
+  it("learns even from a single iteration, of which all the average is made", async () => {
+    const { code, stderr } = await align({ episodes: 16, out: at("single") });
+    expect(code, stderr).toBe(0);
+    const [before, after] = [task.policy, at("single/model")].map((folder) =>
+      readFileSync(join(folder, "model.safetensors")),
+    );
+    expect(after!.equals(before!)).toBe(false);
+  });
+
   it("shows a row an iteration and leaves model, card, metrics, samples and evaluation", async () => {
     const { code, stdout, stderr } = await align({
       out: at("run"),
@@ -128,6 +132,9 @@ describe("a run", () => {
     { optimizer: "rloo", group: 4 },
     { optimizer: "grpo", group: 8, method: "ppo", beta: 0.1 },
     { optimizer: "reinforce", value: "shared" },
+    { method: "bond", jeffreys: 0.3 },
+    { method: "j-bond", anchorRate: 0.1, optimizer: "rloo", group: 2 },
+    { method: "online-dpo", n: undefined, beta: 0.5, group: 4 },
     { method: "vbon-l", estimator: "pooled", n: 2.5 },
     { ties: "total-order", missingEos: "bottom", smoothing: "mid", compat: "vbon-release" },
   ]) {
@@ -156,6 +163,18 @@ describe("resuming", () => {
     const resumed = await vbon(device, ["align", "--resume", "--out", at("stopped")]);
     expect(resumed.code, resumed.stderr).toBe(0);
     expect(computed(at("stopped"))).toEqual(computed(at("straight")));
+  });
+
+  it("continues an anchor, too", async () => {
+    const anchored = { ...settings, method: "j-bond", out: at("anchored") };
+    expect((await align(anchored)).code).toBe(0);
+    const stopped = await align({ ...anchored, out: at("dragged") }, (text, stop) => {
+      if (/^ +1 /m.test(text)) stop();
+    });
+    expect(stopped.code).toBe(130);
+    const resumed = await vbon(device, ["align", "--resume", "--out", at("dragged")]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(computed(at("dragged"))).toEqual(computed(at("anchored")));
   });
 
   it("continues after the value function's pre-training", async () => {
@@ -266,6 +285,16 @@ describe("wrong input", () => {
   const cases: [string, () => Settings | Promise<Settings>, RegExp][] = [
     ["no n", () => ({ n: undefined }), /expected n or beta, got neither/],
     ["n infinite", () => ({ n: undefined, beta: 0 }), /--beta 0 means n = infinity/],
+    [
+      "an optimizer that rescales",
+      () => ({ method: "bond", optimizer: "ppo" }),
+      /bond adds imitation .* expected --optimizer reinforce or rloo/,
+    ],
+    [
+      "pairs of one",
+      () => ({ method: "online-dpo", group: 1 }),
+      /online-dpo compares the responses of a group, and 1 stand in one/,
+    ],
     [
       "groups of one",
       () => ({ optimizer: "rloo" }),

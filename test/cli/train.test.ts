@@ -232,6 +232,53 @@ describe("reward", () => {
     expect(bad!).toBeLessThan(0);
   });
 
+  it("trains on preferences, resumes to the same weights, and on the best and worst of a cache", async () => {
+    const pairs = texts.slice(0, 100).map((_, i) => ({
+      prompt: `the ${["cat", "dog", "sun"][i % 3]} is`,
+      better: " good",
+      worse: " bad",
+    }));
+    const named = ["--pairs", jsonl(pairs), "--chosen-field", "better", "--rejected-field", "worse"];
+    const [whole, parts] = [folder(), folder()];
+    const { code, stdout: text, stderr: err } = await reward([...flags, ...named, "--out", whole, "--json"]);
+    expect(code, err).toBe(0);
+    expect(JSON.parse(text)).toMatchObject({ accuracy: 1, pairs: 10 });
+    const controller = new AbortController();
+    controller.abort();
+    const stopped = await cli(["reward", ...flags, ...named, "--out", parts], {
+      device,
+      signal: controller.signal,
+    });
+    expect(stopped.code).toBe(130);
+    expect((await reward(["--resume", "--out", parts])).code).toBe(0);
+    expect(weights(parts)).toBe(weights(whole));
+    const line = (i: number): object => ({
+      prompt: `the ${["cat", "dog", "sun"][i % 3]} is`,
+      responses: [" bad", " good", " bad", " good"],
+      rewards: [0, 1, 0, 1],
+      i,
+    });
+    const cache = jsonl(Array.from({ length: 3 }, (_, i) => line(i)));
+    const west = await reward([
+      ...flags,
+      "--west-of",
+      cache,
+      "--n",
+      "2",
+      "--out",
+      folder(),
+      "--json",
+      "--batch",
+      "2",
+      "--test-fraction",
+      "0.3",
+      "--validation-fraction",
+      "0.3",
+    ]);
+    expect(west.code, west.stderr).toBe(0);
+    expect(JSON.parse(west.stdout)).toMatchObject({ accuracy: 1 });
+  });
+
   it("starts from a language model's trunk, on two files, and resumes to the same weights", async () => {
     const lm = folder();
     await sft(["--data", documents(60), ...TINY, "--steps", "2", "--out", lm]);
@@ -275,13 +322,18 @@ describe("reward", () => {
   });
 
   it.each([
-    [[], "expected --data FILE.jsonl, or --positive FILE and --negative FILE"],
-    [["--positive", "x"], "expected --data FILE.jsonl, or --positive FILE and --negative FILE"],
+    [[], "expected one of --data FILE.jsonl, --positive FILE with --negative FILE"],
+    [["--positive", "x"], "expected one of --data FILE.jsonl, --positive FILE with --negative FILE"],
     [
       ["--data", jsonl([{ text: "a", label: 2 }])],
       'data.jsonl:1: expected {"text": string, "label": 0 or 1}',
     ],
     [["--data", jsonl([{ text: "a", label: 1 }])], "expected texts of both labels, got 1 good ones of 1"],
+    [["--data", jsonl(texts), "--pairs", "x"], "expected one of --data FILE.jsonl"],
+    [
+      ["--pairs", jsonl([{ chosen: "a", rejected: 3 }])],
+      'data.jsonl:1: expected texts in "chosen" and "rejected"',
+    ],
     [["--data", jsonl(texts), "--patience", "-1"], "--patience: expected >=0; got -1"],
   ])("refuses %j", async (argv, message) => {
     const { code, stderr: err } = await reward([...flags, ...argv, "--out", folder()]);

@@ -1,4 +1,5 @@
 /** The command line inside the test's process: arguments in, exit code and output out. */
+import { readFileSync } from "node:fs";
 import { runCli, type Surroundings } from "../../src/cli/run.ts";
 import type { Device } from "../../src/gpu/device.ts";
 
@@ -45,3 +46,10 @@ export function flags(settings: Readonly<Record<string, string | number | boolea
     return value === true ? [name] : [name, String(value)];
   });
 }
+
+/** The lines of a run's metrics.jsonl. */
+export const records = (path: string): Record<string, number>[] =>
+  readFileSync(path, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, number>);

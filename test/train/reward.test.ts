@@ -52,7 +52,7 @@ describe("classifier", () => {
     const made = model();
     const some = texts.slice(0, 8);
     const classifier = createClassifier(made, 3);
-    const scores = await classifier.scores(some);
+    const scores = await classifier.scores(some.map(({ ids }) => ids));
     const expected = scores.reduce((sum, s, i) => sum + crossEntropy(s, some[i]!.label), 0) / 8;
     const results = await classifier.evaluate(some);
     const right = scores.filter((s, i) => s > 0 === (some[i]!.label === 1)).length;
@@ -68,7 +68,8 @@ describe("classifier", () => {
     const made = model();
     const [small, large] = [createClassifier(made, 1), createClassifier(made, 64)];
     const some = texts.slice(0, 30);
-    const [one, many] = [await small.scores(some), await large.scores(some)];
+    const ids = some.map((text) => text.ids);
+    const [one, many] = [await small.scores(ids), await large.scores(ids)];
     one.forEach((score, i) => expect(Math.abs(score - many[i]!), `text ${i}`).toBeLessThan(1e-6));
   });
 

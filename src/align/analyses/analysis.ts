@@ -30,19 +30,22 @@ export interface AnalysisColumn {
 
 export type AnalysisRow = Readonly<Record<string, number | string | undefined>>;
 
-/** A line of the picture; `step`: it jumps, as a CDF does. */
+/** A line of the picture; `low` to `high` is the spread about a point. */
 export interface Curve {
   readonly name: string;
-  /** The panel it belongs to. */
+  /** The panel it belongs to, and its title. */
   readonly panel: string;
-  readonly points: readonly (readonly [x: number, y: number])[];
+  readonly points: readonly (readonly [x: number, y: number, low?: number, high?: number])[];
 }
 
-/** What to draw. */
+/** What to draw: titles of the axes, whether lines jump as a CDF does, and the lines. */
 export interface Picture {
   readonly x: string;
+  /** Empty: each panel's title names its own quantity. */
   readonly y: string;
   readonly step: boolean;
+  /** Draw x by its logarithm. */
+  readonly logX?: boolean;
   readonly curves: readonly Curve[];
 }
 

@@ -4,11 +4,14 @@ import { ConfigError } from "../../errors.ts";
 import { betaFromN, nFromBeta } from "../log-bon.ts";
 import { bonSft } from "./bon-sft.ts";
 import { bonbon } from "./bonbon.ts";
+import { bond } from "./bond.ts";
 import { dpo } from "./dpo.ts";
 import { ipo } from "./ipo.ts";
+import { jBond } from "./j-bond.ts";
 import { kto } from "./kto.ts";
 import type { Objective, ObjectiveSettings } from "./objective.ts";
 import type { OfflineObjective } from "./offline.ts";
+import { onlineDpo } from "./online-dpo.ts";
 import { ppo } from "./ppo.ts";
 import { vbonL } from "./vbon-l.ts";
 import { vbonLle } from "./vbon-lle.ts";
@@ -18,7 +21,7 @@ export type { Objective, ObjectiveSettings, ScoredSample } from "./objective.ts"
 export type { Compared, OfflineObjective, OfflineSettings } from "./offline.ts";
 
 /** Every objective of the policy's own samples, the default first. */
-export const objectives: readonly Objective[] = [vbon, vbonL, vbonLle, ppo];
+export const objectives: readonly Objective[] = [vbon, vbonL, vbonLle, ppo, bond, jBond, onlineDpo];
 
 /** Every objective of the cache's samples. */
 export const offlineObjectives: readonly OfflineObjective[] = [dpo, ipo, kto, bonbon, bonSft];

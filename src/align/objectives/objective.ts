@@ -5,6 +5,7 @@
 
 import { ConfigError } from "../../errors.ts";
 import type { CdfPoint } from "../cdf.ts";
+import type { OfflineObjective } from "./offline.ts";
 
 /** A scored response. */
 export interface ScoredSample {
@@ -14,6 +15,8 @@ export interface ScoredSample {
   logProbRef: number;
   /** Where the score stands in the prompt's cache; only for objectives with `needsCache`. */
   cdf?: CdfPoint;
+  /** Scores of the anchor's responses to the same prompt; only for objectives that imitate an anchor. */
+  rivals?: readonly number[];
 }
 
 /** The settings that objectives share; make them with `resolveSettings`. */
@@ -26,6 +29,17 @@ export interface ObjectiveSettings {
   scale?: number;
   /** `vbon-release`: the released code's R/n with KL weight 1/(n-1), whose optimum is not pi_bon. */
   compat?: "vbon-release";
+  /** BOND: weight of KL(policy || Best-of-N) against its reverse, in [0, 1]. */
+  jeffreys?: number;
+  /** J-BOND: additional weight of the KL penalty against the anchor. */
+  anchorKl?: number;
+}
+
+/** A second loss beside the rewards: weight times -log pi of responses that somebody else gave. */
+export interface Imitates {
+  /** The best of n of the cache's responses, or of two of an anchor's, which follows the policy. */
+  readonly source: "cache" | "anchor";
+  weight(settings: ObjectiveSettings): number;
 }
 
 /** One objective. */
@@ -39,6 +53,9 @@ export interface Objective {
   terminal(sample: ScoredSample, settings: ObjectiveSettings): number;
   /** Weight of the per-token KL penalty. */
   klWeight(settings: ObjectiveSettings): number;
+  readonly imitates?: Imitates;
+  /** The loss of pairs of the policy's own responses, in place of rewards and advantages. */
+  readonly pairLoss?: OfflineObjective;
 }
 
 /** The sample's place in its cache. @throws ConfigError when the sample carries none. */

@@ -76,6 +76,7 @@ async function runOnline(flags: AlignFlags, io: Io): Promise<void> {
   } finally {
     await folder.close();
     aligning.dispose();
+    subject.reference.dispose();
   }
 }
 

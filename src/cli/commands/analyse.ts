@@ -7,19 +7,14 @@ import { ConfigError } from "../../errors.ts";
 import { curvesChart } from "../../report/charts.ts";
 import { formatTable } from "../../report/console-table.ts";
 import { nearest } from "../nearest.ts";
-import { type AnyVerb, defineVerb } from "../verb.ts";
+import { type AnyVerb, defineVerb, namesField } from "../verb.ts";
 
 const NAMES = analyses.map(({ name }) => name);
 
 const schema = z.strictObject({
-  names: z
-    .array(z.string())
-    .default([])
-    .meta({
-      positional: true,
-      hint: "NAME …",
-      description: `${analyses.map(({ name, question }) => `${name}: ${question}`).join("; ")}; without any, all`,
-    }),
+  names: namesField(
+    `${analyses.map(({ name, question }) => `${name}: ${question}`).join("; ")}; without any, all`,
+  ),
   cache: z.string().meta({ description: "the reference's scores (`vbon cache`)", hint: "FILE.jsonl" }),
   m: z
     .string()

@@ -13,18 +13,13 @@ import { writeFileAtomic } from "../../data/files.ts";
 import { ConfigError, messageOf } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { AnyOp } from "../../tensor/op.ts";
-import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
+import { type AnyVerb, defineVerb, type Io, namesField } from "../verb.ts";
 import { version } from "../version.ts";
 
 const schema = z.strictObject({
-  names: z
-    .array(z.string())
-    .default([])
-    .meta({
-      positional: true,
-      hint: "NAME …",
-      description: `groups (${Object.keys(groups).join(", ")}) or parts of names; without any, all of them. "steady": 1,000 training steps, whether they stay as fast`,
-    }),
+  names: namesField(
+    `groups (${Object.keys(groups).join(", ")}) or parts of names; without any, all of them. "steady": 1,000 training steps, whether they stay as fast`,
+  ),
   time: z.number().positive().default(500).meta({ description: "milliseconds to time each for", hint: "MS" }),
   compare: z.string().optional().meta({
     description: "earlier results: print ratios, exit with 1 where something became slower",

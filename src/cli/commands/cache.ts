@@ -30,6 +30,10 @@ const schema = z.strictObject({
     .string()
     .optional()
     .meta({ description: "lines of {prompt}, {text} or {ids}", hint: "FILE.jsonl", heading: "Prompts" }),
+  split: z
+    .string()
+    .optional()
+    .meta({ description: 'of --prompts, only the lines with this "split"', hint: "train|test" }),
   documents: z.string().optional().meta({
     description:
       "cut prompts from the beginnings of documents (.txt: separated by <|endoftext|>, else one a line), in an order drawn from --seed",
@@ -92,6 +96,7 @@ export const cache: AnyVerb = defineVerb({
     checkPrompts(path, prompts, opened.model.config);
     roomFor(path, prompts, opened.model.config, config.maxNewTokens, 1);
     const cost = await build(prompts, opened, reward, config, io);
+    opened.dispose();
     const built = await readCache(config.out);
     report(built, prompts, cost, config, io);
   },
@@ -154,6 +159,7 @@ async function build(
       signal: io.signal,
     });
     progress.stop();
+    engine.dispose();
     if (done < todo.length)
       io.note(`stopped after ${done} of ${todo.length} prompts; the same command continues`);
     return { prompts: done, seconds: (performance.now() - start) / 1000, scoring: timed.seconds() };

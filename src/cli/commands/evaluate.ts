@@ -81,6 +81,7 @@ export const evaluate: AnyVerb = defineVerb({
     if (config.out !== undefined)
       await writeFileAtomic(config.out, `${JSON.stringify(report.record, null, 2)}\n`);
     io.result(report.record, report.text);
+    for (const part of [parts.engine, parts.scorer, policy, reference]) part.dispose();
   },
 });
 

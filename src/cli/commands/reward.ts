@@ -3,19 +3,16 @@ import { join } from "node:path";
 import { z } from "zod";
 import { loadScalarModel, saveModel } from "../../../models/load.ts";
 import { createScalarModel } from "../../../models/model.ts";
-import { type LabelledText, readLabelled, splitHeldOut } from "../../data/dataset.ts";
 import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { ScalarModel } from "../../nn/lm.ts";
-import { cutStart } from "../../nn/pooling.ts";
-import { hashIds, hexOf } from "../../tensor/hash.ts";
 import { type Best, type BestState, createBest } from "../../train/best.ts";
 import type { Carried } from "../../train/checkpoint.ts";
-import { classifierTraining, createClassifier, type LabelledIds } from "../../train/reward.ts";
 import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
 import type { Training } from "../../train/training.ts";
 import { checkVocabulary } from "../open.ts";
+import { type RewardData, type RewardSplit, readRewardData } from "../reward-data.ts";
 import { trainedTokenizer } from "../text-data.ts";
 import {
   CHANGEABLE_ON_RESUME,
@@ -37,10 +34,21 @@ const schema = z.strictObject({
   data: z.string().optional().meta({
     description: "lines of {text, label}, label 0 (bad) or 1 (good)",
     hint: "FILE.jsonl",
-    heading: "Data (--data, or --positive with --negative)",
+    heading: "Data (--data, --positive with --negative, --pairs, or --west-of)",
   }),
   positive: z.string().optional().meta({ description: "good texts, one a line", hint: "FILE" }),
   negative: z.string().optional().meta({ description: "bad texts, one a line", hint: "FILE" }),
+  pairs: z.string().optional().meta({
+    description: "preferences: lines of {prompt, chosen, rejected}; the prompt may be left out",
+    hint: "FILE.jsonl",
+  }),
+  chosenField: z.string().default("chosen").meta({ description: "of --pairs: where the better text is" }),
+  rejectedField: z.string().default("rejected").meta({ description: "and the worse one" }),
+  westOf: z.string().optional().meta({
+    description: "a reward cache: of every n responses the best is preferred to the worst (West-of-N)",
+    hint: "CACHE.jsonl",
+  }),
+  n: z.number().int().min(2).default(8).meta({ description: "of --west-of" }),
   block: z
     .number()
     .int()
@@ -81,7 +89,8 @@ type Config = z.output<typeof schema>;
 /** The command. */
 export const reward: AnyVerb = defineVerb({
   name: "reward",
-  summary: "train a classifier on labelled text; its score is the log-odds that a text is good",
+  summary:
+    "train a reward on labelled text, or on preferences: its score is the log-odds that a text is good, or better",
   schema,
   changeableOnResume: CHANGEABLE_ON_RESUME,
   examples: [
@@ -93,33 +102,36 @@ export const reward: AnyVerb = defineVerb({
       does: "from a language model's trunk",
       line: "vbon reward --model runs/reviews/model --data labelled.jsonl --out runs/sentiment",
     },
+    {
+      does: "from preferences: human summaries against a model's",
+      line: "vbon reward --pairs posts.jsonl --chosen-field summary --rejected-field model_summary --out runs/rm",
+    },
   ],
   run,
 });
 
-interface Split {
-  readonly train: readonly LabelledIds[];
-  readonly validation: readonly LabelledIds[];
-  readonly test: readonly LabelledIds[];
-}
-
 async function run(config: Config, io: Io): Promise<void> {
   await claimRunFolder(config.out, config.resume);
-  const texts = await readTexts(config);
+  const source = await readRewardData(config);
+  const { unit } = source;
   const device = await io.device();
-  const { model: opened, tokenizer } = await openStart(device, config, texts);
+  const { model: opened, tokenizer } = await openStart(device, config, source.texts);
   const model = opened.with(opened.parameters, computingOf(config));
-  const data = split(texts, model, tokenizer, config);
-  const settings = { ...trainingSettings(config, data.train.length), tokenDropout: config.tokenDropout };
-  const training = await classifierTraining(model, { train: data.train, heldOut: data.validation }, settings);
+  const data = source.split(tokenizer, {
+    ...config,
+    block: blockOf(model, config),
+    reads: model.reads,
+  });
+  const settings = { ...trainingSettings(config, data.train), tokenDropout: config.tokenDropout };
+  const training = await data.training(model, settings);
   const best = createBest(model.parameters, config.patience);
-  const sizes = `${data.train.length} texts to train on, ${data.validation.length} to choose the step, ${data.test.length} to test; ${settings.steps} steps`;
+  const sizes = `${data.train} ${unit} to train on, ${data.validation} to choose the step, ${data.test} to test; ${settings.steps} steps`;
   io.note(memoryNote(device, model.parameters.count, sizes));
   try {
-    const ended = await train(config, settings.steps, data, training, best, io);
+    const ended = await train(config, settings.steps, data.hash, training, best, io);
     if (!ended) return io.note(`stopped; continue with: vbon reward --resume --out ${config.out}`);
     best.takeBack();
-    await finish(config, model, tokenizer, data.test, best, io);
+    await finish(config, { model, tokenizer, data, unit, best }, io);
   } finally {
     best.dispose();
     training.dispose();
@@ -130,14 +142,13 @@ async function run(config: Config, io: Io): Promise<void> {
 async function train(
   config: Config,
   steps: number,
-  data: Split,
+  hash: string,
   training: Training,
   best: Best,
   io: Io,
 ): Promise<boolean> {
   const { tensors, optimizers } = training.carried;
   const carried: Carried = { tensors: new Map([...tensors, ...best.tensors]), optimizers };
-  const hash = hexOf(hashIds(data.train.flatMap(({ ids, label }) => [label, ...ids])));
   const folder = await openRunFolder(config.out, { ...config, resume: false }, carried, config.resume);
   try {
     checkSameData(folder, hash);
@@ -161,48 +172,37 @@ async function train(
   }
 }
 
+/** A reward that is trained. */
+interface Trained {
+  readonly model: ScalarModel;
+  readonly tokenizer: Tokenizer;
+  readonly data: RewardSplit;
+  readonly unit: RewardData["unit"];
+  readonly best: Best;
+}
+
 async function finish(
   config: Config,
-  model: ScalarModel,
-  tokenizer: Tokenizer,
-  test: readonly LabelledIds[],
-  best: Best,
+  { model, tokenizer, data, unit, best }: Trained,
   io: Io,
 ): Promise<void> {
   const out = join(config.out, "model");
   await saveModel(out, model, { dtype: saveDtype(config.dtype) });
   await tokenizer.save(out);
-  const classifier = createClassifier(model, config.batch);
-  const { evalAccuracy: accuracy, evalLoss: loss } = await classifier.evaluate(test);
-  classifier.dispose();
+  const { evalAccuracy: accuracy, evalLoss: loss } = await data.measure(model, config.batch);
   // The half-width of the normal 95 % interval of a proportion.
-  const interval = 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / test.length);
+  const interval = 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / data.test);
   const { bestStep: step, bestScore = NaN } = best.state;
   io.result(
-    { model: out, accuracy, interval, loss, texts: test.length, step, validationLoss: -bestScore },
-    `${out}: accuracy ${accuracy.toFixed(4)} ± ${interval.toFixed(4)}, loss ${loss.toFixed(4)} on ${test.length} held-out texts (weights of step ${step})`,
+    { model: out, accuracy, interval, loss, [unit]: data.test, step, validationLoss: -bestScore },
+    `${out}: accuracy ${accuracy.toFixed(4)} ± ${interval.toFixed(4)}, loss ${loss.toFixed(4)} on ${data.test} held-out ${unit} (weights of step ${step})`,
   );
-}
-
-async function readTexts({ data, positive, negative }: Config): Promise<LabelledText[]> {
-  if (
-    (data === undefined) === (positive === undefined && negative === undefined) ||
-    (positive === undefined) !== (negative === undefined)
-  ) {
-    throw new ConfigError("reward: expected --data FILE.jsonl, or --positive FILE and --negative FILE");
-  }
-  const texts = await readLabelled(
-    data === undefined ? { positive: positive!, negative: negative! } : { file: data },
-  );
-  const good = texts.filter(({ label }) => label === 1).length;
-  if (good > 0 && good < texts.length) return texts;
-  throw new ConfigError(`reward: expected texts of both labels, got ${good} good ones of ${texts.length}`);
 }
 
 async function openStart(
   device: Device,
   config: Config,
-  texts: readonly LabelledText[],
+  texts: readonly string[],
 ): Promise<{ model: ScalarModel; tokenizer: Tokenizer }> {
   const { model: folder, tokenizer: given, out, seed, vocab, resume } = config;
   if (folder !== undefined) {
@@ -215,37 +215,17 @@ async function openStart(
   }
   const tokenizer =
     given === undefined
-      ? await trainedTokenizer(
-          join(out, "tokenizer"),
-          texts.map((t) => t.text),
-          { vocabSize: vocab, resume },
-        )
+      ? await trainedTokenizer(join(out, "tokenizer"), texts, { vocabSize: vocab, resume })
       : await loadTokenizer(given);
   const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
   return { model: createScalarModel(device, json, { trainable: true, seed }), tokenizer };
 }
 
-function split(
-  texts: readonly LabelledText[],
-  model: ScalarModel,
-  tokenizer: Tokenizer,
-  config: Config,
-): Split {
-  const most = model.config.blockSize;
+/** Most tokens of a text. */
+function blockOf({ config: { blockSize: most } }: ScalarModel, config: Config): number {
   const block = config.block ?? Math.min(DEFAULT_BLOCK, most);
-  if (block > most)
-    throw new ConfigError(
-      `reward: --block ${block} exceeds the model's context of ${most}; expected at most that`,
-    );
-  const { seed, testFraction, validationFraction } = config;
-  const all = texts.map(({ text, label }): LabelledIds => ({
-    ids: cutStart(model.reads, tokenizer.encode(text), block),
-    label,
-  }));
-  const { train: rest, heldOut: test } = splitHeldOut(
-    all.filter(({ ids }) => ids.length > 0),
-    { fraction: testFraction, seed },
+  if (block <= most) return block;
+  throw new ConfigError(
+    `reward: --block ${block} exceeds the model's context of ${most}; expected at most that`,
   );
-  const { train: some, heldOut: validation } = splitHeldOut(rest, { fraction: validationFraction, seed });
-  return { train: some, validation, test };
 }

@@ -1,30 +1,15 @@
 /** Lines over one quantity, in panels side by side: what the analyses of a reward cache draw. */
+import type { Curve, Picture } from "../../align/analyses/analysis.ts";
 import { type SeriesStyle, styleAt } from "../palette.ts";
 import { withLegend } from "./legend.ts";
 import { drawable, openScale, seriesEncoding, seriesLabel } from "./series.ts";
 import { type ChartRow, type ChartSpec, renderSvg } from "./svg.ts";
 
-/** A line. `panel` says which panel it belongs to, and is its title. */
-export interface DrawnCurve {
-  readonly name: string;
-  readonly panel: string;
-  readonly points: readonly (readonly [x: number, y: number])[];
-}
-
-/** What to draw: titles of the axes, whether lines jump as a CDF does, and the lines. */
-export interface CurvesPicture {
-  readonly x: string;
-  /** Empty: each panel's title names its own quantity. */
-  readonly y: string;
-  readonly step: boolean;
-  readonly curves: readonly DrawnCurve[];
-}
-
 /**
  * SVG of the curves, a panel for each `panel` in order of appearance; lines of one name have one style in all of them.
  * @param id unique within the page that the SVG goes into.
  */
-export async function curvesChart({ x, y, step, curves }: CurvesPicture, id: string): Promise<string> {
+export async function curvesChart({ x, y, step, logX, curves }: Picture, id: string): Promise<string> {
   const names = [...new Set(curves.map(({ name }) => seriesLabel(name)))];
   const styles = new Map<string, SeriesStyle>(names.map((name, index) => [name, styleAt(index)]));
   const { color, strokeDash } = seriesEncoding(styles);
@@ -35,23 +20,34 @@ export async function curvesChart({ x, y, step, curves }: CurvesPicture, id: str
       height: 240,
       title,
       data: { values: rows },
-      mark: {
-        type: "line",
-        strokeWidth: 1.6,
-        ...(step ? { interpolate: "step-after" } : { point: { size: 40 } }),
-      },
+      layer: [
+        {
+          mark: {
+            type: "line",
+            strokeWidth: 1.6,
+            ...(step ? { interpolate: "step-after" } : { point: { size: 40 } }),
+          },
+        },
+        {
+          transform: [{ filter: "datum.low < datum.high" }],
+          mark: { type: "rule", strokeWidth: 1.4 },
+          encoding: { y: { field: "low", type: "quantitative" }, y2: { field: "high" } },
+        },
+      ],
       encoding: {
         x: {
           field: "x",
           type: "quantitative",
           title: x,
-          scale: openScale(rows.map((row) => Number(row["x"]))),
+          scale: logX
+            ? { type: "log", base: 2, nice: false }
+            : openScale(rows.map((row) => Number(row["x"]))),
         },
         y: {
           field: "y",
           type: "quantitative",
           title: y || null,
-          scale: openScale(rows.map((row) => Number(row["y"]))),
+          scale: openScale(rows.flatMap((row) => [Number(row["low"]), Number(row["high"])])),
         },
         order: { field: "order", type: "quantitative" },
         color,
@@ -71,9 +67,9 @@ export async function curvesChart({ x, y, step, curves }: CurvesPicture, id: str
   return withLegend(svg, entries, 12);
 }
 
-const rowsOf = (curves: readonly DrawnCurve[]): ChartRow[] =>
+const rowsOf = (curves: readonly Curve[]): ChartRow[] =>
   curves.flatMap(({ name, points }) =>
     points
-      .filter((point) => drawable(...point))
-      .map(([x, y], order) => ({ series: seriesLabel(name), x, y, order })),
+      .filter(([x, y]) => drawable(x, y))
+      .map(([x, y, low = y, high = y], order) => ({ series: seriesLabel(name), x, y, low, high, order })),
   );

@@ -1,4 +1,5 @@
 /** What a method gains against how far it went: reward, or win rate, over the KL from the reference. */
+import { paretoFront } from "../../evaluate/pareto.ts";
 import { BON_SERIES, stylesOf } from "../palette.ts";
 import { oneLine, truncate } from "../text.ts";
 import type { BonPoint, Comparison, MethodResult } from "../types.ts";
@@ -19,8 +20,21 @@ interface Measure {
   readonly interval: (method: MethodResult) => readonly [number, number] | undefined;
 }
 
+/** Which part of a comparison is drawn, and how. */
+export interface FrontierOptions {
+  /** Series by name; default all. Styles are those of the whole comparison. */
+  readonly only?: readonly string[];
+  /** Every series has many runs: those off its own Pareto front are faded, those on it joined. */
+  readonly fronts?: boolean;
+  /** Unique within the page. */
+  readonly id?: string;
+}
+
 /** SVG of the mean reward against the KL; bars are 95 % intervals, the curve is Best-of-N with its N. */
-export async function rewardAgainstKl(comparison: Comparison): Promise<string> {
+export async function rewardAgainstKl(
+  comparison: Comparison,
+  options: FrontierOptions = {},
+): Promise<string> {
   const reward = truncate(oneLine(comparison.task.reward), 48);
   const measure: Measure = {
     title: `Mean reward (${reward})`,
@@ -29,23 +43,32 @@ export async function rewardAgainstKl(comparison: Comparison): Promise<string> {
     interval: ({ reward: mean, rewardSe }) =>
       rewardSe === undefined ? undefined : [mean - Z95 * rewardSe, mean + Z95 * rewardSe],
   };
-  return await draw(comparison, measure, "reward-kl");
+  return await draw(comparison, measure, { id: "reward-kl", ...options });
 }
 
 /** SVG of the win rate against the KL; bars are 95 % intervals, the curve is Best-of-N with its N. */
-export async function winAgainstKl(comparison: Comparison): Promise<string> {
+export async function winAgainstKl(comparison: Comparison, options: FrontierOptions = {}): Promise<string> {
   const measure: Measure = {
     title: "Win rate against the reference",
     ofMethod: (method) => method.win,
     ofBon: (point) => point.win,
     interval: (method) => method.winInterval,
   };
-  return await draw(comparison, measure, "win-kl");
+  return await draw(comparison, measure, { id: "win-kl", ...options });
 }
 
-async function draw(comparison: Comparison, measure: Measure, id: string): Promise<string> {
-  const rows = [...bonRows(comparison, measure), ...methodRows(comparison, measure)];
-  return withLegend(await renderSvg(frontier(comparison, measure, rows), id), legend(comparison, rows), 12);
+async function draw(
+  comparison: Comparison,
+  measure: Measure,
+  { only, fronts = false, id = "" }: FrontierOptions,
+): Promise<string> {
+  const methods = comparison.methods.filter(({ name }) => only === undefined || only.includes(name));
+  const rows = [...bonRows(comparison, measure), ...methodRows(methods, measure, fronts)];
+  return withLegend(
+    await renderSvg(frontier(comparison, measure, rows, fronts), id),
+    legend(comparison, rows),
+    12,
+  );
 }
 
 function legend(comparison: Comparison, rows: readonly ChartRow[]): LegendEntry[] {
@@ -57,7 +80,12 @@ function legend(comparison: Comparison, rows: readonly ChartRow[]): LegendEntry[
   });
 }
 
-function frontier(comparison: Comparison, measure: Measure, rows: readonly ChartRow[]): ChartSpec {
+function frontier(
+  comparison: Comparison,
+  measure: Measure,
+  rows: readonly ChartRow[],
+  dense: boolean,
+): ChartSpec {
   const { color, shape, strokeDash } = seriesEncoding(stylesOf(comparison));
   const extent = rows.flatMap((row) => [Number(row["lo"]), Number(row["hi"])]);
   // Near the axis a label to the left of its point would run over the numbers there.
@@ -75,11 +103,16 @@ function frontier(comparison: Comparison, measure: Measure, rows: readonly Chart
       {
         transform: [{ filter: "datum.bar" }],
         mark: { type: "rule", strokeWidth: 1.6 },
-        encoding: { y: { field: "lo", type: "quantitative" }, y2: { field: "hi" }, color },
+        encoding: { y: { field: "lo", type: "quantitative" }, y2: { field: "hi" }, color, opacity: FADED },
       },
       pointLayer(
         { filter: "!datum.hollow" },
-        { size: { condition: { test: "datum.bon", value: 26 }, value: 95 }, filled: true, color, shape },
+        {
+          size: { condition: { test: "datum.bon", value: 26 }, value: dense ? 50 : 95 },
+          filled: true,
+          color,
+          shape,
+        },
       ),
       pointLayer({ filter: "datum.hollow" }, { size: { value: 110 }, filled: false, color, shape }),
       labelLayer(`datum.bon && datum.x >= ${near}`, { align: "right", dx: -5, dy: -7 }),
@@ -92,6 +125,8 @@ function frontier(comparison: Comparison, measure: Measure, rows: readonly Chart
   };
 }
 
+const FADED: ChartSpec = { condition: { test: "datum.faded", value: 0.22 }, value: 1 };
+
 // Results of one name are joined in the order of their KL; single points draw no line.
 const JOINED: ChartSpec = { filter: "datum.joined" };
 
@@ -99,7 +134,11 @@ function pointLayer(
   filter: ChartSpec,
   { filled, ...encoding }: { filled: boolean; size: ChartSpec; color: ChartSpec; shape: ChartSpec },
 ): ChartSpec {
-  return { transform: [filter], mark: { type: "point", filled, opacity: 1, strokeWidth: 2 }, encoding };
+  return {
+    transform: [filter],
+    mark: { type: "point", filled, strokeWidth: 2 },
+    encoding: { ...encoding, opacity: FADED },
+  };
 }
 
 function labelLayer(filter: string, mark: ChartSpec): ChartSpec {
@@ -143,9 +182,11 @@ function bonRows(comparison: Comparison, measure: Measure): ChartRow[] {
   );
 }
 
-function methodRows(comparison: Comparison, measure: Measure): ChartRow[] {
-  const shown = comparison.methods.filter((method) => drawable(method.kl, measure.ofMethod(method)));
+function methodRows(methods: readonly MethodResult[], measure: Measure, fronts: boolean): ChartRow[] {
+  const shown = methods.filter((method) => drawable(method.kl, measure.ofMethod(method)));
+  const leading = fronts ? ownFronts(shown, measure) : new Set(shown);
   return shown.map((method) => {
+    const faded = !leading.has(method);
     const bounds = measure.interval(method);
     const bar = bounds !== undefined && drawable(...bounds);
     const y = measure.ofMethod(method);
@@ -154,10 +195,21 @@ function methodRows(comparison: Comparison, measure: Measure): ChartRow[] {
       lo: bar ? bounds[0] : y,
       hi: bar ? bounds[1] : y,
       hollow: method.name === "reference",
-      joined: shown.filter((other) => other.name === method.name).length > 1,
-      label: truncate(oneLine(method.setting ?? ""), 24),
+      joined: !faded && [...leading].filter((other) => other.name === method.name).length > 1,
+      faded,
+      // A sweep has too many points to name; its table does.
+      label: fronts ? "" : truncate(oneLine(method.setting ?? ""), 24),
     });
   });
+}
+
+/** The results that none of their own series dominates. */
+function ownFronts(methods: readonly MethodResult[], { ofMethod }: Measure): Set<MethodResult> {
+  const fronts = [...new Set(methods.map(({ name }) => name))].flatMap((name) => {
+    const own = methods.filter((method) => method.name === name);
+    return paretoFront(own.map((m) => ({ kl: m.kl, value: ofMethod(m) }))).map((i) => own[i]!);
+  });
+  return new Set(fronts);
 }
 
 function rowOf(series: string, x: number, y: number, more: ChartRow): ChartRow {
@@ -171,6 +223,7 @@ function rowOf(series: string, x: number, y: number, more: ChartRow): ChartRow {
     bon: false,
     hollow: false,
     joined: false,
+    faded: false,
     label: "",
     ...more,
   };

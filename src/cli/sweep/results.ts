@@ -1,0 +1,136 @@
+/** The points of a sweep, read back from the folders of its runs. */
+import { join } from "node:path";
+import type { Evaluation } from "../../align/evaluation.ts";
+import type { CacheHeader } from "../../align/cache.ts";
+import { readCacheHeader } from "../../align/cache-file.ts";
+import { exists, readJson, readText, writeFileAtomic } from "../../data/files.ts";
+import type { BonPoint } from "../../evaluate/bon-curve.ts";
+import { csvOf, POINT_COLUMNS, toJson } from "../../report/downloads.ts";
+import type { Baseline, SweepResults, SweepRow } from "../../report/types.ts";
+import { bonPointsOf, methodOf, type ReferenceNumbers } from "../evaluation-report.ts";
+import { version } from "../version.ts";
+import type { Task } from "./nested.ts";
+import type { PlannedRun, SweepPlan } from "./plan.ts";
+
+/** The evaluation that `vbon align` ends with. */
+export const HELD_OUT = "held-out";
+
+/** What evaluation.json holds, as far as it is read here. */
+interface Stored {
+  readonly n: number;
+  readonly samples: number;
+  readonly reference: ReferenceNumbers;
+  readonly policy: Evaluation;
+  readonly bestOfN: readonly BonPoint[];
+}
+
+/** All that is there at the moment. `machine`: what it was measured on. */
+export async function sweepResults(plan: SweepPlan, machine: string): Promise<SweepResults> {
+  const rows: SweepRow[] = [];
+  const baselines: Record<string, Baseline> = {};
+  const failed: Record<string, string> = {};
+  let first: Stored | undefined;
+  for (const run of plan.runs) {
+    for (const { evaluation, path, task } of evaluationsOf(run)) {
+      if (!(await exists(path))) continue;
+      const stored = (await readJson(path)) as Stored;
+      first ??= stored;
+      const temperature = (await headerOf(task))?.temperature ?? NaN;
+      rows.push({ ...rowOf(run, stored), evaluation, temperature, ...(await trainingSeconds(run)) });
+      baselines[evaluation] ??= {
+        reference: methodOf("reference", stored.reference),
+        bonCurve: bonPointsOf(stored.bestOfN),
+      };
+    }
+    const wrong = join(run.folder, "error.txt");
+    if (await exists(wrong)) failed[run.point.id] = (await readText(wrong)).trim();
+  }
+  return {
+    title: plan.file.title ?? "Sweep",
+    task: await taskInfo(plan, first, machine),
+    rows,
+    baselines,
+    failed,
+  };
+}
+
+/** Where each evaluation of a run is, and the command whose cache it is on. */
+function evaluationsOf({
+  folder,
+  task,
+  evaluations,
+}: PlannedRun): { evaluation: string; path: string; task: Task }[] {
+  const own = { evaluation: HELD_OUT, path: join(folder, "evaluation.json"), task };
+  const more = [...evaluations].map(([evaluation, of]) => ({
+    evaluation,
+    path: join(folder, "evaluations", `${evaluation}.json`),
+    task: of,
+  }));
+  return [own, ...more];
+}
+
+async function headerOf({ config }: Task): Promise<CacheHeader | undefined> {
+  return readCacheHeader(String(config["evalCache"] ?? config["cache"]));
+}
+
+async function trainingSeconds({ folder }: PlannedRun): Promise<Pick<SweepRow, "seconds">> {
+  const path = join(folder, "result.json");
+  if (!(await exists(path))) return {};
+  return { seconds: ((await readJson(path)) as { seconds: { training: number } }).seconds.training };
+}
+
+function rowOf(
+  { point, task: { config } }: PlannedRun,
+  { policy }: Stored,
+): Omit<SweepRow, "evaluation" | "temperature"> {
+  const number = (key: "n" | "beta" | "maxSamples"): Partial<SweepRow> =>
+    config[key] === undefined ? {} : { [key]: Number(config[key]) };
+  return {
+    ...methodOf(point.series, policy),
+    setting: point.knob,
+    id: point.id,
+    method: String(config["method"]),
+    seed: point.seed,
+    ...number("n"),
+    ...number("beta"),
+    ...number("maxSamples"),
+    klSe: policy.klSe,
+  };
+}
+
+async function taskInfo(
+  { runs }: SweepPlan,
+  first: Stored | undefined,
+  machine: string,
+): Promise<SweepResults["task"]> {
+  const { task } = runs[0]!;
+  const header = await headerOf(task).catch(() => undefined);
+  const { episodes, lr, rollout, minibatch, passes } = task.config;
+  return {
+    policy: header?.model ?? String(task.config["policy"]),
+    reward: (header?.reward ?? String(task.config["reward"])).split("@")[0]!,
+    prompts: first?.policy.prompts ?? 0,
+    M: first?.samples ?? 0,
+    N: first?.n ?? NaN,
+    maxNewTokens: header?.maxNewTokens ?? NaN,
+    temperature: header?.temperature ?? NaN,
+    seed: 0,
+    machine,
+    date: new Date().toISOString(),
+    version: await version(),
+    durations: {},
+    settings: {
+      runs: runs.length,
+      "samples per test prompt": first?.policy.samplesPerPrompt ?? NaN,
+      "episodes, rollout, minibatch": [episodes, rollout, minibatch].join(", "),
+      "passes of offline methods": Number(passes),
+      ...(lr !== undefined && { "learning rate": Number(lr) }),
+    },
+  };
+}
+
+/** Writes points.json and points.csv. */
+export async function writeResults(out: string, results: SweepResults): Promise<void> {
+  await writeFileAtomic(join(out, "points.json"), `${toJson(results)}\n`);
+  await writeFileAtomic(join(out, "points.csv"), csvOf(results.rows, POINT_COLUMNS));
+}

@@ -1,0 +1,96 @@
+/** A sweep at work: caches, then the runs in lanes side by side; what is done is skipped, what was begun goes on. */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ensureFolder, exists, writeFileAtomic } from "../../data/files.ts";
+import { messageOf, UserError } from "../../errors.ts";
+import { share } from "../share.ts";
+import type { Io } from "../verb.ts";
+import { runTask } from "./nested.ts";
+import type { PlannedRun, SweepPlan } from "./plan.ts";
+
+/** What became of the runs. */
+export interface SweepEnd {
+  readonly done: number;
+  readonly failed: readonly string[];
+}
+
+/**
+ * Does what of the plan is not done yet. A run that fails says why in its folder's error.txt, and the others go on.
+ * @param parallel runs side by side
+ * @param onRun hears of every run that has ended well
+ */
+export async function runSweep(
+  plan: SweepPlan,
+  parallel: number,
+  io: Io,
+  onRun: () => Promise<void>,
+): Promise<SweepEnd> {
+  await buildCaches(plan, io);
+  if (io.signal.aborted) return { done: 0, failed: [] };
+  share(await io.device(), plan.shared);
+  const done = await Promise.all(plan.runs.map(isDone));
+  const todo = plan.runs.filter((_, i) => !done[i]);
+  const start = plan.runs.length - todo.length;
+  const progress = io.progress({ label: "sweep", total: plan.runs.length, unit: "runs", start });
+  const failed: string[] = [];
+  let ended = start;
+  const lane = async (): Promise<void> => {
+    for (let run = todo.shift(); run && !io.signal.aborted; run = todo.shift()) {
+      const { id } = run.point;
+      const show = (doing: string): void => progress.update(ended, `${id}: ${doing}`);
+      const error = await attempt(run, io, show);
+      if (io.signal.aborted && error === undefined && !(await isDone(run))) break;
+      if (error !== undefined) failed.push(id);
+      if (error !== undefined) io.note(`sweep: ${id} failed: ${error}`);
+      progress.update(++ended, id);
+      await onRun();
+    }
+  };
+  await Promise.all(Array.from({ length: parallel }, lane));
+  progress.stop();
+  return { done: ended - failed.length, failed };
+}
+
+async function buildCaches({ out, caches }: SweepPlan, io: Io): Promise<void> {
+  await ensureFolder(join(out, "caches"));
+  for (const [name, { verb, config }] of caches) {
+    if (io.signal.aborted) return;
+    io.note(`sweep: cache ${name}`);
+    // One that is complete says so; one that was stopped goes on.
+    await verb.run(config as never, { ...io, result: (_, text) => io.note(text) });
+  }
+}
+
+/** Whether a run and its evaluations are there: evaluation.json is the last file that a run writes. */
+async function isDone({ folder, evaluations }: PlannedRun): Promise<boolean> {
+  const files = [
+    join(folder, "evaluation.json"),
+    ...[...evaluations].map(([name]) => evaluationFile(folder, name)),
+  ];
+  return (await Promise.all(files.map(exists))).every(Boolean);
+}
+
+const evaluationFile = (folder: string, name: string): string => join(folder, "evaluations", `${name}.json`);
+
+/** @returns what went wrong */
+async function attempt(run: PlannedRun, io: Io, show: (doing: string) => void): Promise<string | undefined> {
+  const { folder, task, evaluations } = run;
+  const [log, wrong] = [join(folder, "log.txt"), join(folder, "error.txt")];
+  await ensureFolder(join(folder, "evaluations"));
+  try {
+    if (!(await exists(join(folder, "evaluation.json")))) {
+      const result = (await runTask(task, io, log, show)).at(-1);
+      if (result) await writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
+    }
+    for (const [name, evaluation] of evaluations) {
+      if (io.signal.aborted) return undefined;
+      if (!(await exists(evaluationFile(folder, name)))) await runTask(evaluation, io, log, show);
+    }
+    await rm(wrong, { force: true });
+    return undefined;
+  } catch (error) {
+    const stack = error instanceof Error && !(error instanceof UserError) ? `\n${error.stack ?? ""}` : "";
+    await writeFileAtomic(wrong, `${messageOf(error)}${stack}\n`);
+    return messageOf(error);
+  }
+}

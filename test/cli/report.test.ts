@@ -1,0 +1,102 @@
+/** `vbon report` on a run and on a sweep of a random model: pages that hold their figures and numbers, and run nothing. */
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { alignTask } from "../support/align-task.ts";
+import { testDevice } from "../support/device.ts";
+import { flags, vbon } from "../support/run-cli.ts";
+
+const device = await testDevice();
+const task = await alignTask(device);
+const at = (name: string): string => join(task.folder, name);
+afterAll(async () => {
+  rmSync(task.folder, { recursive: true });
+  await device.close();
+});
+
+beforeAll(async () => {
+  const { cache, n: _, ...shared } = task.run!;
+  const align = { ...shared, cache, evalCache: task.test, episodes: 16, passes: 1 };
+  const runs = [
+    { method: ["vbon", "vbon-l", "bon-sft"], n: 2 },
+    { method: "vbon", name: "by M", n: 2, maxSamples: [2, 4, 8] },
+  ];
+  const evaluations = { "in-T1": { cache: task.test, samples: 2 } };
+  writeFileSync(at("sweep.json"), JSON.stringify({ title: "<b>A & B</b>", align, runs, evaluations }));
+  const { code, stderr } = await vbon(device, ["sweep", at("sweep.json"), "--out", at("sweep")]);
+  if (code !== 0) throw new Error(stderr);
+});
+
+const page = async (...argv: string[]): Promise<string> => {
+  const { code, stdout, stderr } = await vbon(undefined, ["report", ...argv]);
+  expect(code, stderr).toBe(0);
+  return readFileSync(stdout.trim(), "utf8");
+};
+const headings = (html: string): string[] => [...html.matchAll(/<h2>(.*?)<\/h2>/g)].map((m) => m[1]!);
+
+describe("the page of a sweep", () => {
+  it("has the figures that its runs draw, and no others", async () => {
+    const html = await page(at("sweep"));
+    expect(headings(html)).toEqual([
+      "Figures 2a and 2b: win rate and reward against KL",
+      "Figure 6: the exact objective and its bounds",
+      "Figure 7: with BoN-SFT",
+      "Figure 4: how many cached samples M are enough",
+      "All points",
+      "Responses",
+      "Setting",
+    ]);
+    expect(html).toContain("<h1>&lt;b&gt;A &amp; B&lt;/b&gt;</h1>");
+    expect(html).not.toMatch(/<script|https?:\/\/(?!www\.w3\.org)/);
+    expect(html.match(/download="points\.(json|csv)"/g)).toHaveLength(2);
+    // Shares of the pooled front sum to 1: 100 % for two series together.
+    const [shares] = /<table>[\s\S]*?<\/table>/.exec(html)!;
+    const percents = [...shares.matchAll(/>(\d+)\s?%</g)].map((m) => Number(m[1]));
+    expect(percents.reduce((a, b) => a + b, 0)).toBeGreaterThanOrEqual(199);
+  });
+
+  it("shows the temperatures where there are several", async () => {
+    const path = at("sweep/points.json");
+    const results = JSON.parse(readFileSync(path, "utf8")) as {
+      rows: { evaluation: string; temperature: number }[];
+      baselines: Record<string, object>;
+    };
+    const further = results.rows.filter(({ evaluation }) => evaluation === "in-T1");
+    const colder = further.map((row) => ({ ...row, evaluation: "in-T0.5", temperature: 0.5 }));
+    writeFileSync(path, JSON.stringify({ ...results, rows: [...results.rows, ...colder] }));
+    const html = await page(at("sweep"), "--out", at("warm.html"));
+    expect(headings(html)).toContain("Figure 5: sampling temperatures");
+    expect(html).toContain("win rate, in");
+  });
+});
+
+describe("the page of a run", () => {
+  it("has results, training curves, distributions, responses and the command", async () => {
+    const html = await page(join(at("sweep"), "runs", "vbon-seed0"));
+    expect(headings(html)).toEqual([
+      "Results",
+      "Reward and win rate against KL",
+      "Training",
+      "Rewards under the reference",
+      "Samples",
+      "Setting",
+    ]);
+    expect(html).toContain("vbon align --policy");
+  });
+
+  it("refuses folders that hold nothing to show", async () => {
+    const wrong = async (...argv: string[]): Promise<string> => {
+      const { code, stderr } = await vbon(undefined, ["report", ...argv]);
+      expect(code).toBe(2);
+      return stderr;
+    };
+    expect(await wrong(task.folder)).toMatch(/neither a run .* nor a sweep/);
+    expect(await wrong()).toMatch(/expected one folder, got 0/);
+    const { code } = await vbon(device, [
+      "align",
+      ...flags({ ...task.run, episodes: 16, out: at("unjudged") }),
+    ]);
+    expect(code).toBe(0);
+    expect(await wrong(at("unjudged"))).toMatch(/has no evaluation\.json/);
+  });
+});
