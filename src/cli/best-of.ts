@@ -1,6 +1,6 @@
 /** Best-of-N at inference: of N responses the one that the reward likes best; of several, the first that was drawn. */
 import { type Prompt, responseText } from "../align/build-cache.ts";
-import type { Reward } from "../align/rewards.ts";
+import type { Reward, RewardInput } from "../align/rewards.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { type Engine, inOrder, type Request, type Sample } from "../generate/engine.ts";
 
@@ -23,11 +23,24 @@ export interface Cost {
   /** Responses drawn, and tokens in them. */
   drawn: number;
   tokens: number;
+  /** Texts that the reward was asked about. */
+  scored: number;
   /** Tokens of the responses that were kept. */
   kept: number;
   /** Seconds that the reward took, and all together. */
   reward: number;
   seconds: number;
+}
+
+/** Who draws and who judges. */
+export interface BestOfOptions {
+  readonly n: number;
+  readonly engine: Engine;
+  readonly reward: Reward;
+  readonly tokenizer: Tokenizer;
+  readonly seed: number;
+  /** Counted up. */
+  readonly cost: Cost;
 }
 
 /**
@@ -36,22 +49,7 @@ export interface Cost {
  */
 export async function* bestOf<T extends PromptRequest>(
   tasks: readonly T[],
-  {
-    n,
-    engine,
-    reward,
-    tokenizer,
-    seed,
-    cost,
-  }: {
-    readonly n: number;
-    readonly engine: Engine;
-    readonly reward: Reward;
-    readonly tokenizer: Tokenizer;
-    readonly seed: number;
-    /** Counted up. */
-    readonly cost: Cost;
-  },
+  { n, engine, reward, tokenizer, seed, cost }: BestOfOptions,
 ): AsyncGenerator<Best<T>> {
   const from = performance.now();
   let group: { task: T; sample: Sample }[] = [];
@@ -64,6 +62,7 @@ export async function* bestOf<T extends PromptRequest>(
     );
     const best = scores.indexOf(Math.max(...scores));
     cost.drawn += n;
+    cost.scored += n;
     cost.tokens += group.reduce((sum, { sample: { ids } }) => sum + ids.length, 0);
     cost.kept += group[best]!.sample.ids.length;
     cost.reward += (performance.now() - asked) / 1000;
@@ -73,19 +72,24 @@ export async function* bestOf<T extends PromptRequest>(
   }
 }
 
-const inputOf = ({ prompt }: PromptRequest, ids: ArrayLike<number>, tokenizer: Tokenizer) => ({
+/** What the reward sees of a response. */
+export const inputOf = (
+  { prompt }: PromptRequest,
+  ids: ArrayLike<number>,
+  tokenizer: Tokenizer,
+): RewardInput => ({
   prompt: prompt.text,
   response: responseText(tokenizer, prompt, Array.from(ids)),
   promptIds: [...prompt.ids],
   responseIds: Array.from(ids),
 });
 
-/** "64 responses of 3,210 tokens drawn, 412 tokens kept: 7.8 times the tokens; 0.21 s of 2.30 s in the reward" */
-export function costText({ drawn, tokens, kept, reward, seconds }: Cost): string {
+/** "64 responses of 3,210 tokens drawn, 412 tokens kept: 7.8 times the tokens; 0.21 s of 2.30 s in the reward, for 64 texts" */
+export function costText({ drawn, tokens, scored, kept, reward, seconds }: Cost): string {
   const times = (tokens / Math.max(1, kept)).toFixed(1);
   const count = (x: number): string => x.toLocaleString("en-US");
   return (
     `${count(drawn)} responses of ${count(tokens)} tokens drawn, ${count(kept)} tokens kept: ${times} times the tokens; ` +
-    `${reward.toFixed(2)} s of ${seconds.toFixed(2)} s in the reward`
+    `${reward.toFixed(2)} s of ${seconds.toFixed(2)} s in the reward, for ${count(scored)} texts`
   );
 }

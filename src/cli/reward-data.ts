@@ -31,8 +31,8 @@ export interface RewardSource {
 
 /** How items are split. */
 export interface SplitSettings {
+  /** Most tokens of a text, and which of them the model reads: those stay when a text is cut. */
   readonly block: number;
-  /** The token that the model reads: a text that is cut keeps it. */
   readonly reads: Reads;
   readonly testFraction: number;
   readonly validationFraction: number;

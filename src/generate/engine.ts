@@ -65,6 +65,17 @@ export interface GenerateOptions {
   readonly onProgress?: (tokens: number) => void;
   /** Called as often with the growing responses of the rows in flight, by index of their request. */
   readonly onTokens?: (responses: ReadonlyMap<number, Uint32Array>) => void;
+  /**
+   * Called as often with the responses of the rows in flight; those that it names are given up, and their rows take requests
+   * that wait. They are never yielded.
+   */
+  readonly reject?: (responses: ReadonlyMap<number, Growing>) => Promise<readonly number[]>;
+}
+
+/** A response that is being drawn, or has just ended. */
+export interface Growing {
+  readonly ids: readonly number[];
+  readonly ended: boolean;
 }
 
 /** A reusable generator for one model and one setting. */
@@ -127,13 +138,15 @@ export async function createEngine(
     return admissions;
   });
 
-  /** Tells the GPU of the rows that were given; the others go on, or become idle at the first call. */
+  /** Tells the GPU of the rows that were given, and of those that were given up; the others go on, or become idle at first. */
   const start = async (
     given: readonly number[],
     requestOf: (row: number) => Request,
     others: number,
+    givenUp: readonly number[],
   ): Promise<void> => {
     const admissions = new Uint32Array(4 * rows).map((_, i) => (i % 4 === 0 ? others : 0));
+    for (const row of givenUp) admissions[4 * row] = IDLE;
     for (const row of given) {
       const { ids, stream } = requestOf(row);
       admissions.set([ids.length - 1, ids.at(-1)!, ...stream], 4 * row);
@@ -148,16 +161,17 @@ export async function createEngine(
     options: GenerateOptions,
   ): AsyncGenerator<Response> {
     for (const { ids } of requests) checkPrompt(ids, promptLength);
-    const { seed, onProgress, onTokens } = options;
-    const watched = eosIds.length > 0 || onTokens !== undefined || onProgress !== undefined;
+    const { seed, onProgress, onTokens, reject } = options;
+    const watched = eosIds.length > 0 || [onTokens, onProgress, reject].some((hears) => hears !== undefined);
     const schedule = createSchedule(requests.length, rows);
     const drafts = new Map<number, Draft>();
     const requestOf = (row: number): Request => requests[schedule.requestOf(row)!]!;
 
     /** Gives rows out and submits the next steps. False when there is nothing left to draw. */
-    const submit = async (others: number): Promise<boolean> => {
+    const submit = async (others: number, givenUp: readonly number[] = []): Promise<boolean> => {
       const given = schedule.admit();
-      if (given.length > 0 || others === IDLE) await start(given, requestOf, others);
+      if (given.length + givenUp.length > 0 || others === IDLE)
+        await start(given, requestOf, others, givenUp);
       for (const row of given) drafts.set(row, { ids: [], logprobs: [] });
       const left = schedule.active.map((row) => maxNewTokens - drafts.get(row)!.ids.length);
       if (left.length === 0) return false;
@@ -178,8 +192,13 @@ export async function createEngine(
       onProgress?.(drawn);
       onTokens?.(new Map(flight.map(({ index, draft }) => [index, Uint32Array.from(draft.ids)])));
       const ended = flight.filter(({ idle }) => idle);
-      for (const { row } of ended) schedule.release(row);
-      busy = await submit(KEEP); // before the caller works on what has ended
+      const growing = new Map(
+        flight.map(({ index, draft, idle }) => [index, { ids: draft.ids, ended: idle }]),
+      );
+      const dropped = new Set(await reject?.(growing));
+      const givenUp = flight.filter(({ index, idle }) => !idle && dropped.has(index)).map(({ row }) => row);
+      for (const row of [...ended.map((e) => e.row), ...givenUp]) schedule.release(row);
+      busy = await submit(KEEP, givenUp); // before the caller works on what has ended
       for (const { index, draft } of ended) yield { index, sample: sampleOf(draft, eosIds) };
     }
   }

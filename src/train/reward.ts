@@ -69,7 +69,7 @@ export async function classifierTraining(
   for (const texts of [heldOut ?? [], train]) if (texts.length > 0) longestText(idsOf(texts), blockSize);
   const learning = programsByLength(device, "train", (T) => recordLoss(model, settings.batch, T));
   const classifier = heldOut && createClassifier(model, settings.batch);
-  const lesson: Lesson<ClassifierBatch> = {
+  const lesson: Lesson<LabelledBatch> = {
     count: train.length,
     gather(items, step) {
       const texts = items.map((i) => dropTokens(train[i]!.ids, i, step, settings, model.reads));
@@ -128,8 +128,7 @@ function resultsOf(scores: Float32Array, texts: readonly LabelledIds[]): Classif
 
 /**
  * Leaves each token out with probability `tokenDropout` (word dropout of Iyyer et al. 2015, "Deep unordered composition
- * rivals syntactic methods"); one at least stays, and a first token that is read. Drawn for the item and the step,
- * whatever its batch.
+ * rivals syntactic methods"). One at least stays, and a first token that is read. Drawn for the item and the step, whatever its batch.
  */
 export function dropTokens(
   ids: readonly number[],
@@ -157,20 +156,21 @@ export interface TextBatch {
   readonly read: number[];
 }
 
-interface ClassifierBatch extends TextBatch {
+interface LabelledBatch extends TextBatch {
   /** Texts: each counts as one. */
   readonly tokens: number;
-  readonly labels: number[];
+  readonly labels: readonly number[];
 }
 
-/** Texts as a batch. */
+/** Texts as a batch for the model. */
 export function gatherTexts(
   texts: readonly (readonly number[])[],
   { config, reads }: ScalarModel,
 ): TextBatch {
   const T = bucketLength(Math.max(...texts.map(({ length }) => length)), config.blockSize);
   const { ids, positions, range } = padBatch(texts, { padId: 0, length: T });
-  return { T, ids, positions, range, read: texts.map(({ length }, b) => readIndex(reads, b, T, length)) };
+  const read = texts.map(({ length }, b) => readIndex(reads, b, T, length));
+  return { T, ids, positions, range, read };
 }
 
 /** A program that scores a batch. */
@@ -222,11 +222,7 @@ export function writeTexts({ batch, read }: ScoreProgram, part: TextBatch): void
   read.write(part.read);
 }
 
-async function learn(
-  programs: Programs<LossProgram>,
-  part: ClassifierBatch,
-  divisor: number,
-): Promise<Tensor> {
+async function learn(programs: Programs<LossProgram>, part: LabelledBatch, divisor: number): Promise<Tensor> {
   const program = await programs.at(part.T);
   writeTexts(program.result, part);
   program.result.labels.write(part.labels);

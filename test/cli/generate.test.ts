@@ -223,7 +223,67 @@ describe("--best-of", () => {
     );
   });
 
+  it("gives up the worse of them on the way, and picks what the prefixes say, however many are decoded at once", async () => {
+    const all = await lines({ ...settings, samples: 16 });
+    // Of tokens, as a prefix of tokens need not be one of letters.
+    const thirds = join(folder, "thirds.mjs");
+    writeFileSync(
+      thirds,
+      "export const reward = (inputs) => inputs.map((x) => x.responseIds.filter((id) => id % 3 === 0).length);",
+    );
+    const count = (ids: readonly number[]): number => ids.filter((id) => id % 3 === 0).length;
+    const rejected = {
+      ...settings,
+      json: true,
+      samples: 2,
+      bestOf: 8,
+      reward: thirds,
+      rejectAt: "2,4",
+      reject: 0.6,
+    };
+    const winners = [0, 1].map((g) => {
+      let alive = all.slice(8 * g, 8 * g + 8);
+      for (const point of [2, 4]) {
+        const prefix = ({ ids }: Line): number => count(ids.slice(0, point));
+        const order = alive.toSorted((a, b) => prefix(b) - prefix(a) || all.indexOf(a) - all.indexOf(b));
+        alive = order.slice(0, Math.ceil(0.4 * alive.length));
+        alive.sort((a, b) => all.indexOf(a) - all.indexOf(b));
+      }
+      return alive.reduce((best, line) => (count(line.ids) > count(best.ids) ? line : best)).text;
+    });
+    for (const batch of [64, 5, 1]) {
+      const { code, stdout, stderr } = await run({ ...rejected, batch });
+      expect(code, stderr).toBe(0);
+      const got = stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line) as Line & { scores: number[] });
+      expect(got.map(({ text }) => text)).toEqual(winners);
+      expect(got.map(({ scores }) => scores.length)).toEqual([2, 2]);
+      // 8 at the first point, 4 at the second, 2 at the end.
+      expect(stderr).toMatch(/16 responses of \d+ tokens drawn.* in the reward, for 28 texts/);
+    }
+  });
+
+  it("draws fewer tokens for it", async () => {
+    const tokens = async (more: object): Promise<number> => {
+      const { stderr } = await run({
+        ...settings,
+        maxNewTokens: 40,
+        batch: 4,
+        samples: 2,
+        bestOf: 8,
+        reward,
+        ...more,
+      });
+      return Number(/responses of ([\d,]+) tokens/.exec(stderr)![1]!.replace(",", ""));
+    };
+    expect(await tokens({ rejectAt: "8" })).toBeLessThan(0.8 * (await tokens({})));
+  });
+
   it.each([
+    [{ rejectAt: "4" }, "expected --best-of N and --reward SPEC beside it"],
+    [{ bestOf: 4, reward, rejectAt: "4,2" }, "expected rising numbers of tokens"],
     [{ bestOf: 4 }, "expected both --best-of N and --reward SPEC"],
     [{ reward }, "--reward is given alone"],
     [{ bestOf: 4, reward, greedy: true }, "--greedy draws the same response every time"],

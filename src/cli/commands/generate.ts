@@ -6,6 +6,7 @@ import { createTextStream, type TextStream, type Tokenizer } from "../../data/to
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { bestOf, type Cost, costText } from "../best-of.ts";
+import { speculativeBestOf } from "../speculative.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
@@ -57,6 +58,20 @@ const schema = z.strictObject({
     heading: "Best-of-N",
   }),
   reward: z.string().optional().meta({ description: REWARD_HELP, hint: "SPEC" }),
+  rejectAt: z
+    .string()
+    .regex(/^\d+(,\d+)*$/, "expected numbers of tokens, rising, separated by commas")
+    .optional()
+    .meta({
+      description: "speculative rejection: score unfinished responses at these numbers of tokens",
+      hint: "T[,T]",
+    }),
+  reject: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .default(0.5)
+    .meta({ description: "and give up this share of those that are left, the worst" }),
 });
 
 type Config = z.output<typeof schema>;
@@ -85,6 +100,10 @@ export const generate: AnyVerb = defineVerb({
     {
       does: "the best of 16 by a reward",
       line: 'vbon generate --model runs/stories/model --prompt "One day" --best-of 16 --reward lexicon:vader',
+    },
+    {
+      does: "the same, giving up the worse half of them after 8 tokens, and after 16",
+      line: 'vbon generate --model runs/stories/model --prompt "One day" --best-of 16 --reward lexicon:vader --reject-at 8,16',
     },
   ],
   async run(config, io) {
@@ -139,7 +158,14 @@ function tasksOf(prompts: readonly Prompt[], samples: number): Task[] {
 }
 
 /** @throws ConfigError where one of --best-of and --reward lacks the other, or nothing is drawn at random */
-function checkBestOf({ bestOf: n, reward, greedy }: Config): void {
+function checkBestOf({ bestOf: n, reward, rejectAt, greedy }: Config): void {
+  const points = rejectionPoints(rejectAt);
+  if (points.some((point, i) => point < 1 || point <= (points[i - 1] ?? 0)))
+    throw new ConfigError(`vbon generate: --reject-at ${rejectAt}: expected rising numbers of tokens from 1`);
+  if (n === undefined && points.length > 0)
+    throw new ConfigError(
+      "vbon generate: --reject-at gives up responses of Best-of-N; expected --best-of N and --reward SPEC beside it",
+    );
   if ((n === undefined) !== (reward === undefined))
     throw new ConfigError(
       `vbon generate: ${n === undefined ? "--reward" : "--best-of"} is given alone; expected both --best-of N and --reward SPEC`,
@@ -150,20 +176,29 @@ function checkBestOf({ bestOf: n, reward, greedy }: Config): void {
     );
 }
 
+const rejectionPoints = (list: string | undefined): number[] =>
+  (list ?? "").split(",").filter(Boolean).map(Number);
+
 /** Each winner as it is known; what it cost, on stderr. */
 async function writeBest(
   tasks: readonly Task[],
   engine: Engine,
   tokenizer: Tokenizer,
-  { bestOf: n = 1, reward: spec = "", seed }: Config,
+  { bestOf: n = 1, reward: spec = "", rejectAt, reject: rejected, seed }: Config,
   io: Io,
 ): Promise<void> {
   const reward = await openReward(await io.device(), spec);
-  const cost: Cost = { drawn: 0, tokens: 0, kept: 0, reward: 0, seconds: 0 };
+  const cost: Cost = { drawn: 0, tokens: 0, scored: 0, kept: 0, reward: 0, seconds: 0 };
+  const points = rejectionPoints(rejectAt);
   const groups = tasks.length / n;
   const progress = io.progress({ label: `best of ${n}`, total: groups, unit: "responses" });
   let done = 0;
-  for await (const best of bestOf(tasks, { n, engine, reward, tokenizer, seed, cost })) {
+  const options = { n, engine, reward, tokenizer, seed, cost };
+  const winners =
+    points.length === 0
+      ? bestOf(tasks, options)
+      : speculativeBestOf(tasks, { ...options, points, share: rejected });
+  for await (const best of winners) {
     const { prompt, sample } = best.task.numbers;
     const task = { ...best.task, numbers: { prompt, sample: Math.ceil(sample / n) } };
     const { score, scores } = best;

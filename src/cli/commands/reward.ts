@@ -117,11 +117,7 @@ async function run(config: Config, io: Io): Promise<void> {
   const device = await io.device();
   const { model: opened, tokenizer } = await openStart(device, config, source.texts);
   const model = opened.with(opened.parameters, computingOf(config));
-  const data = source.split(tokenizer, {
-    ...config,
-    block: blockOf(model, config),
-    reads: model.reads,
-  });
+  const data = source.split(tokenizer, { ...config, reads: model.reads, block: blockOf(model, config) });
   const settings = { ...trainingSettings(config, data.train), tokenDropout: config.tokenDropout };
   const training = await data.training(model, settings);
   const best = createBest(model.parameters, config.patience);
