@@ -6,11 +6,10 @@ import { afterAll, describe, expect, it } from "vitest";
 import { loadModel, loadScalarModel, saveModel } from "../../models/load.ts";
 import { createModel, createScalarModel } from "../../models/model.ts";
 import { openSafetensors, writeSafetensors } from "../../src/data/safetensors.ts";
-import { sub } from "../../src/ops/binary.ts";
+import { scale } from "../../src/ops/binary.ts";
 import { slice } from "../../src/ops/layout.ts";
-import { mean } from "../../src/ops/reduce.ts";
-import { neg, unary } from "../../src/ops/unary.ts";
 import { input, record, type Tensor } from "../../src/tensor/tensor.ts";
+import { preferenceLoss } from "../../src/train/preference.ts";
 import { classifierRun } from "../support/classifiers.ts";
 import { testDevice } from "../support/device.ts";
 import { DECODER_CONFIGS, ENCODER_CONFIGS } from "../support/family-configs.ts";
@@ -37,11 +36,9 @@ it("give the golden's Bradley-Terry loss, gradients and AdamW steps (GPT-NeoX)",
     adamw: AdamWGolden;
   }>(`models/${name}/expected.json`);
   const model = await loadScalarModel(device, fixture, { trainable: true });
-  // Rows 0 and 1 are the chosen answers, 2 and 3 the rejected ones.
-  const bradleyTerry = (logits: Tensor): Tensor => {
-    const margin = sub(slice(logits, 0, 0, 2), slice(logits, 0, 2, 4)).reshape(-1);
-    return neg(mean(unary(margin, { kind: "log_sigmoid" })));
-  };
+  // Rows 0 and 1 are the chosen answers, 2 and 3 the rejected ones; each of the two pairs weighs a half.
+  const bradleyTerry = (logits: Tensor, _: Tensor, weights: Tensor): Tensor =>
+    preferenceLoss(logits.reshape(-1), scale(slice(weights, 0, 0, 2), 2));
   const batch = { padded: expected.right_padded, labels: [0, 0, 0, 0] };
   const run = await classifierRun(model, batch, bradleyTerry);
   model.parameters.zeroGrads();
