@@ -8,7 +8,7 @@ import { cli, flags, vbon } from "../support/run-cli.ts";
 import { computed } from "../support/align-task.ts";
 import { openSafetensors } from "../../src/data/safetensors.ts";
 import { readRecords } from "../../src/train/metrics.ts";
-import { documents, scratch, TINY } from "../support/training.ts";
+import { documents, jsonl, scratch, TINY } from "../support/training.ts";
 
 const device = await testDevice();
 afterAll(() => device.close());
@@ -96,6 +96,21 @@ describe("--precision mixed", () => {
       "policy.adamw.lossScale",
       "value.adamw.lossScale",
     ]);
+  });
+
+  it("trains a classifier, and resumes it bit for bit", async () => {
+    const data = jsonl(
+      Array.from({ length: 40 }, (_, i) => ({ text: `the dog is ${i % 2 ? "good" : "bad"}`, label: i % 2 })),
+    );
+    const [whole, parts] = [join(scratch(), "whole"), join(scratch(), "parts")];
+    const sizes = [...TINY, "--steps", "8", "--eval-every", "4", "--save-every", "4"];
+    const begin = ["reward", "--data", data, ...sizes, "--precision", "mixed"];
+    expect((await cli([...begin, "--out", whole], { device })).code).toBe(0);
+    const stopped = await cli([...begin, "--out", parts], { device, signal: AbortSignal.abort() });
+    expect(stopped.code, stopped.stderr).toBe(130);
+    const resumed = await cli(["reward", "--resume", "--out", parts], { device });
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(weights(parts).equals(weights(whole))).toBe(true);
   });
 
   it("is refused where the device has no f16, before anything is written", async () => {

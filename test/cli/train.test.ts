@@ -236,52 +236,47 @@ describe("reward", () => {
     expect(bad!).toBeLessThan(0);
   });
 
-  it.each(["f32", "mixed"])(
-    "starts from a language model's trunk, on two files, and resumes to the same weights (%s)",
-    async (precision) => {
-      const lm = folder();
-      await sft(["--data", documents(60), ...TINY, "--steps", "2", "--out", lm]);
-      const [where, whole] = [scratch(), folder()];
-      mkdirSync(where, { recursive: true });
-      const file = (name: string, label: number): string => {
-        writeFileSync(
-          join(where, name),
-          texts
-            .filter((t) => t.label === label)
-            .map((t) => `${t.text}\n`)
-            .join(""),
-        );
-        return join(where, name);
-      };
-      const argv = [
-        "--precision",
-        precision,
-        "--model",
-        join(lm, "model"),
-        "--positive",
-        file("pos", 1),
-        "--negative",
-        file("neg", 0),
-        "--batch",
-        "4",
-        "--steps",
-        "20",
-        "--eval-every",
-        "5",
-        "--save-every",
-        "5",
-      ];
-      expect((await reward([...argv, "--out", whole])).code).toBe(0);
-      const parts = folder();
-      const controller = new AbortController();
-      controller.abort();
-      expect(
-        (await cli(["reward", ...argv, "--out", parts], { device, signal: controller.signal })).code,
-      ).toBe(130);
-      expect((await reward(["--resume", "--out", parts])).code).toBe(0);
-      expect(weights(parts)).toBe(weights(whole));
-    },
-  );
+  it("starts from a language model's trunk, on two files, and resumes to the same weights", async () => {
+    const lm = folder();
+    await sft(["--data", documents(60), ...TINY, "--steps", "2", "--out", lm]);
+    const [where, whole] = [scratch(), folder()];
+    mkdirSync(where, { recursive: true });
+    const file = (name: string, label: number): string => {
+      writeFileSync(
+        join(where, name),
+        texts
+          .filter((t) => t.label === label)
+          .map((t) => `${t.text}\n`)
+          .join(""),
+      );
+      return join(where, name);
+    };
+    const argv = [
+      "--model",
+      join(lm, "model"),
+      "--positive",
+      file("pos", 1),
+      "--negative",
+      file("neg", 0),
+      "--batch",
+      "4",
+      "--steps",
+      "20",
+      "--eval-every",
+      "5",
+      "--save-every",
+      "5",
+    ];
+    expect((await reward([...argv, "--out", whole])).code).toBe(0);
+    const parts = folder();
+    const controller = new AbortController();
+    controller.abort();
+    expect((await cli(["reward", ...argv, "--out", parts], { device, signal: controller.signal })).code).toBe(
+      130,
+    );
+    expect((await reward(["--resume", "--out", parts])).code).toBe(0);
+    expect(weights(parts)).toBe(weights(whole));
+  });
 
   it.each([
     [[], "expected --data FILE.jsonl, or --positive FILE and --negative FILE"],
