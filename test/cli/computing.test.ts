@@ -6,8 +6,9 @@ import { alignTask } from "../support/align-task.ts";
 import { testDevice } from "../support/device.ts";
 import { cli, flags, vbon } from "../support/run-cli.ts";
 import { computed } from "../support/align-task.ts";
+import { openSafetensors } from "../../src/data/safetensors.ts";
 import { readRecords } from "../../src/train/metrics.ts";
-import { documents, scratch, TINY } from "../support/training.ts";
+import { documents, jsonl, scratch, TINY } from "../support/training.ts";
 
 const device = await testDevice();
 afterAll(() => device.close());
@@ -77,6 +78,39 @@ describe("--precision mixed", () => {
       }
       expect(results[1]).toEqual(results[0]);
     }
+  });
+
+  it("resumes an alignment bit for bit after Ctrl-C, loss scales included", async () => {
+    const task = await alignTask(device);
+    const [whole, parts] = ["whole", "parts"].map((name) => join(task.folder, name)) as [string, string];
+    const argv = (out: string): string[] => ["align", ...flags({ ...task.run, precision: "mixed", out })];
+    expect((await vbon(device, argv(whole))).code).toBe(0);
+    // The table's row of the second iteration.
+    const stopped = await vbon(device, argv(parts), (said, stop) => void (/^ *2 /m.test(said) && stop()));
+    expect(stopped.code, stopped.stderr).toBe(130);
+    const resumed = await vbon(device, ["align", "--resume", "--out", parts]);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(computed(parts)).toEqual(computed(whole));
+    const { tensors } = await openSafetensors(join(parts, "checkpoint", "tensors.safetensors"));
+    expect([...tensors.keys()].filter((key) => key.endsWith("lossScale")).toSorted()).toEqual([
+      "policy.adamw.lossScale",
+      "value.adamw.lossScale",
+    ]);
+  });
+
+  it("trains a classifier, and resumes it bit for bit", async () => {
+    const data = jsonl(
+      Array.from({ length: 40 }, (_, i) => ({ text: `the dog is ${i % 2 ? "good" : "bad"}`, label: i % 2 })),
+    );
+    const [whole, parts] = [join(scratch(), "whole"), join(scratch(), "parts")];
+    const sizes = [...TINY, "--steps", "8", "--eval-every", "4", "--save-every", "4"];
+    const begin = ["reward", "--data", data, ...sizes, "--precision", "mixed"];
+    expect((await cli([...begin, "--out", whole], { device })).code).toBe(0);
+    const stopped = await cli([...begin, "--out", parts], { device, signal: AbortSignal.abort() });
+    expect(stopped.code, stopped.stderr).toBe(130);
+    const resumed = await cli(["reward", "--resume", "--out", parts], { device });
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(weights(parts).equals(weights(whole))).toBe(true);
   });
 
   it("is refused where the device has no f16, before anything is written", async () => {

@@ -148,7 +148,22 @@ const norm = (xs: Iterable<number>): number => Math.sqrt([...xs].reduce((s, x) =
 const relative = (got: Float32Array, want: Float32Array): number =>
   norm(got.map((v, i) => v - want[i]!)) / norm(want);
 
-describe.each(Object.entries(SMALL))("%s in mixed precision", (_, json) => {
+const FAMILIES = {
+  ...SMALL,
+  neox: {
+    model_type: "gpt_neox",
+    vocab_size: 64,
+    max_position_embeddings: 64,
+    num_hidden_layers: 3,
+    num_attention_heads: 2,
+    hidden_size: 32,
+    intermediate_size: 64,
+    rotary_pct: 0.5,
+    tie_word_embeddings: false,
+  },
+};
+
+describe.each(Object.entries(FAMILIES))("%s in mixed precision", (_, json) => {
   const build = (): LanguageModel => createModel(device, json, { trainable: true, seed: 4 });
   const mixed = (model: LanguageModel, checkpointing = false): LanguageModel =>
     model.with(model.parameters, { precision: "mixed", checkpointing });
