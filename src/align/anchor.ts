@@ -3,6 +3,7 @@ import { createEngine, type GenerateSettings } from "../generate/engine.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { frozenCopy, type Parameters } from "../nn/parameters.ts";
 import { createAverage } from "../optim/average.ts";
+import type { MissingEos } from "./cdf.ts";
 import type { Jury } from "./judge.ts";
 import { createScorer } from "./scorer.ts";
 import { anchorTeacher, type Teacher } from "./teacher.ts";
@@ -14,6 +15,8 @@ export interface AnchorOptions extends Jury {
   /** eta: after every optimizer step the anchor's weights are (1 - eta) of their own and eta of the policy's. */
   readonly rate: number;
   readonly seed: number;
+  /** What a response without an end scores. */
+  readonly missingEos: MissingEos;
   /** Sequences decoded side by side, and the longest prompt. */
   readonly rows: number;
   readonly longest: number;

@@ -86,7 +86,7 @@ export function createCdf(scores: ArrayLike<number>, options: CdfOptions = {}): 
   const { smoothing = "code", ties = "strict", estimator = "code", missingEos = "none" } = options;
   sortScores(scores, "createCdf");
   const placed = Float64Array.from(scores, (score, i) =>
-    place(score, finishedAt(options, i, scores.length), missingEos),
+    ruledScore(score, finishedAt(options, i, scores.length), missingEos),
   );
   const sorted = placed.slice().sort();
   const keysAt = ties === "total-order" ? sortedKeys(placed, options.keys) : undefined;
@@ -95,7 +95,7 @@ export function createCdf(scores: ArrayLike<number>, options: CdfOptions = {}): 
 
   const find = (score: number, facts: SampleFacts): number => {
     if (!Number.isFinite(score)) throw new ConfigError(`cdf: score is ${score}; expected a finite number`);
-    return place(score, facts.finished ?? true, missingEos);
+    return ruledScore(score, facts.finished ?? true, missingEos);
   };
   const at = (score: number, facts: SampleFacts = {}): CdfPoint => {
     const value = find(score, facts);
@@ -141,7 +141,8 @@ function smoothed(smoothing: Smoothing, below: number, atMost: number, size: num
   }
 }
 
-function place(score: number, finished: boolean, missingEos: MissingEos): number {
+/** What a score counts as: a response without an end may count as another score, or as less than any. */
+export function ruledScore(score: number, finished: boolean, missingEos: MissingEos): number {
   if (finished || missingEos === "none") return score;
   return missingEos === "bottom" ? -Infinity : missingEos;
 }

@@ -64,6 +64,10 @@ export interface PpoSettings {
   readonly optimizer?: OnlineOptimizer;
   /** Responses to each prompt of a rollout; default 1. */
   readonly group?: number;
+  /** Divide per-token rewards by their standard deviation over a rollout; default false. */
+  readonly whitenRewards?: boolean;
+  /** AdamW's epsilon; default 1e-8. */
+  readonly eps?: number;
   /** How much of the policy an anchor takes over at each optimizer step; default 0.02. */
   readonly anchorRate?: number;
   readonly seed: number;
@@ -148,11 +152,11 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const kind = advantages === "ppo" && !objective.pairLoss ? ppo.value : "none";
   const policy = refPolicy.with(trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared" }));
   const value = kind === "none" ? undefined : valueOf(kind, policy, options);
-  const { betas, weightDecay, gradClip } = ppo;
+  const { betas, weightDecay, gradClip, eps = 1e-8 } = ppo;
   const ownValue = value?.kind === "separate" ? value : undefined;
   const scaling = (): LossScale | undefined => ppo.lossScale && createLossScale(device, ppo.lossScale);
   const [lossScale, valueLossScale] = [scaling(), ownValue && scaling()];
-  const settings = { betas, weightDecay, gradClip };
+  const settings = { betas, eps, weightDecay, gradClip };
   const optimizer = await createAdamW(device, policy.parameters, { ...settings, lossScale });
   const valueOptimizer =
     ownValue && (await createAdamW(device, ownValue.parameters, { ...settings, lossScale: valueLossScale }));
@@ -271,14 +275,14 @@ async function teacherOf(
   }: { readonly policy: LanguageModel; readonly longest: number; readonly positions: number },
 ): Promise<{ readonly teacher?: Teacher; readonly parameters?: Parameters }> {
   const { seed, microBatch, anchorRate: rate = 0.02 } = ppo;
+  const { missingEos = "none" } = cdf;
   if (objective.imitates?.source === "cache") {
     const entries = prompts.map((p) => cacheEntry(cache!, p));
-    const { missingEos = "none" } = cdf;
     return { teacher: cacheTeacher({ entries, n: settings.n, missingEos, seed }) };
   }
   if (objective.imitates?.source !== "anchor") return {};
   const jury = { prompts, tokenizer, reward };
-  return createAnchor({ ...jury, ...sizes, policy, generate, rate, seed, rows, microBatch });
+  return createAnchor({ ...jury, ...sizes, policy, generate, rate, seed, rows, microBatch, missingEos });
 }
 
 /** DPO's settings: no label is doubted, and groups are compared whole. */

@@ -3,7 +3,7 @@
 import { ConfigError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
 import type { CacheEntry } from "./cache.ts";
-import type { MissingEos } from "./cdf.ts";
+import { type MissingEos, ruledScore } from "./cdf.ts";
 
 /** Indices of two samples; `chosen` has the strictly larger score. */
 export interface ScoredPair {
@@ -101,8 +101,5 @@ function bestAndWorst(drawn: readonly number[], scores: readonly number[]): Scor
 }
 
 /** The scores that responses are compared by: those without an end rank as `missingEos` says. */
-export function comparedScores({ rewards, finished }: CacheEntry, missingEos: MissingEos): number[] {
-  if (missingEos === "none" || !finished) return rewards;
-  const without = missingEos === "bottom" ? -Infinity : missingEos;
-  return rewards.map((score, m) => (finished[m] ? score : without));
-}
+export const comparedScores = ({ rewards, finished }: CacheEntry, missingEos: MissingEos): number[] =>
+  rewards.map((score, m) => ruledScore(score, finished?.[m] ?? true, missingEos));

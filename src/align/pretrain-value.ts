@@ -5,7 +5,7 @@
  */
 import type { CacheEntry } from "./cache.ts";
 import { type EmpiricalCdf, tieKey } from "./cdf.ts";
-import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
+import { type Objective, type ObjectiveSettings, terminalOf } from "./objectives/index.ts";
 import type { ValueExample } from "./value-trainer.ts";
 
 /**
@@ -24,8 +24,9 @@ export function valueExamples(
       const finished = entry.finished?.[m] ?? true;
       // Without log-probabilities the response counts as long: log pi_bon - log pi_ref is then log n + (n-1) log F.
       const logProbRef = entry.logprobs?.[m] ?? -1e9;
-      const target = objective.terminal(
-        { score, logProbRef, cdf: cdfs[p]!.at(score, { finished, key: tieKey(response) }) },
+      const target = terminalOf(
+        objective,
+        { score, finished, logProbRef, cdf: cdfs[p]!.at(score, { finished, key: tieKey(response) }) },
         settings,
       );
       return { query: entry.promptIds, response, returns: new Float32Array(response.length).fill(target) };

@@ -4,11 +4,11 @@ import type { Engine, Sample } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { gae, whiten } from "./advantage.ts";
 import { type Prompt, streamOf } from "./build-cache.ts";
-import { type EmpiricalCdf, tieKey } from "./cdf.ts";
+import { type EmpiricalCdf, ruledScore, tieKey } from "./cdf.ts";
 import { judgeSamples } from "./judge.ts";
 import { sequenceKl } from "./kl.ts";
 import { groupAdvantages, type OnlineOptimizer } from "./group-advantage.ts";
-import type { Objective, ObjectiveSettings } from "./objectives/index.ts";
+import { type Objective, type ObjectiveSettings, terminalOf } from "./objectives/index.ts";
 import { tokenRewards } from "./reward-shaping.ts";
 import type { Reward } from "./rewards.ts";
 import type { Scorer, Scores } from "./scorer.ts";
@@ -35,6 +35,8 @@ export interface RolloutOptions {
   readonly optimizer?: OnlineOptimizer;
   /** Responses to each prompt, one after the other; default 1. */
   readonly group?: number;
+  /** Divide per-token rewards by their standard deviation over the rollout; their mean stays. Default false. */
+  readonly whitenRewards?: boolean;
   readonly teacher?: Teacher | undefined;
   readonly onProgress?: (tokens: number) => void;
 }
@@ -128,7 +130,7 @@ export interface Answered {
 /** What {@link respond} needs. */
 export interface RespondOptions extends Omit<
   RolloutOptions,
-  "episodes" | "seed" | "gamma" | "lam" | "optimizer" | "group" | "teacher"
+  "episodes" | "seed" | "gamma" | "lam" | "optimizer" | "group" | "whitenRewards" | "teacher"
 > {
   /** Of each response, the scores of others to the same prompt that its objective compares it with. */
   readonly rivals?: readonly (readonly number[])[];
@@ -170,8 +172,9 @@ async function judge(
     const logProbRef = scores.refLogprobs[e]!.reduce((a, b) => a + b, 0);
     const point = cdf?.at(score, { finished, key: tieKey(sample.ids) });
     const rivals = options.rivals?.[e];
-    const terminal = objective.terminal(
-      { score, logProbRef, ...(point && { cdf: point }), ...(rivals && { rivals }) },
+    const terminal = terminalOf(
+      objective,
+      { score, finished, logProbRef, ...(point && { cdf: point }), ...(rivals && { rivals }) },
       settings,
     );
     return {
@@ -187,13 +190,15 @@ async function judge(
 
 function experienceOf(
   { episodes, sequences, scores: { logprobs, refLogprobs, values } }: Answered,
+  /** log-probabilities under the model that the KL penalty is against: the reference, or an anchor. */
   penalised: readonly Float32Array[],
-  { objective, settings, gamma, lam, optimizer = "ppo", group = 1 }: RolloutOptions,
+  { objective, settings, gamma, lam, optimizer = "ppo", group = 1, whitenRewards = false }: RolloutOptions,
 ): JudgedExperience[] {
   const klWeight = objective.klWeight(settings);
-  const rewards = episodes.map(({ terminal }, e) =>
+  const shaped = episodes.map(({ terminal }, e) =>
     tokenRewards({ logprobs: logprobs[e]!, refLogprobs: penalised[e]!, terminal, klWeight }),
   );
+  const rewards = whitenRewards ? whiten(shaped, { shiftMean: false }) : shaped;
   const { advantages, returns } =
     optimizer === "ppo"
       ? whitened(gae({ rewards, values, gamma, lam }))
@@ -204,7 +209,11 @@ function experienceOf(
     oldValues: values[e]!,
     advantages: advantages[e]!,
     returns: returns[e]!,
-    score: episodes[e]!.score,
+    score: ruledScore(
+      episodes[e]!.score,
+      episodes[e]!.sample.finish === "eos",
+      settings.missingEos ?? "none",
+    ),
     refLogprob: total(refLogprobs[e]!),
   }));
 }

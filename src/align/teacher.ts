@@ -4,7 +4,7 @@ import type { Engine } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { streamOf } from "./build-cache.ts";
 import type { CacheEntry } from "./cache.ts";
-import type { MissingEos } from "./cdf.ts";
+import { type MissingEos, ruledScore } from "./cdf.ts";
 import { type Jury, judgeSamples } from "./judge.ts";
 import { bestOfDrawn, comparedScores } from "./pairs.ts";
 import type { Scorer } from "./scorer.ts";
@@ -74,6 +74,8 @@ export interface AnchorTeaching extends Jury {
   /** Of the policy against the anchor. */
   readonly scorer: Scorer;
   readonly seed: number;
+  /** What a response without an end scores. */
+  readonly missingEos: MissingEos;
   /** Moves the anchor's weights toward the policy's. */
   follow(): void;
   /** Frees the anchor. */
@@ -86,7 +88,7 @@ const DRAWN = 2;
 
 /** The better of two responses of the anchor. */
 export function anchorTeacher(options: AnchorTeaching): Teacher {
-  const { engine, scorer, prompts, seed, follow, dispose } = options;
+  const { engine, scorer, prompts, missingEos, seed, follow, dispose } = options;
   return {
     scorer,
     async teach(picks, iteration) {
@@ -96,7 +98,10 @@ export function anchorTeacher(options: AnchorTeaching): Teacher {
         stream: streamOf(prompts[p]!.ids, iteration * twice.length + i),
       }));
       const samples = await engine.generate(requests, { seed: seed + ANCHOR });
-      const { scores } = await judgeSamples(twice, samples, options);
+      const judged = await judgeSamples(twice, samples, options);
+      const scores = judged.scores.map((score, i) =>
+        ruledScore(score, samples[i]!.finish === "eos", missingEos),
+      );
       return picks.map((p, e) => {
         const drawn = [DRAWN * e, DRAWN * e + 1];
         const response = samples[bestOfDrawn(drawn, scores)]!.ids;

@@ -5,6 +5,7 @@ import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import {
   findObjective,
+  findOffline,
   type ObjectiveSettings,
   objectives,
   offlineObjectives,
@@ -12,6 +13,7 @@ import {
 } from "../align/objectives/index.ts";
 import { ConfigError } from "../errors.ts";
 import type { AskedSampling } from "./cache-task.ts";
+import { flagsOf } from "./flags.ts";
 import { type OfflineFlags, offlineFields } from "./offline-flags.ts";
 import { REWARD_HELP } from "./open.ts";
 import { type ComputingFlags, computingFields, lossScaleOf } from "./training-flags.ts";
@@ -51,6 +53,10 @@ const task = {
         "what is maximised: -KL(policy || Best-of-N policy) exactly; its lower bounds L and Lle; the score with a KL penalty; " +
         "BOND's Jeffreys divergence, its anchored form; pairs of the policy's own responses (online-dpo); or, from the cached responses alone, the best of each n over the worst (dpo, ipo, kto, bonbon), or the best as it is (bon-sft)",
     }),
+  preset: z.enum(["nplus", "vbon-release"]).optional().meta({
+    description:
+      "settings that others published, where no flag says otherwise: Huang et al. 2024 (PPO); the released code of vBoN",
+  }),
   n: z
     .number()
     .min(1)
@@ -84,6 +90,7 @@ const ppo = {
     .meta({ description: "linear: both rates fall to 0 at the end" }),
   adamBeta1: z.number().min(0).lt(1).default(0.9).meta({ description: "AdamW's decay of the first moment" }),
   adamBeta2: z.number().min(0).lt(1).default(0.95).meta({ description: "and of the second" }),
+  adamEps: positive.default(1e-8).meta({ description: "and its epsilon" }),
   weightDecay: z.number().min(0).default(0).meta({ description: "AdamW's decoupled decay" }),
   gradClip: z
     .number()
@@ -104,6 +111,12 @@ const ppo = {
   group: count.optional().meta({
     description:
       "responses to each prompt of a rollout: at least 2 for rloo, grpo and online-dpo (default 1; online-dpo: 2)",
+  }),
+  rewardClip: positive
+    .optional()
+    .meta({ description: "clip rewards on the last token to ± this (default: no clipping)" }),
+  whitenRewards: z.boolean().default(false).meta({
+    description: "divide per-token rewards by their standard deviation over the rollout",
   }),
   gamma: share.default(1).meta({ description: "discount" }),
   lam: share.default(0.95).meta({ description: "lambda of generalised advantage estimation" }),
@@ -208,7 +221,18 @@ const run = {
 /** The parsed flags. */
 export interface AlignFlags
   extends
-    Omit<PpoSettings, "rolloutSize" | "betas" | "lr" | "lossScale" | "optimizer" | "group" | "anchorRate">,
+    Omit<
+      PpoSettings,
+      | "rolloutSize"
+      | "betas"
+      | "lr"
+      | "lossScale"
+      | "optimizer"
+      | "group"
+      | "anchorRate"
+      | "eps"
+      | "whitenRewards"
+    >,
     OfflineFlags,
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
@@ -220,6 +244,7 @@ export interface AlignFlags
   readonly evalCache?: string | undefined;
   readonly evalReward?: string | undefined;
   readonly method: string;
+  readonly preset?: string | undefined;
   readonly n?: number | undefined;
   readonly beta?: number | undefined;
   readonly compat?: "vbon-release" | undefined;
@@ -234,6 +259,9 @@ export interface AlignFlags
   readonly anchorKl: number;
   readonly adamBeta1: number;
   readonly adamBeta2: number;
+  readonly adamEps: number;
+  readonly rewardClip?: number | undefined;
+  readonly whitenRewards: boolean;
   readonly valuePretrainEpochs: number;
   readonly valuePretrainLr: number;
   readonly resume: boolean;
@@ -266,12 +294,39 @@ export const ALIGN_CHANGEABLE: readonly string[] = [
   "evalReward",
 ];
 
+/** Settings that both kinds of methods have, among those of PPO. */
+const SHARED_BY_BOTH = new Set([
+  "minibatch",
+  "microBatch",
+  ...Object.keys(computingFields),
+  "lr",
+  "lrSchedule",
+  "adamBeta1",
+  "adamBeta2",
+  "weightDecay",
+  "gradClip",
+]);
+
+/** Flags that say something else than by default, and that the method does not read. */
+export function unreadFlags(flags: AlignFlags): string[] {
+  const online = Object.keys({ ...ppo, ...value, ...bond }).filter((key) => !SHARED_BY_BOTH.has(key));
+  const unread = new Set(findOffline(flags.method) ? online : Object.keys(offlineFields));
+  const given = flags as unknown as Readonly<Record<string, unknown>>;
+  // A preset says them all.
+  if (flags.preset !== undefined) return [];
+  return flagsOf(alignSchema)
+    .filter(
+      ({ key, default: fallback }) => unread.has(key) && given[key] !== undefined && given[key] !== fallback,
+    )
+    .map(({ name }) => `--${name}`);
+}
+
 /** Settings of PPO, and nothing else of the flags. */
 export function ppoSettings(flags: AlignFlags): PpoSettings {
   const { rollout: rolloutSize, adamBeta1, adamBeta2 } = flags;
   const { episodes, minibatch, microBatch, ppoEpochs, lrSchedule, weightDecay, gradClip, averageLast } =
     flags;
-  const { clipRange, anchorRate, gamma, lam, seed } = flags;
+  const { clipRange, anchorRate, whitenRewards, adamEps: eps, gamma, lam, seed } = flags;
   const { imitates, pairLoss } = findObjective(flags.method);
   const { optimizer = imitates ? "reinforce" : "ppo", group = pairLoss ? 2 : 1 } = flags;
   const { value: kind, valueLr, valueEpochs, vfCoef, clipRangeValue } = flags;
@@ -293,6 +348,8 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
     optimizer,
     group,
     anchorRate,
+    whitenRewards,
+    eps,
     gamma,
     lam,
     seed,
@@ -318,13 +375,25 @@ export const endingOf = ({ missingEos }: AlignFlags): MissingEos =>
  * @throws ConfigError when neither is given, or n would be infinite where it must not be
  */
 export function objectiveSettings(flags: AlignFlags): ObjectiveSettings {
-  const { n, beta, compat, method, jeffreys, anchorKl } = flags;
+  const { n, beta, compat, method, jeffreys, anchorKl, rewardClip } = flags;
   const resolved = resolveSettings({
     ...(n !== undefined && { n }),
     ...(beta !== undefined && { beta }),
     ...(compat && { compat }),
   });
-  const settings = { ...resolved, jeffreys, anchorKl };
+  const missingEos = endingOf(flags);
+  if (missingEos === "bottom" && !findObjective(method).needsCache && method !== "j-bond") {
+    throw new ConfigError(
+      `vbon align: ${method} maximises the score itself, which has no bottom; give --missing-eos a number, or none`,
+    );
+  }
+  const settings = {
+    ...resolved,
+    jeffreys,
+    anchorKl,
+    missingEos,
+    ...(rewardClip !== undefined && { rewardClip }),
+  };
   if (method === "ppo" || Number.isFinite(settings.n)) return settings;
   throw new ConfigError(
     `vbon align: --beta 0 means n = infinity, which ${method} cannot aim at; give --n, or --method ppo`,

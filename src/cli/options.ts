@@ -24,8 +24,10 @@ export async function readOptions(verb: AnyVerb, argv: readonly string[]): Promi
   if (help) return { help };
   const fromFile = configFile === undefined ? {} : await readConfig(who, flags, configFile);
   const typed = Object.fromEntries(values);
+  const named = String(typed["preset"] ?? fromFile["preset"] ?? "");
+  const preset = verb.presets?.[named] ?? {};
   const resumed = typed["resume"] === true ? await resumedConfig(verb, flags, typed) : {};
-  return { help, json, config: validate(who, verb, flags, { ...fromFile, ...resumed, ...typed }) };
+  return { help, json, config: validate(who, verb, flags, { ...preset, ...fromFile, ...resumed, ...typed }) };
 }
 
 async function readConfig(

@@ -35,6 +35,8 @@ export interface Verb<S extends Schema = Schema> {
    * and only these may be given anew.
    */
   readonly changeableOnResume?: readonly string[];
+  /** Settings by the name that `--preset` calls them; flags and `--config` win. */
+  readonly presets?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   run(config: z.output<S>, io: Io): Promise<Outcome>;
 }
 

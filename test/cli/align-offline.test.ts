@@ -28,6 +28,11 @@ const run: Settings = {
 const align = (settings: Settings, onStderr?: OnStderr): Promise<Outcome> =>
   vbon(device, ["align", ...flags({ ...run, ...settings })], onStderr);
 
+it("says which flags it does not read", async () => {
+  const { stderr } = await align({ out: at("unread"), passes: 1, clipRange: 0.1, ppoEpochs: 2 });
+  expect(stderr).toMatch(/warning: dpo does not read .*--ppo-epochs.*--clip-range/);
+});
+
 describe("a run", () => {
   it("leaves model, card, metrics and evaluation, improves the reward, leaves the reference alone", async () => {
     const before = readFileSync(join(task.policy, "model.safetensors"));

@@ -132,6 +132,7 @@ describe("a run", () => {
     { optimizer: "rloo", group: 4 },
     { optimizer: "grpo", group: 8, method: "ppo", beta: 0.1 },
     { optimizer: "reinforce", value: "shared" },
+    { rewardClip: 0.1, whitenRewards: true, adamEps: 1e-5, missingEos: "-1" },
     { method: "bond", jeffreys: 0.3 },
     { method: "j-bond", anchorRate: 0.1, optimizer: "rloo", group: 2 },
     { method: "online-dpo", n: undefined, beta: 0.5, group: 4 },
@@ -145,6 +146,27 @@ describe("a run", () => {
       expect(existsSync(join(out, "model/model.safetensors"))).toBe(true);
     });
   }
+});
+
+it("takes what others published as a preset, and what flags say instead", async () => {
+  const out = at("preset");
+  const { policy, reward, train: cache } = task;
+  const small = { episodes: 16, rollout: 16, minibatch: 8, microBatch: 8, rows: 16 };
+  const { code, stderr } = await vbon(device, [
+    "align",
+    ...flags({ policy, reward, cache, out, preset: "nplus", beta: 0.2, ...small }),
+  ]);
+  expect(code, stderr).toBe(0);
+  expect(stderr).not.toContain("does not read");
+  const config = JSON.parse(readFileSync(join(out, "config.json"), "utf8")) as object;
+  expect(config).toMatchObject({
+    method: "ppo",
+    beta: 0.2,
+    ppoEpochs: 4,
+    lr: 3e-6,
+    adamEps: 1e-5,
+    missingEos: "-1",
+  });
 });
 
 describe("resuming", () => {
@@ -285,6 +307,11 @@ describe("wrong input", () => {
   const cases: [string, () => Settings | Promise<Settings>, RegExp][] = [
     ["no n", () => ({ n: undefined }), /expected n or beta, got neither/],
     ["n infinite", () => ({ n: undefined, beta: 0 }), /--beta 0 means n = infinity/],
+    [
+      "a score without a bottom",
+      () => ({ method: "ppo", beta: 1, missingEos: "bottom" }),
+      /ppo maximises the score itself, which has no bottom/,
+    ],
     [
       "an optimizer that rescales",
       () => ({ method: "bond", optimizer: "ppo" }),

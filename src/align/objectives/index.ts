@@ -17,7 +17,7 @@ import { vbonL } from "./vbon-l.ts";
 import { vbonLle } from "./vbon-lle.ts";
 import { vbon } from "./vbon.ts";
 
-export type { Objective, ObjectiveSettings, ScoredSample } from "./objective.ts";
+export { type Objective, type ObjectiveSettings, type ScoredSample, terminalOf } from "./objective.ts";
 export type { Compared, OfflineObjective, OfflineSettings } from "./offline.ts";
 
 /** Every objective of the policy's own samples, the default first. */

@@ -4,7 +4,8 @@
  */
 
 import { ConfigError } from "../../errors.ts";
-import type { CdfPoint } from "../cdf.ts";
+import { type CdfPoint, type MissingEos, ruledScore } from "../cdf.ts";
+import { processScore } from "../reward-shaping.ts";
 import type { OfflineObjective } from "./offline.ts";
 
 /** A scored response. */
@@ -29,6 +30,10 @@ export interface ObjectiveSettings {
   scale?: number;
   /** `vbon-release`: the released code's R/n with KL weight 1/(n-1), whose optimum is not pi_bon. */
   compat?: "vbon-release";
+  /** Terminal rewards beyond ± this are clipped; the released code uses 10. Default: none. */
+  rewardClip?: number;
+  /** What a response without an end scores; default its own score. */
+  missingEos?: MissingEos;
   /** BOND: weight of KL(policy || Best-of-N) against its reverse, in [0, 1]. */
   jeffreys?: number;
   /** J-BOND: additional weight of the KL penalty against the anchor. */
@@ -56,6 +61,21 @@ export interface Objective {
   readonly imitates?: Imitates;
   /** The loss of pairs of the policy's own responses, in place of rewards and advantages. */
   readonly pairLoss?: OfflineObjective;
+}
+
+/**
+ * The reward on a response's last token: the objective's, by the rule for responses without an end, clipped.
+ * @throws ConfigError where a clip is given and the objective's is not finite
+ */
+export function terminalOf(
+  objective: Objective,
+  { finished, ...sample }: ScoredSample & { readonly finished: boolean },
+  settings: ObjectiveSettings,
+): number {
+  const { rewardClip: clip, missingEos = "none" } = settings;
+  const score = ruledScore(sample.score, finished, missingEos);
+  const terminal = objective.terminal({ ...sample, score }, settings);
+  return clip === undefined ? terminal : processScore(terminal, { clip });
 }
 
 /** The sample's place in its cache. @throws ConfigError when the sample carries none. */

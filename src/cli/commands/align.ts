@@ -15,7 +15,9 @@ import {
   cdfOptions,
   objectiveSettings,
   ppoSettings,
+  unreadFlags,
 } from "../align-flags.ts";
+import { nplus, vbonRelease } from "../align-presets.ts";
 import { runOffline } from "../align-offline.ts";
 import { evaluationRecord, train } from "../align-run.ts";
 import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "../align-subject.ts";
@@ -28,6 +30,7 @@ export const align: AnyVerb = defineVerb({
   summary: "align a model with variational Best-of-N (or its bounds, KL-regularised PPO, DPO and its kin)",
   schema: alignSchema,
   changeableOnResume: ALIGN_CHANGEABLE,
+  presets: { nplus, "vbon-release": vbonRelease },
   examples: [
     {
       does: "toward Best-of-8, evaluated on other prompts at the end",
@@ -50,6 +53,8 @@ interface Aim extends Subject {
 
 async function run(flags: AlignFlags, io: Io): Promise<void> {
   await claimRunFolder(flags.out, flags.resume);
+  const unread = unreadFlags(flags);
+  if (unread.length > 0) io.note(`warning: ${flags.method} does not read ${unread.join(", ")}`);
   const offline = findOffline(flags.method);
   return offline ? runOffline(offline, flags, io) : runOnline(flags, io);
 }
