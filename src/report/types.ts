@@ -80,6 +80,8 @@ export interface SweepRow extends MethodResult {
   /** Cached samples a prompt that the run used at most. */
   readonly maxSamples?: number;
   readonly klSe?: number;
+  readonly klK1Se?: number;
+  readonly klK3Se?: number;
   /** Of training. */
   readonly seconds?: number;
 }

@@ -32,12 +32,38 @@ describe("vbon analyse", () => {
     expect((await cli(["analyse", "logf", "--m", "5,10", "--cache", cache, "--svg", svg])).code).toBe(0);
     expect(readFileSync(svg, "utf8")).toMatch(/^<svg[^]*M = 30[^]*<\/svg>$/);
   });
+  it("finds the front of a sweep, who owns it, and where estimators of KL disagree", async () => {
+    const point = (name: string, kl: number, win: number, klK1 = kl): object => ({
+      ...{ id: `${name}-${kl}`, name, method: name, evaluation: "held-out", seed: 0, temperature: 1 },
+      ...{ kl, win, reward: win, klSe: 0.01, klK1, klK1Se: 0.05, klK3: kl, klK3Se: 1 },
+    });
+    // The golden points of the Pareto trap: (1, .6), (2, .7) own the front.
+    const rows = [point("a", 1, 0.6), point("a", 2, 0.7), point("b", 2.5, 0.65), point("b", 3, 0.7, 3.5)];
+    writeFileSync(join(folder, "points.json"), JSON.stringify({ rows }));
+    const { code, stdout, stderr } = await cli(["analyse", "--points", folder, "--json"]);
+    expect(code, stderr).toBe(0);
+    const [pareto, kl] = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { name: string; rows: Record<string, unknown>[]; notes: string[] });
+    expect(pareto!.rows.map(({ run, fronts, own }) => [run, fronts, own])).toEqual([
+      ["a-1", "win, reward", "yes"],
+      ["a-2", "win, reward", "yes"],
+      ["b-2.5", "", "yes"],
+      ["b-3", "", "yes"],
+    ]);
+    expect(pareto!.notes[0]).toBe("Front of win rates: 2 of 4 runs; shares: a 100 %, b 0 %.");
+    expect(kl!.rows[3]!["z"]).toBeCloseTo(10, 9);
+    expect(kl!.notes[1]).toMatch(/more than 3 .* in b-3/);
+  });
   it.each([
     [["kss"], "did you mean ks?"],
     [["ks", "--m", "five"], "--m five: expected numbers of at least 1"],
     [["ks", "--m", "30"], "--m 30: expected whole numbers from 1 to 29"],
     [["ties", "--svg", join(folder, "no.svg")], "ties has no picture"],
     [["--svg", join(folder, "no.svg")], "--svg draws one analysis"],
+    [["pareto"], "--points DIR, the folder of a sweep is required: pareto reads it"],
+    [["pareto", "--points", join(folder, "nowhere")], "no such file"],
   ])("refuses %j in one line", async (args, said) => {
     const { code, stderr } = await cli(["analyse", ...args, "--cache", cache]);
     expect(code).toBe(2);

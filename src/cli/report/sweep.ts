@@ -6,7 +6,7 @@ import type { ShownResponse } from "../../align/evaluation.ts";
 import { exists, readJson } from "../../data/files.ts";
 import type { PromptSamples, SweepResults, SweepRow } from "../../report/types.ts";
 import { renderSweep, type SweepReport } from "../../report/sweep-page.ts";
-import { HELD_OUT } from "../sweep/results.ts";
+import { HELD_OUT, readPoints } from "../sweep/results.ts";
 
 /** The paper's analyses of a cache, and how many samples a prompt each needs to say anything. */
 const ANALYSES = [
@@ -16,7 +16,7 @@ const ANALYSES = [
 
 /** The page of the sweep in `folder`. */
 export async function sweepPage(folder: string): Promise<string> {
-  const results = (await readJson(join(folder, "points.json"))) as SweepResults;
+  const results = await readPoints(folder);
   return renderSweep({ results, analyses: await analysed(folder), ...(await sideBySide(folder, results)) });
 }
 

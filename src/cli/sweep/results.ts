@@ -3,6 +3,8 @@ import { join } from "node:path";
 import type { Evaluation } from "../../align/evaluation.ts";
 import type { CacheHeader } from "../../align/cache.ts";
 import { readCacheHeader } from "../../align/cache-file.ts";
+import { isRecord } from "../../data/json.ts";
+import { FormatError } from "../../errors.ts";
 import { exists, readJson, readText, writeFileAtomic } from "../../data/files.ts";
 import type { BonPoint } from "../../evaluate/bon-curve.ts";
 import { csvOf, POINT_COLUMNS, toJson } from "../../report/downloads.ts";
@@ -95,6 +97,8 @@ function rowOf(
     ...number("beta"),
     ...number("maxSamples"),
     klSe: policy.klSe,
+    klK1Se: policy.klK1Se,
+    klK3Se: policy.klK3Se,
   };
 }
 
@@ -133,4 +137,15 @@ async function taskInfo(
 export async function writeResults(out: string, results: SweepResults): Promise<void> {
   await writeFileAtomic(join(out, "points.json"), `${toJson(results)}\n`);
   await writeFileAtomic(join(out, "points.csv"), csvOf(results.rows, POINT_COLUMNS));
+}
+
+/**
+ * The points of the sweep in a folder, or in a file of its own.
+ * @throws FormatError where there are none
+ */
+export async function readPoints(path: string): Promise<SweepResults> {
+  const file = path.endsWith(".json") ? path : join(path, "points.json");
+  const results = await readJson(file);
+  if (isRecord(results) && Array.isArray(results["rows"])) return results as unknown as SweepResults;
+  throw new FormatError(`${file}: expected the points of a sweep (\`vbon sweep\`)`);
 }
