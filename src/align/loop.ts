@@ -22,6 +22,7 @@ import type { Reward } from "./rewards.ts";
 import { checkGroups, type OnlineOptimizer } from "./group-advantage.ts";
 import { createPairUpdater } from "./pair-update.ts";
 import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
+import { createClock } from "../train/clock.ts";
 import { createScorer, type Scorer } from "./scorer.ts";
 import { cacheTeacher, type Teacher } from "./teacher.ts";
 import { createUpdater, type Experience, type Updater } from "./update.ts";
@@ -102,7 +103,8 @@ export interface AlignMetrics extends RolloutStats, UpdateStats {
   readonly lr: number;
   /** Response tokens drawn a second, the whole iteration counted. */
   readonly tokensPerSecond: number;
-  readonly seconds: { readonly rollout: number; readonly update: number };
+  /** By part: those of a rollout ({@link Rollout}), `update`, and `value` for further passes of the value function. */
+  readonly seconds: Readonly<Record<string, number>>;
 }
 
 /** A run in memory. */
@@ -221,19 +223,17 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
     cdfs,
     async iterate(i, onProgress) {
       const start = performance.now();
-      const rolled = await rollout(i, { ...parts, ...(onProgress && { onProgress }) });
-      const middle = performance.now();
+      const clock = createClock();
+      const rolled = await rollout(i, { ...parts, clock, ...(onProgress && { onProgress }) });
       const factor = ppo.lrSchedule === "linear" ? 1 - i / total : 1;
       const rates = { lr: ppo.lr * factor, valueLr: ppo.valueLr * factor };
-      const stats = await learn(i, rolled.experience, { updater, teacher, rates, unit, ...ppo });
+      const learning = { updater, teacher, rates, unit, ...ppo };
+      const stats = await clock.time("update", () => learn(i, rolled.experience, learning));
       for (let epoch = ppo.ppoEpochs; valueTrainer && epoch < ppo.valueEpochs; epoch++) {
         const stream = `value minibatches ${i}.${epoch}`;
-        await valueTrainer.pass(rolled.experience, {
-          lr: rates.valueLr,
-          minibatch: ppo.minibatch,
-          seed: ppo.seed,
-          stream,
-        });
+        const { minibatch, seed } = ppo;
+        const how = { lr: rates.valueLr, minibatch, seed, stream };
+        await clock.time("value", () => valueTrainer.pass(rolled.experience, how));
       }
       // However short the run, its last weights count.
       if (average && i >= Math.min(total - 1, total * (1 - ppo.averageLast))) average.add();
@@ -246,7 +246,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
         ...stats,
         lr: rates.lr,
         tokensPerSecond: (1000 * tokens) / (end - start),
-        seconds: { rollout: (middle - start) / 1000, update: (end - middle) / 1000 },
+        seconds: clock.seconds,
       };
       return { metrics, episodes: rolled.episodes };
     },

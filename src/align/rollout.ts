@@ -2,6 +2,7 @@
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { Engine, Sample } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
+import { type Clock, createClock } from "../train/clock.ts";
 import { gae, whiten } from "./advantage.ts";
 import { type Prompt, streamOf } from "./build-cache.ts";
 import { type EmpiricalCdf, ruledScore, tieKey } from "./cdf.ts";
@@ -39,6 +40,8 @@ export interface RolloutOptions {
   readonly whitenRewards?: boolean;
   readonly teacher?: Teacher | undefined;
   readonly onProgress?: (tokens: number) => void;
+  /** Counts seconds: `generate`, `score` (by the models), `reward`, `shape` (from scores to advantages), `teach`. */
+  readonly clock?: Clock;
 }
 
 /** A response with all that was learned about it. */
@@ -101,21 +104,24 @@ export function promptAt(i: number, count: number, seed: number): number {
  * @throws ConfigError when the reward gives something else than finite numbers
  */
 export async function rollout(iteration: number, options: RolloutOptions): Promise<Rollout> {
-  const { prompts, episodes: count, seed, group = 1 } = options;
+  const { prompts, episodes: count, seed, group = 1, teacher, clock = createClock() } = options;
   const first = iteration * count;
   const picks = Array.from({ length: count }, (_, e) =>
     promptAt(Math.floor((first + e) / group), prompts.length, seed),
   );
   // The cache was drawn from the same seed: high words of their own keep the rollouts' random numbers apart.
-  const lessons = await options.teacher?.teach(picks, iteration);
-  const asked = { ...options, ...(lessons && { rivals: lessons.map(({ rivals }) => rivals) }) };
+  const lessons = teacher && (await clock.time("teach", () => teacher.teach(picks, iteration)));
+  const asked = { ...options, clock, ...(lessons && { rivals: lessons.map(({ rivals }) => rivals) }) };
   const answered = await respond(picks, (e) => first + e, seed + ROLLOUTS, asked);
-  const shaping = await options.teacher?.scorer?.score(answered.sequences);
-  const experience = experienceOf(answered, shaping?.refLogprobs ?? answered.scores.refLogprobs, options).map(
-    (own, e) => (lessons ? { ...own, imitated: lessons[e]!.best } : own),
-  );
-  const stats = { ...statsOf(answered, options), explainedVariance: explained(experience) };
-  return { episodes: answered.episodes, experience, stats };
+  const anchored = await clock.time("score", () => teacher?.scorer?.score(answered.sequences));
+  return clock.time("shape", () => {
+    const { refLogprobs } = anchored ?? answered.scores;
+    const experience = experienceOf(answered, refLogprobs, options).map((own, e) =>
+      lessons ? { ...own, imitated: lessons[e]!.best } : own,
+    );
+    const stats = { ...statsOf(answered, options), explainedVariance: explained(experience) };
+    return { episodes: answered.episodes, experience, stats };
+  });
 }
 
 const ROLLOUTS = 2 ** 32;
@@ -146,25 +152,28 @@ export async function respond(
   seed: number,
   options: RespondOptions,
 ): Promise<Answered> {
-  const { engine, scorer, prompts, onProgress } = options;
+  const { engine, scorer, prompts, onProgress, clock = createClock() } = options;
   const requests = picks.map((p, e) => ({
     ids: prompts[p]!.ids,
     stream: streamOf(prompts[p]!.ids, index(e)),
   }));
-  const samples = await engine.generate(requests, { seed, ...(onProgress && { onProgress }) });
+  const samples = await clock.time("generate", () =>
+    engine.generate(requests, { seed, ...(onProgress && { onProgress }) }),
+  );
   const sequences = samples.map((s, e) => ({ query: prompts[picks[e]!]!.ids, response: s.ids }));
-  const scores = await scorer.score(sequences);
-  return { episodes: await judge(picks, samples, scores, options), sequences, scores };
+  const scores = await clock.time("score", () => scorer.score(sequences));
+  const judged = await clock.time("reward", () => judgeSamples(picks, samples, options));
+  const episodes = await clock.time("shape", () => episodesOf(picks, samples, scores, judged, options));
+  return { episodes, sequences, scores };
 }
 
-async function judge(
+function episodesOf(
   picks: readonly number[],
   samples: readonly Sample[],
   scores: Scores,
-  options: RespondOptions,
-): Promise<Episode[]> {
-  const { cdfs, objective, settings } = options;
-  const { texts, scores: judged } = await judgeSamples(picks, samples, options);
+  { texts, scores: judged }: Awaited<ReturnType<typeof judgeSamples>>,
+  { cdfs, objective, settings, ...options }: RespondOptions,
+): Episode[] {
   return samples.map((sample, e) => {
     const score = judged[e]!;
     const cdf = cdfs?.[picks[e]!];

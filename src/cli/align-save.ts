@@ -5,7 +5,7 @@ import { writeFileAtomic } from "../data/files.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { renderModelCard } from "../report/markdown.ts";
 import type { Comparison } from "../report/types.ts";
-import { type AlignFlags, alignSchema } from "./align-flags.ts";
+import { type AlignFlags, alignSchema } from "./align-schema.ts";
 import type { CacheTask } from "./cache-task.ts";
 import { commandLine } from "./command-line.ts";
 import { bonPointsOf, type EvaluationReport } from "./evaluation-report.ts";

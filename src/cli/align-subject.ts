@@ -7,7 +7,7 @@ import { writeFileAtomic } from "../data/files.ts";
 import type { Engine } from "../generate/engine.ts";
 import type { Device } from "../gpu/device.ts";
 import type { LanguageModel } from "../nn/lm.ts";
-import type { AlignFlags } from "./align-flags.ts";
+import type { AlignFlags } from "./align-schema.ts";
 import { saveAligned } from "./align-save.ts";
 import { type CacheTask, openCacheTask } from "./cache-task.ts";
 import { evaluationReport, judgeFor } from "./evaluation-report.ts";

@@ -98,15 +98,9 @@ async function iterate(run: AlignRun, { name }: Method, { io, clock }: Stage): P
   const all: AlignMetrics[] = [];
   const progress = io.progress({ label: `  ${name}`, total: run.iterations, unit: "rollouts" });
   for (let i = 0; i < run.iterations && !io.signal.aborted; i++) {
-    const start = performance.now();
-    let drawn = start;
-    // The last of these calls comes when the last token is drawn; what follows in the rollout is scoring.
-    const { metrics } = await run.iterate(i, () => (drawn = performance.now()));
+    const { metrics } = await run.iterate(i);
     all.push(metrics);
-    const generating = (drawn - start) / 1000;
-    clock.add("align: generate", generating);
-    clock.add("align: score", metrics.seconds.rollout - generating);
-    clock.add("align: update", metrics.seconds.update);
+    for (const [what, seconds] of Object.entries(metrics.seconds)) clock.add(`align: ${what}`, seconds);
     progress.update(
       i + 1,
       `reward ${fixed(metrics.reward, 2)}, win ${fixed(metrics.rank, 2)}, KL ${fixed(metrics.kl, 2)}`,

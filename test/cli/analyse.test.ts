@@ -34,8 +34,17 @@ describe("vbon analyse", () => {
   });
   it("finds the front of a sweep, who owns it, and where estimators of KL disagree", async () => {
     const point = (name: string, kl: number, win: number, klK1 = kl): object => ({
-      ...{ id: `${name}-${kl}`, name, method: name, evaluation: "held-out", seed: 0, temperature: 1 },
-      ...{ kl, win, reward: win, klSe: 0.01, klK1, klK1Se: 0.05, klK3: kl, klK3Se: 1 },
+      id: `${name}-${kl}`,
+      name,
+      evaluation: "held-out",
+      kl,
+      win,
+      reward: win,
+      klSe: 0.01,
+      klK1,
+      klK1Se: 0.05,
+      klK3: kl,
+      klK3Se: 1,
     });
     // The golden points of the Pareto trap: (1, .6), (2, .7) own the front.
     const rows = [point("a", 1, 0.6), point("a", 2, 0.7), point("b", 2.5, 0.65), point("b", 3, 0.7, 3.5)];

@@ -8,15 +8,8 @@ import {
   type ObjectiveSettings,
 } from "../../align/objectives/index.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
-import {
-  ALIGN_CHANGEABLE,
-  type AlignFlags,
-  alignSchema,
-  cdfOptions,
-  objectiveSettings,
-  ppoSettings,
-  unreadFlags,
-} from "../align-flags.ts";
+import { cdfOptions, objectiveSettings, ppoSettings, unreadFlags } from "../align-flags.ts";
+import { ALIGN_CHANGEABLE, type AlignFlags, alignSchema } from "../align-schema.ts";
 import { nplus, vbonRelease } from "../align-presets.ts";
 import { runOffline } from "../align-offline.ts";
 import { evaluationRecord, train } from "../align-run.ts";

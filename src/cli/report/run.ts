@@ -8,7 +8,7 @@ import type { BonPoint } from "../../evaluate/bon-curve.ts";
 import { renderReport } from "../../report/page.ts";
 import type { Comparison, TrainingPoint } from "../../report/types.ts";
 import { readRecords, type StepRecord } from "../../train/metrics.ts";
-import { type AlignFlags, alignSchema } from "../align-flags.ts";
+import { type AlignFlags, alignSchema } from "../align-schema.ts";
 import { commandLine } from "../command-line.ts";
 import { bonPointsOf, methodOf, type ReferenceNumbers } from "../evaluation-report.ts";
 import { version } from "../version.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { exists, readJson } from "../../data/files.ts";
 import { isRecord } from "../../data/json.ts";
 import { ConfigError } from "../../errors.ts";
-import { ALIGN_CHANGEABLE } from "../align-flags.ts";
+import { ALIGN_CHANGEABLE } from "../align-schema.ts";
 import { align } from "../commands/align.ts";
 import { cache } from "../commands/cache.ts";
 import { evaluate } from "../commands/evaluate.ts";
