@@ -1,4 +1,4 @@
-/** Decoding: responses of 48 tokens to one prompt of 8, prefill included. */
+/** Decoding: responses to short prompts, prefill included. */
 import { createModel } from "../../../models/model.ts";
 import type { Device } from "../../gpu/device.ts";
 import { createEngine, type GenerateSettings } from "../../generate/engine.ts";
@@ -7,27 +7,46 @@ import { input, record } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError } from "../job.ts";
 import { type Sizes, STORIES } from "../models.ts";
 
-/** Few rows and many. */
-export const decodePlans: readonly Plan[] = [64, 512].map((rows) => ({
-  name: `decode stories260K, ${rows} rows`,
-  make: (device) => makeDecode(device, { sizes: STORIES, rows, prompt: 8, tokens: 48 }),
-}));
+/** Few rows and many; and what a reward cache gains where samples share a prompt's prefill, against prompts that all differ. */
+export const decodePlans: readonly Plan[] = [
+  ...[64, 512].map((rows): Plan => ({
+    name: `decode stories260K, ${rows} rows`,
+    make: (device) => makeDecode(device, { sizes: STORIES, rows, prompt: 8, tokens: 48 }),
+  })),
+  ...[512, 1].map((shared): Plan => ({
+    name: `decode stories260K, 512 rows, prompts of 32 tokens for ${shared === 1 ? "one row" : `${shared} rows`} each`,
+    make: (device) => makeDecode(device, { sizes: STORIES, rows: 512, prompt: 32, tokens: 16, shared }),
+  })),
+];
 
-/** `tokens` tokens to each of `rows` copies of a prompt of `prompt` tokens. */
+/** `tokens` tokens to each of `rows` rows, after prompts of `prompt` tokens. */
 export interface DecodeShape {
   readonly sizes: Sizes;
   readonly rows: number;
   readonly prompt: number;
   readonly tokens: number;
+  /** Rows that have a prompt in common; default all. */
+  readonly shared?: number;
 }
 
 /** Checked: the log-probabilities of a response against those of its whole text. */
-export async function makeDecode(device: Device, { sizes, rows, prompt, tokens }: DecodeShape): Promise<Job> {
+export async function makeDecode(
+  device: Device,
+  { sizes, rows, prompt, tokens, shared = rows }: DecodeShape,
+): Promise<Job> {
   const model = createModel(device, sizes, { trainable: false, seed: 1 });
   const settings: GenerateSettings = { temperature: 1, maxNewTokens: tokens, eosIds: [] };
   const engine = await createEngine(model, rows, prompt, settings);
-  const ids = Array.from({ length: prompt }, (_, i) => i + 1);
-  const requests = Array.from({ length: rows }, (_, i) => ({ ids, stream: [0, i] as const }));
+  // The first two tokens tell prompts apart.
+  const promptOf = (p: number): number[] => [
+    1 + (p % 31),
+    1 + Math.floor(p / 31),
+    ...Array.from({ length: prompt - 2 }, (_, i) => i + 3),
+  ];
+  const requests = Array.from({ length: rows }, (_, i) => ({
+    ids: promptOf(Math.floor(i / shared)),
+    stream: [0, i] as const,
+  }));
   return {
     flops: 0,
     bytes: 0,
@@ -42,7 +61,7 @@ export async function makeDecode(device: Device, { sizes, rows, prompt, tokens }
     },
     async check() {
       const sample = (await engine.generate(requests, { seed: 0 })).at(-1)!;
-      return relativeError(sample.logprobs, await scored(model, ids, sample.ids));
+      return relativeError(sample.logprobs, await scored(model, requests.at(-1)!.ids, sample.ids));
     },
   };
 }
