@@ -100,3 +100,12 @@ describe("the page of a run", () => {
     expect(await wrong(at("unjudged"))).toMatch(/has no evaluation\.json/);
   });
 });
+
+it("a smoke preset trains the shipped models, evaluates them at two temperatures, and is drawn", async () => {
+  const out = at("smoke");
+  const { code, stderr } = await vbon(device, ["sweep", "fig5-smoke", "--out", out]);
+  expect(code, stderr).toBe(0);
+  const html = await page(out);
+  expect(headings(html)).toContain("Figure 5: sampling temperatures");
+  expect(html).toContain("movie-lm, aligned to movie-sentiment: 2 runs, each judged on 8 held-out prompts");
+}, 240_000);
