@@ -8,6 +8,7 @@ import {
   type ObjectiveSettings,
   resolveSettings,
 } from "../align/objectives/index.ts";
+import { readJson } from "../data/files.ts";
 import { bonCurve, type BonPoint } from "../evaluate/bon-curve.ts";
 import { distinctN } from "../evaluate/text-metrics.ts";
 import { formatTable } from "../report/console-table.ts";
@@ -50,6 +51,20 @@ export const bonPointsOf = (points: readonly BonPoint[]): DrawnBonPoint[] =>
   points.flatMap(({ n, reward, winRate, klBound }) =>
     winRate === undefined ? [] : [{ n, reward, win: winRate, kl: klBound }],
   );
+
+/** What {@link EvaluationReport} leaves in a file: `record`. */
+export interface StoredEvaluation {
+  readonly n: number;
+  /** Of the reference, a prompt. */
+  readonly samples: number;
+  readonly reference: ReferenceNumbers;
+  readonly policy: Evaluation;
+  readonly bestOfN: readonly BonPoint[];
+}
+
+/** Reads an evaluation back. @throws FormatError where there is none */
+export const readEvaluation = async (path: string): Promise<StoredEvaluation> =>
+  (await readJson(path)) as StoredEvaluation;
 
 /** N of the Best-of-N curve, as far as the cache reaches. */
 const NS = [1, 2, 4, 8, 16, 32, 64, 128];

@@ -1,18 +1,11 @@
 /** `vbon align` with offline methods on a random model: what a run leaves behind, resuming, refusals. */
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
-import { alignTask, computed } from "../support/align-task.ts";
-import { testDevice } from "../support/device.ts";
+import { describe, expect, it } from "vitest";
+import { openAlignTask, computed } from "../support/align-task.ts";
 import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";
 
-const device = await testDevice();
-const task = await alignTask(device);
-const at = (name: string): string => join(task.folder, name);
-afterAll(async () => {
-  rmSync(task.folder, { recursive: true });
-  await device.close();
-});
+const { device, task, at } = await openAlignTask();
 
 type Settings = Parameters<typeof flags>[0];
 type OnStderr = Parameters<typeof vbon>[2];

@@ -1,19 +1,12 @@
 /** `vbon align` and `vbon evaluate` on a random model: what a run leaves behind, resuming, refusals. */
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { alignTask, computed } from "../support/align-task.ts";
-import { testDevice } from "../support/device.ts";
+import { afterEach, describe, expect, it } from "vitest";
+import { openAlignTask, computed } from "../support/align-task.ts";
 import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";
 import { letterReward, tinyLm } from "../support/tiny-lm.ts";
 
-const device = await testDevice();
-const task = await alignTask(device);
-const at = (name: string): string => join(task.folder, name);
-afterAll(async () => {
-  rmSync(task.folder, { recursive: true });
-  await device.close();
-});
+const { device, task, at } = await openAlignTask();
 afterEach(() => {
   delete process.env["NAN_AT"];
 });

@@ -1,16 +1,9 @@
 /** `vbon evaluate` on a random model: the reference against itself, and what is printed. */
-import { rmSync } from "node:fs";
-import { afterAll, describe, expect, it } from "vitest";
-import { alignTask } from "../support/align-task.ts";
-import { testDevice } from "../support/device.ts";
+import { describe, expect, it } from "vitest";
+import { openAlignTask } from "../support/align-task.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
 
-const device = await testDevice();
-const task = await alignTask(device);
-afterAll(async () => {
-  rmSync(task.folder, { recursive: true });
-  await device.close();
-});
+const { device, task } = await openAlignTask();
 
 const evaluate = (settings: Parameters<typeof flags>[0]): Promise<Outcome> => {
   const { policy, reward, test } = task;

@@ -1,18 +1,11 @@
 /** `vbon report` on a run and on a sweep of a random model: pages that hold their figures and numbers, and run nothing. */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { alignTask } from "../support/align-task.ts";
-import { testDevice } from "../support/device.ts";
+import { beforeAll, describe, expect, it } from "vitest";
+import { openAlignTask } from "../support/align-task.ts";
 import { flags, vbon } from "../support/run-cli.ts";
 
-const device = await testDevice();
-const task = await alignTask(device);
-const at = (name: string): string => join(task.folder, name);
-afterAll(async () => {
-  rmSync(task.folder, { recursive: true });
-  await device.close();
-});
+const { device, task, at } = await openAlignTask();
 
 beforeAll(async () => {
   const { cache, n: _, ...shared } = task.run!;

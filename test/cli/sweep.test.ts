@@ -1,21 +1,14 @@
 /** `vbon sweep` on a random model: every point there once, whatever happens in between; refusals before any work. */
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { preset, presetNames } from "../../src/cli/sweep/presets.ts";
 import { type SweepFile, pointsOf } from "../../src/cli/sweep/file.ts";
 import type { SweepResults } from "../../src/report/types.ts";
-import { alignTask, sampling } from "../support/align-task.ts";
-import { testDevice } from "../support/device.ts";
+import { openAlignTask, sampling } from "../support/align-task.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
 
-const device = await testDevice();
-const task = await alignTask(device);
-const at = (name: string): string => join(task.folder, name);
-afterAll(async () => {
-  rmSync(task.folder, { recursive: true });
-  await device.close();
-});
+const { device, task, at } = await openAlignTask();
 
 const { cache: _, n: __, ...shared } = task.run!;
 const { policy, reward } = task;

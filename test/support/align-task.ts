@@ -1,8 +1,10 @@
 /** A small alignment task on disk: a random model, a reward that counts a letter, caches to train and to test on. */
-import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll } from "vitest";
 import type { Device } from "../../src/gpu/device.ts";
+import { testDevice } from "./device.ts";
 import { flags, vbon } from "./run-cli.ts";
 import { letterReward, promptFile, tinyLm } from "./tiny-lm.ts";
 
@@ -48,6 +50,21 @@ export async function alignTask(device: Device): Promise<AlignTask> {
     test,
     run: { policy, reward, cache: train, n: 3, lr: 5e-3, ...sizes },
   };
+}
+
+/** A device with a task in a temporary folder, both gone when the tests of the file have run; and paths in that folder. */
+export async function openAlignTask(): Promise<{
+  device: Device;
+  task: AlignTask;
+  at(name: string): string;
+}> {
+  const device = await testDevice();
+  const task = await alignTask(device);
+  afterAll(async () => {
+    rmSync(task.folder, { recursive: true });
+    await device.close();
+  });
+  return { device, task, at: (name) => join(task.folder, name) };
 }
 
 /** What a run has computed: every file that must not depend on where it was interrupted, without the times it took. */

@@ -28,3 +28,19 @@ export function documents(count: number): string {
 export const TINY: readonly string[] = "--layers 1 --dim 16 --heads 2 --vocab 280 --block 16 --batch 4".split(
   " ",
 );
+
+/** Settings of a short training whose knobs do nothing. */
+export const PLAIN_TRAINING = {
+  schedule: "constant",
+  warmup: 0,
+  evalEvery: 0,
+  saveEvery: 0,
+  sampleEvery: 0,
+  logEvery: 1,
+  batch: 8,
+  accumulate: 1,
+  weightDecay: 0,
+  gradClip: 1,
+  betas: [0.9, 0.95],
+  seed: 0,
+} as const;

@@ -13,6 +13,7 @@ import {
 } from "../../src/train/preference.ts";
 import { gradientsOf } from "../support/align-run.ts";
 import { testDevice } from "../support/device.ts";
+import { PLAIN_TRAINING } from "../support/training.ts";
 import { expectAllClose, expectClose, golden } from "../support/golden.ts";
 
 const device = await testDevice();
@@ -63,21 +64,10 @@ describe("training", () => {
   const gpt2 = { model_type: "gpt2", vocab_size: 16, n_positions: 24, n_layer: 1, n_head: 2, n_embd: 16 };
   const model = createScalarModel(device, gpt2, { trainable: true, seed: 5 });
   const settings = {
+    ...PLAIN_TRAINING,
     tokenDropout: 0,
     steps: 120,
     lr: 1e-2,
-    schedule: "constant",
-    warmup: 0,
-    evalEvery: 0,
-    saveEvery: 0,
-    sampleEvery: 0,
-    logEvery: 1,
-    batch: 8,
-    accumulate: 1,
-    weightDecay: 0,
-    gradClip: 1,
-    betas: [0.9, 0.95],
-    seed: 0,
   } as const;
 
   it("learns what is preferred, and tells it of pairs that it has not seen", async () => {

@@ -11,6 +11,7 @@ import {
   type LabelledIds,
 } from "../../src/train/reward.ts";
 import { testDevice } from "../support/device.ts";
+import { PLAIN_TRAINING } from "../support/training.ts";
 
 const device = await testDevice();
 afterAll(() => device.close());
@@ -18,21 +19,10 @@ afterAll(() => device.close());
 const gpt2 = { model_type: "gpt2", vocab_size: 16, n_positions: 24, n_layer: 1, n_head: 2, n_embd: 16 };
 const model = (): ScalarModel => createScalarModel(device, gpt2, { trainable: true, seed: 5 });
 const settings: ClassifierSettings = {
+  ...PLAIN_TRAINING,
   tokenDropout: 0,
   steps: 1,
   lr: 1e-2,
-  schedule: "constant",
-  warmup: 0,
-  evalEvery: 0,
-  saveEvery: 0,
-  sampleEvery: 0,
-  logEvery: 1,
-  batch: 8,
-  accumulate: 1,
-  weightDecay: 0,
-  gradClip: 1,
-  betas: [0.9, 0.95],
-  seed: 0,
 };
 
 const random = createRandom(2, "classifier test");

@@ -1,16 +1,14 @@
 /** The page of one run of `vbon align`. */
 import { join } from "node:path";
 import { readCache } from "../../align/cache-file.ts";
-import type { Evaluation } from "../../align/evaluation.ts";
 import { exists, readJson } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
-import type { BonPoint } from "../../evaluate/bon-curve.ts";
 import { renderReport } from "../../report/page.ts";
 import type { Comparison, TrainingPoint } from "../../report/types.ts";
 import { readRecords, type StepRecord } from "../../train/metrics.ts";
 import { type AlignFlags, alignSchema } from "../align-schema.ts";
 import { commandLine } from "../command-line.ts";
-import { bonPointsOf, methodOf, type ReferenceNumbers } from "../evaluation-report.ts";
+import { bonPointsOf, methodOf, readEvaluation } from "../evaluation-report.ts";
 import { version } from "../version.ts";
 
 /**
@@ -23,7 +21,7 @@ export async function runPage(folder: string): Promise<string> {
     throw new ConfigError(
       `${folder}: has no evaluation.json; a report needs a run that has ended, made with --eval-cache`,
     );
-  const stored = (await readJson(join(folder, "evaluation.json"))) as Stored;
+  const stored = await readEvaluation(join(folder, "evaluation.json"));
   const { header, entries } = await readCache(flags.evalCache);
   const records = await readRecords(join(folder, "metrics.jsonl"));
   const { policy, reference, bestOfN, n, samples: M } = stored;
@@ -53,14 +51,6 @@ export async function runPage(folder: string): Promise<string> {
     samples: policy.shown.map(({ prompt, ...row }) => ({ prompt, rows: [{ method: flags.method, ...row }] })),
   };
   return renderReport(comparison);
-}
-
-interface Stored {
-  readonly n: number;
-  readonly samples: number;
-  readonly reference: ReferenceNumbers;
-  readonly policy: Evaluation;
-  readonly bestOfN: readonly BonPoint[];
 }
 
 function trainingPoint(record: StepRecord): TrainingPoint[] {

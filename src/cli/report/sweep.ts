@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { type AnalysisSettings, analyses, promptsOf } from "../../align/analyses/index.ts";
 import { readCache } from "../../align/cache-file.ts";
 import type { ShownResponse } from "../../align/evaluation.ts";
-import { exists, readJson } from "../../data/files.ts";
+import { exists } from "../../data/files.ts";
 import type { PromptSamples, SweepResults, SweepRow } from "../../report/types.ts";
 import { renderSweep, type SweepReport } from "../../report/sweep-page.ts";
+import { readEvaluation } from "../evaluation-report.ts";
 import { HELD_OUT, readPoints } from "../sweep/results.ts";
 
 /** The paper's analyses of a cache, and how many samples a prompt each needs to say anything. */
@@ -65,8 +66,7 @@ async function shownOf(folder: string, { id }: SweepRow): Promise<readonly Shown
   const path = join(folder, "runs", id, "evaluation.json");
   // Points outlive their runs' folders, which are large.
   if (!(await exists(path))) return [];
-  const { policy } = (await readJson(path)) as { policy: { shown?: readonly ShownResponse[] } };
-  return policy.shown ?? [];
+  return (await readEvaluation(path)).policy.shown;
 }
 
 function median(values: readonly number[]): number {

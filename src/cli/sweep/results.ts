@@ -1,15 +1,13 @@
 /** The points of a sweep, read back from the folders of its runs. */
 import { join } from "node:path";
-import type { Evaluation } from "../../align/evaluation.ts";
 import type { CacheHeader } from "../../align/cache.ts";
 import { readCacheHeader } from "../../align/cache-file.ts";
 import { isRecord } from "../../data/json.ts";
 import { FormatError } from "../../errors.ts";
 import { exists, readJson, readText, writeFileAtomic } from "../../data/files.ts";
-import type { BonPoint } from "../../evaluate/bon-curve.ts";
 import { csvOf, POINT_COLUMNS, toJson } from "../../report/downloads.ts";
 import type { Baseline, SweepResults, SweepRow } from "../../report/types.ts";
-import { bonPointsOf, methodOf, type ReferenceNumbers } from "../evaluation-report.ts";
+import { bonPointsOf, methodOf, readEvaluation, type StoredEvaluation } from "../evaluation-report.ts";
 import { version } from "../version.ts";
 import type { Task } from "./nested.ts";
 import type { PlannedRun, SweepPlan } from "./plan.ts";
@@ -17,25 +15,16 @@ import type { PlannedRun, SweepPlan } from "./plan.ts";
 /** The evaluation that `vbon align` ends with. */
 export const HELD_OUT = "held-out";
 
-/** What evaluation.json holds, as far as it is read here. */
-interface Stored {
-  readonly n: number;
-  readonly samples: number;
-  readonly reference: ReferenceNumbers;
-  readonly policy: Evaluation;
-  readonly bestOfN: readonly BonPoint[];
-}
-
 /** All that is there at the moment. `machine`: what it was measured on. */
 export async function sweepResults(plan: SweepPlan, machine: string): Promise<SweepResults> {
   const rows: SweepRow[] = [];
   const baselines: Record<string, Baseline> = {};
   const failed: Record<string, string> = {};
-  let first: Stored | undefined;
+  let first: StoredEvaluation | undefined;
   for (const run of plan.runs) {
     for (const { evaluation, path, task } of evaluationsOf(run)) {
       if (!(await exists(path))) continue;
-      const stored = (await readJson(path)) as Stored;
+      const stored = await readEvaluation(path);
       first ??= stored;
       const temperature = (await headerOf(task))?.temperature ?? NaN;
       rows.push({ ...rowOf(run, stored), evaluation, temperature, ...(await trainingSeconds(run)) });
@@ -83,7 +72,7 @@ async function trainingSeconds({ folder }: PlannedRun): Promise<Pick<SweepRow, "
 
 function rowOf(
   { point, task: { config } }: PlannedRun,
-  { policy }: Stored,
+  { policy }: StoredEvaluation,
 ): Omit<SweepRow, "evaluation" | "temperature"> {
   const number = (key: "n" | "beta" | "maxSamples"): Partial<SweepRow> =>
     config[key] === undefined ? {} : { [key]: Number(config[key]) };
@@ -104,7 +93,7 @@ function rowOf(
 
 async function taskInfo(
   { runs }: SweepPlan,
-  first: Stored | undefined,
+  first: StoredEvaluation | undefined,
   machine: string,
 ): Promise<SweepResults["task"]> {
   const { task } = runs[0]!;
