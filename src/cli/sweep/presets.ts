@@ -21,6 +21,8 @@ interface Grids {
   /** beta of ppo and of vbon-l, which is vBoN's with N = 1/beta + 1. */
   readonly beta: readonly number[];
   readonly dpoBeta: readonly number[];
+  /** How the methods that learn from the cache alone are trained. */
+  readonly offline: Settings;
   readonly sftN: readonly number[];
   /** Cached samples M of Figure 4, and its N. */
   readonly m: readonly number[];
@@ -54,7 +56,6 @@ function smoke(): Size {
       microBatch: 16,
       rows: 64,
       evalSamples: 4,
-      passes: 1,
       valueEpochs: 1,
       valuePretrainEpochs: 1,
     },
@@ -63,6 +64,7 @@ function smoke(): Size {
       n: [2, 4],
       beta: [0.5, 1],
       dpoBeta: [1, 4],
+      offline: { passes: 1 },
       sftN: [2, 4],
       m: [4, 16],
       mN: 4,
@@ -87,15 +89,16 @@ function laptop(): Size {
       n: [2, 4, 8, 16, 32, 64],
       beta: [1, 0.333333, 0.142857, 0.066667, 0.032258, 0.015873],
       dpoBeta: [8, 4, 2, 1, 0.5, 0.25],
+      offline: { lr: 3e-4, passes: 2 },
       sftN: [2, 4, 8, 16, 32, 64],
       m: [4, 8, 16, 32, 64, 128],
       mN: 10,
       compared: [
         { method: "vbon", n: 8 },
         { method: "ppo", beta: 0.142857 },
-        { method: "dpo", n: 8, beta: 1 },
-        { method: "bonbon", n: 4 },
-        { method: "bon-sft", n: 8 },
+        { method: "dpo", n: 8, beta: 1, lr: 3e-4, passes: 2 },
+        { method: "bonbon", n: 4, lr: 3e-4, passes: 2 },
+        { method: "bon-sft", n: 8, lr: 3e-4, passes: 2 },
       ],
       temperatures: [0.25, 0.5, 0.75, 1],
     },
@@ -106,7 +109,6 @@ const LEARNING: Settings = {
   episodes: 5120,
   valueEpochs: 2,
   valuePretrainEpochs: 1,
-  passes: 1,
   evalSamples: 16,
 };
 
@@ -136,6 +138,7 @@ function paper(): Size {
     grids: {
       n: [1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512],
       beta: [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1, 2, 3, 4, 5],
+      offline: {},
       dpoBeta: [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 1, 2, 3, 4, 5],
       sftN: [...Array.from({ length: 15 }, (_, k) => 10 + 40 * k), 600],
       m: [4, 8, 16, 32, 64, 128, 256],
@@ -167,13 +170,13 @@ interface Figure {
 }
 
 const vbonRuns = ({ n }: Grids): Runs => [{ method: "vbon", n }];
-const offlineRuns = ({ n, dpoBeta }: Grids): Runs => [
-  { method: "dpo", n: 8, beta: dpoBeta },
-  { method: "bonbon", n: n.filter((best) => best > 1) },
+const offlineRuns = ({ n, dpoBeta, offline }: Grids): Runs => [
+  { method: "dpo", n: 8, beta: dpoBeta, ...offline },
+  { method: "bonbon", n: n.filter((best) => best > 1), ...offline },
 ];
 const rlRuns = (method: string, { beta }: Grids): Runs => [{ method, beta }];
 const figure2 = (grids: Grids): Runs => [...vbonRuns(grids), ...rlRuns("ppo", grids), ...offlineRuns(grids)];
-const sft = ({ sftN }: Grids): Runs => [{ method: "bon-sft", n: sftN }];
+const sft = ({ sftN, offline }: Grids): Runs => [{ method: "bon-sft", n: sftN, ...offline }];
 
 const FIGURES: Readonly<Record<string, Figure>> = {
   fig2: { title: "Figures 2a and 2b: win rate and reward against KL", runs: figure2 },
