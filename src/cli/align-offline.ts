@@ -9,6 +9,7 @@ import { openRunFolder, type RunFolder } from "../train/run-folder.ts";
 import { type AlignFlags, endingOf } from "./align-flags.ts";
 import { evaluationRecord } from "./align-run.ts";
 import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "./align-subject.ts";
+import { loraOf } from "./lora-flags.ts";
 import { offlineSettings, offlineTraining } from "./offline-flags.ts";
 import { checkSameData, memoryNote, watchTraining } from "./training-run.ts";
 import type { Io } from "./verb.ts";
@@ -62,6 +63,7 @@ async function prepare(
     entries: task.entries,
     objective,
     settings,
+    lora: loraOf(flags),
     temperature: task.sampling.temperature,
     missingEos: endingOf(flags),
     training: offlineTraining(flags),
