@@ -4,7 +4,6 @@
  */
 import { attend } from "../src/nn/attention.ts";
 import { bias, type ParameterSpec, weight } from "../src/nn/init.ts";
-import { linear } from "../src/nn/linear.ts";
 import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
@@ -14,7 +13,7 @@ import { type Activation, activationOf } from "./activations.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { blockSpecs, norms, normSpecs } from "./layers.ts";
+import { blockSpecs, dense, norms, normSpecs } from "./layers.ts";
 import { readEvenSizes, type SizeKeys, writeSizes } from "./sizes.ts";
 
 interface Gpt2Config extends DecoderConfig {
@@ -51,7 +50,7 @@ function table(config: Gpt2Config): ParameterSpec[] {
   const std = { normal: initStd };
   const residual = { normal: initStd / Math.sqrt(2 * nLayer) };
   const conv = (name: string, K: number, N: number, init = std): ParameterSpec[] => [
-    weight(`${name}.weight`, [K, N], init),
+    { ...weight(`${name}.weight`, [K, N], init), layout: "in_out" },
     bias(`${name}.bias`, N),
   ];
   const block = (h: string): ParameterSpec[] => [
@@ -72,8 +71,7 @@ function table(config: Gpt2Config): ParameterSpec[] {
 
 function hidden(config: Gpt2Config, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const norm = norms(p, config.eps);
-  const conv = (x: Tensor, name: string): Tensor =>
-    linear(x, p.get(`${name}.weight`), p.get(`${name}.bias`), "in_out", computing.precision);
+  const conv = dense(p, computing, "in_out");
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
     const options = { config, batch, cache, layer, scale: scaleOf(config, layer) };
     return conv(attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);

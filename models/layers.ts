@@ -1,5 +1,5 @@
 /** Layers by name, as torch's modules have them: their rows of the parameter table, and what they compute. */
-import { bias, gain, type Init, type ParameterSpec, weight } from "../src/nn/init.ts";
+import { bias, gain, type Init, type ParameterSpec, weight, type WeightLayout } from "../src/nn/init.ts";
 import { linears } from "../src/nn/joined.ts";
 import { COMPUTING, type Computing } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
@@ -18,7 +18,8 @@ export function linearSpecs(
   init: Init,
   withBias = true,
 ): ParameterSpec[] {
-  return [weight(`${name}.weight`, [N, K], init), ...(withBias ? [bias(`${name}.bias`, N)] : [])];
+  const map = { ...weight(`${name}.weight`, [N, K], init), layout: "out_in" } as const;
+  return [map, ...(withBias ? [bias(`${name}.bias`, N)] : [])];
 }
 
 /** The rows of `count` blocks, named `<prefix>.0` and so on. */
@@ -42,6 +43,10 @@ export function norms(parameters: Parameters, eps: number): NormLayer {
 export type LinearLayer = (x: Tensor, ...names: string[]) => Tensor;
 
 /** Linears over `parameters`, with or without biases as those have them; f32 unless told otherwise, as heads are. */
-export function dense(parameters: Parameters, { precision }: Computing = COMPUTING): LinearLayer {
-  return (x, ...names) => linears(x, parameters, names, precision);
+export function dense(
+  parameters: Parameters,
+  { precision }: Computing = COMPUTING,
+  layout: WeightLayout = "out_in",
+): LinearLayer {
+  return (x, ...names) => linears(x, parameters, names, { precision, layout });
 }

@@ -8,6 +8,7 @@ import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";
 import type { LanguageModel, ScalarModel, Trunk } from "../src/nn/lm.ts";
+import { mergedValues } from "../src/nn/lora.ts";
 import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
 import { modelKind, type ModelKind } from "./index.ts";
 import { type Blueprint, blueprint, languageModel, scalarModel } from "./model.ts";
@@ -61,14 +62,15 @@ export async function loadScalarModel(
   return scalarModel(plan, await load(device, checkpoint, config, plan, options));
 }
 
-/** Writes `model.safetensors` and `config.json` into `folder`, each by rename. */
+/** Writes `model.safetensors` and `config.json` into `folder`, each by rename; adapters are merged into the weights. */
 export async function saveModel(
   folder: string,
   model: Trunk,
   { dtype = "F32" }: { readonly dtype?: SaveDtype } = {},
 ): Promise<void> {
-  const tensors = model.specs.map(({ name, shape }): TensorToWrite => {
-    return { name, dtype, shape, data: () => model.parameters.get(name).read() };
+  const tensors = model.specs.map((spec): TensorToWrite => {
+    const { name, shape } = spec;
+    return { name, dtype, shape, data: () => mergedValues(model.parameters, spec) };
   });
   await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
   // Newer configs say `dtype`, older readers want `torch_dtype`.

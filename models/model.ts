@@ -31,6 +31,7 @@ export interface Blueprint {
   readonly labels: number;
   /** Trunk and head. */
   readonly specs: readonly ParameterSpec[];
+  readonly headSpecs: readonly ParameterSpec[];
   /** The `config.json` of a model built from it. */
   toHf(): Json;
 }
@@ -66,6 +67,7 @@ export function blueprint(
     kind,
     labels,
     specs: [...specs, ...head],
+    headSpecs: head,
     toHf: () => ({ ...json, ...ours, architectures: [family.architectures[kind]] }),
   };
 }
@@ -93,12 +95,13 @@ export function scalarModel(
   parameters: Parameters,
   computing: Computing = COMPUTING,
 ): ScalarModel {
-  const { labels, architecture } = plan;
+  const { labels, architecture, headSpecs } = plan;
   const { reads, logits } = architecture.classifier;
   return {
     ...trunk(plan, parameters, computing),
     reads,
     labels,
+    headSpecs,
     classLogits: (hidden) => logits(parameters, hidden),
     scores: (hidden) => scoreOf(logits(parameters, hidden)),
     with: (others, otherwise) => scalarModel(plan, others, { ...computing, ...otherwise }),

@@ -1,6 +1,7 @@
 /** The value function of PPO: a trunk of its own, or a head on the policy. */
 import type { Batch, LanguageModel, ScalarModel } from "../nn/lm.ts";
 import { valueHead, valueHeadSpecs } from "../nn/heads.ts";
+import { adaptedParameters, type LoraSettings } from "../nn/lora.ts";
 import { createParameters, type Parameters } from "../nn/parameters.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -17,12 +18,26 @@ export interface ValueFunction {
   values(batch: Batch, policyHidden: Tensor | undefined): Tensor;
 }
 
-/** Trainable copy of `model`'s weights, with a value head from `seed` if asked. */
+/** How a model is made trainable. */
+export interface TrainableOptions {
+  readonly seed: number;
+  /** With a value head beside it. */
+  readonly withHead: boolean;
+  /** Adapters on the model's own weights, instead of a copy of them. */
+  readonly lora?: LoraSettings | undefined;
+}
+
+/**
+ * Trainable copy of `model`'s weights, or adapters on them, with a value head from `seed` if asked.
+ * @throws ConfigError as {@link adaptedParameters}
+ */
 export function trainableCopy(
   model: LanguageModel | ScalarModel,
-  { seed, withHead }: { seed: number; withHead: boolean },
+  { seed, withHead, lora }: TrainableOptions,
 ): Parameters {
-  const specs = withHead ? [...model.specs, ...valueHeadSpecs(model.config.nEmbd)] : model.specs;
+  const head = withHead ? valueHeadSpecs(model.config.nEmbd) : [];
+  if (lora) return adaptedParameters(model, lora, { seed, whole: head });
+  const specs = [...model.specs, ...head];
   const copy = createParameters(model.parameters.device, specs, { trainable: true, seed });
   copy.copyFrom(
     model.parameters,
@@ -33,10 +48,15 @@ export function trainableCopy(
 
 /**
  * A value function with a trunk of its own that starts as a copy of `model`'s: the reference, or a reward model over the
- * same tokens, which knows more of what is to be predicted (Ouyang et al. 2022, appendix C.4).
+ * same tokens, which knows more of what is to be predicted (Ouyang et al. 2022, appendix C.4). With `lora` its trunk is the
+ * model's, with adapters of its own.
  */
-export function separateValue(model: LanguageModel | ScalarModel, seed: number): ValueFunction {
-  const parameters = trainableCopy(model, { seed, withHead: true });
+export function separateValue(
+  model: LanguageModel | ScalarModel,
+  seed: number,
+  lora?: LoraSettings,
+): ValueFunction {
+  const parameters = trainableCopy(model, { seed, withHead: true, lora });
   const trunk = model.with(parameters);
   const C = model.config.nEmbd;
   return {

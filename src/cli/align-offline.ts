@@ -10,6 +10,7 @@ import { endingOf } from "./align-flags.ts";
 import type { AlignFlags } from "./align-schema.ts";
 import { evaluationRecord } from "./align-run.ts";
 import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "./align-subject.ts";
+import { loraOf } from "./lora-flags.ts";
 import { offlineSettings, offlineTraining } from "./offline-flags.ts";
 import { checkSameData, memoryNote, watchTraining } from "./training-run.ts";
 import type { Io } from "./verb.ts";
@@ -63,6 +64,7 @@ async function prepare(
     entries: task.entries,
     objective,
     settings,
+    lora: loraOf(flags),
     temperature: task.sampling.temperature,
     missingEos: endingOf(flags),
     training: offlineTraining(flags),

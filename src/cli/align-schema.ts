@@ -5,6 +5,7 @@ import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import { objectives, offlineObjectives } from "../align/objectives/index.ts";
 import type { AskedSampling } from "./cache-task.ts";
+import { adapterField, type LoraFlags, loraFields } from "./lora-flags.ts";
 import { type OfflineFlags, offlineFields } from "./offline-flags.ts";
 import { REWARD_HELP } from "./open.ts";
 import { type ComputingFlags, computingFields } from "./training-flags.ts";
@@ -17,6 +18,7 @@ const share = z.number().min(0).max(1);
 
 const task = {
   policy: z.string().meta({ description: "the model to align; as it is, it is the reference", hint: "DIR" }),
+  adapter: adapterField,
   reward: z.string().meta({ description: REWARD_HELP, hint: "SPEC" }),
   cache: z.string().meta({
     description: "the reference's scores (`vbon cache`); its prompts are trained on",
@@ -227,8 +229,10 @@ export interface AlignFlags
     OfflineFlags,
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
+    LoraFlags,
     ComputingFlags {
   readonly policy: string;
+  readonly adapter?: string | undefined;
   readonly reward: string;
   readonly cache: string;
   readonly out: string;
@@ -268,6 +272,7 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
   ...task,
   ...ppo,
   ...value,
+  ...loraFields,
   ...bond,
   ...offlineFields,
   ...cdf,

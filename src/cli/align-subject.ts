@@ -1,5 +1,6 @@
 /** What a run of `vbon align` is about: models, caches and reward, opened and found to fit; its evaluation and its end. */
 import { join } from "node:path";
+import { saveAdapter } from "../../models/adapter.ts";
 import type { Evaluation } from "../align/evaluation.ts";
 import type { Reward } from "../align/rewards.ts";
 import type { Scorer } from "../align/scorer.ts";
@@ -11,6 +12,7 @@ import type { AlignFlags } from "./align-schema.ts";
 import { saveAligned } from "./align-save.ts";
 import { type CacheTask, openCacheTask } from "./cache-task.ts";
 import { evaluationReport, judgeFor } from "./evaluation-report.ts";
+import { checkAdapterBase, loraOf } from "./lora-flags.ts";
 import { measure } from "./measure.ts";
 import { endIds, type Opened, openLanguageModel, openReward } from "./open.ts";
 import { computingOf } from "./training-flags.ts";
@@ -39,7 +41,8 @@ export interface Subject {
  */
 export async function openSubject(device: Device, flags: AlignFlags, n: number): Promise<Subject> {
   const computing = computingOf(flags, device);
-  const opened = await openLanguageModel(device, flags.policy);
+  checkAdapterBase("align", flags.adapter, flags);
+  const opened = await openLanguageModel(device, flags.policy, undefined, flags.adapter);
   // The policy and a value function that start from the reference compute as it does.
   const reference = { ...opened, model: opened.model.with(opened.model.parameters, computing) };
   const watched = watchReward(await openReward(device, flags.reward));
@@ -103,7 +106,7 @@ export interface RunResult {
   readonly record: Readonly<Record<string, unknown>>;
 }
 
-/** Writes model/, its card and evaluation.json; on stdout, the evaluation. */
+/** Writes model/, its card, adapter/ where adapters were trained, and evaluation.json; on stdout, the evaluation. */
 export async function finishRun(
   result: RunResult,
   subject: Subject,
@@ -128,6 +131,8 @@ export async function finishRun(
     seconds,
     flags,
   });
+  const lora = loraOf(flags);
+  if (lora) await saveAdapter(join(flags.out, "adapter"), policy, lora, flags.policy);
   if (report)
     await writeFileAtomic(join(flags.out, "evaluation.json"), `${JSON.stringify(report.record, null, 2)}\n`);
   const text = `${model}: ${Object.entries(amount)

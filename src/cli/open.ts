@@ -1,6 +1,7 @@
 /** What several commands open: a language model with its tokenizer, and a reward by its SPEC. */
 import { basename, join, resolve } from "node:path";
 import { modelKind } from "../../models/index.ts";
+import { mergeAdapterFolder } from "../../models/adapter.ts";
 import { loadModel, loadScalarModel } from "../../models/load.ts";
 import { modelReward, moduleReward, type Reward, vaderReward } from "../align/rewards.ts";
 import { kindOf, readJson, readText } from "../data/files.ts";
@@ -26,26 +27,48 @@ export interface Opened {
 /**
  * Loads the language model of `folder` and its tokenizer.
  * @param options default: frozen
+ * @param adapter folder of an adapter that is merged into its weights
  * @throws FormatError when files are missing or corrupt; ConfigError when model and tokenizer do not fit
  */
 export async function openLanguageModel(
   device: Device,
   folder: string,
   options: ParameterOptions = { trainable: false },
+  adapter?: string,
 ): Promise<Opened> {
-  if (options.trainable) return loadLanguageModel(device, folder, options);
+  if (options.trainable || adapter !== undefined) return loadLanguageModel(device, folder, options, adapter);
   const { dispose, ...opened } = await shared(device, folder, () =>
     loadLanguageModel(device, folder, options),
   );
   return { ...opened, dispose: () => isShared(device, folder) || dispose() };
 }
 
-async function loadLanguageModel(device: Device, folder: string, options: ParameterOptions): Promise<Opened> {
-  await needFolder(folder, "a model folder");
-  const tokenizer = await loadTokenizer(folder);
+/** {@link loadModel}, and the adapter of another folder merged into its weights. */
+export async function loadAdapted(
+  device: Device,
+  folder: string,
+  options: ParameterOptions,
+  adapter: string | undefined,
+): Promise<LanguageModel> {
   const model = await loadModel(device, folder, options);
+  if (adapter === undefined) return model;
+  await needFolder(adapter, "an adapter's folder (adapter_config.json, adapter_model.safetensors)");
+  await mergeAdapterFolder(model, adapter);
+  return model;
+}
+
+async function loadLanguageModel(
+  device: Device,
+  folder: string,
+  options: ParameterOptions,
+  adapter?: string,
+): Promise<Opened> {
+  await needFolder(folder, MODEL_FOLDER);
+  const tokenizer = await loadTokenizer(folder);
+  const model = await loadAdapted(device, folder, options, adapter);
   checkVocabulary(folder, tokenizer, model.config);
-  return { name: nameOf(folder), model, tokenizer, dispose: () => model.parameters.dispose() };
+  const name = adapter === undefined ? nameOf(folder) : `${nameOf(folder)}+${nameOf(adapter)}`;
+  return { name, model, tokenizer, dispose: () => model.parameters.dispose() };
 }
 
 /** The tokens that end a response: EOS and, where the tokenizer has one, BOS (a new text begins). */
@@ -117,13 +140,13 @@ export function checkVocabulary(folder: string, tokenizer: Tokenizer, { vocabSiz
   );
 }
 
+const MODEL_FOLDER = "a model folder (config.json, model.safetensors, tokenizer.json)";
+
 async function needFolder(folder: string, what: string): Promise<void> {
   const kind = await kindOf(folder);
   if (kind === "folder") return;
   const got = kind === "file" ? "a file" : "nothing";
-  throw new FormatError(
-    `${folder}: expected ${what} (config.json, model.safetensors, tokenizer.json), there is ${got}; check the path`,
-  );
+  throw new FormatError(`${folder}: expected ${what}, there is ${got}; check the path`);
 }
 
 const nameOf = (path: string): string => basename(resolve(path));

@@ -5,6 +5,9 @@ import { type Shape, sizeOf } from "../tensor/tensor.ts";
 /** "normal" has standard deviation 0.02; `uniform: b` is U(-b, b). */
 export type Init = "normal" | "zeros" | "ones" | { readonly normal: number } | { readonly uniform: number };
 
+/** How a linear map's weight is stored: [K, N] as GPT-2's Conv1D, or [N, K] as torch's Linear. */
+export type WeightLayout = "in_out" | "out_in";
+
 /** What a model says about one of its tensors. */
 export interface ParameterSpec {
   /** As in Hugging Face checkpoints of the family. */
@@ -13,6 +16,8 @@ export interface ParameterSpec {
   readonly init: Init;
   /** Whether weight decay applies to it. */
   readonly decay: boolean;
+  /** Of the weight of a linear map from K to N: how it is stored. Adapters stand on these and on no others. */
+  readonly layout?: WeightLayout;
 }
 
 /** A matrix of weights: decayed. */

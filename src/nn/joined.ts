@@ -2,13 +2,22 @@
 import { concat } from "../ops/layout.ts";
 import { virtualStorage } from "../gpu/storage.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import type { WeightLayout } from "./init.ts";
 import { linear } from "./linear.ts";
 import type { Precision } from "./lm.ts";
+import { withAdapters } from "./lora.ts";
 import type { Parameters } from "./parameters.ts";
+
+/** How maps compute, and how their weights are stored; several maps at once want "out_in", the default. */
+export interface LinearsOptions {
+  readonly precision?: Precision | undefined;
+  readonly layout?: WeightLayout;
+}
 
 /**
  * x W₁ᵀ + b₁, x W₂ᵀ + b₂, … side by side: one matmul where the weights lie side by side in memory ({@link joined}),
- * else one each and a copy. The checkpoint keeps its separate tensors either way.
+ * else one each and a copy. The checkpoint keeps its separate tensors either way. Where low-rank adapters stand on some of
+ * the maps, their parts are added.
  * @param x [..., K]
  * @param names of maps with `<name>.weight` [N, K] and, all or none of them, `<name>.bias` [N]
  * @returns [..., N₁ + N₂ + …]
@@ -17,15 +26,24 @@ export function linears(
   x: Tensor,
   parameters: Parameters,
   names: readonly string[],
-  precision?: Precision,
+  options: LinearsOptions = {},
+): Tensor {
+  return withAdapters(plainLinears(x, parameters, names, options), x, parameters, names, options.precision);
+}
+
+function plainLinears(
+  x: Tensor,
+  parameters: Parameters,
+  names: readonly string[],
+  { precision, layout = "out_in" }: LinearsOptions,
 ): Tensor {
   const biased = parameters.has(`${names[0]}.bias`);
   const weight = joined(names.map((name) => parameters.get(`${name}.weight`)));
   const bias = biased ? joined(names.map((name) => parameters.get(`${name}.bias`))) : undefined;
-  if (weight && (bias || !biased)) return linear(x, weight, bias, "out_in", precision);
+  if (weight && (bias || !biased)) return linear(x, weight, bias, layout, precision);
   const one = (name: string): Tensor => {
     const shift = biased ? parameters.get(`${name}.bias`) : undefined;
-    return linear(x, parameters.get(`${name}.weight`), shift, "out_in", precision);
+    return linear(x, parameters.get(`${name}.weight`), shift, layout, precision);
   };
   return concat(names.map(one), -1);
 }

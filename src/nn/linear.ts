@@ -2,10 +2,8 @@
 import { half } from "../ops/cast.ts";
 import { matmul } from "../ops/matmul.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { WeightLayout } from "./init.ts";
 import type { Precision } from "./lm.ts";
-
-/** How a weight is stored: [K, N] as GPT-2's Conv1D, or [N, K] as torch's Linear. */
-export type WeightLayout = "in_out" | "out_in";
 
 /** `x` as products read it. */
 export const operand = (x: Tensor, precision: Precision | undefined): Tensor =>

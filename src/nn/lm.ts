@@ -139,6 +139,8 @@ export interface ScalarModel extends Trunk {
   readonly reads: Reads;
   /** How many labels it tells apart; a reward has one. */
   readonly labels: number;
+  /** The classifier's own tensors, among `specs`. */
+  readonly headSpecs: readonly ParameterSpec[];
   /** Logits [R, labels] of hidden states [R, C]. */
   classLogits(hidden: Tensor): Tensor;
   /**

@@ -22,19 +22,38 @@ export interface Naming {
   readonly rename?: (name: string) => string | undefined;
   /** Tensors that may be missing: they keep the values they have. */
   readonly optional?: (name: string) => boolean;
+  /** What the tensors must fit, for messages; by default "config.json". */
+  readonly fits?: string;
 }
 
-/** Parameters of one model. Frozen ones have no gradient; they lie in a buffer of their own. */
+/** What other parameters stand on: looked up where they have no tensor of a name, and never changed or freed by them. */
+export interface Base {
+  readonly parameters: Parameters;
+  /** What products of low-rank adapters (lora.ts) are multiplied by. */
+  readonly scale: number;
+}
+
+/**
+ * Parameters of one model. Frozen ones have no gradient; they lie in a buffer of their own. With a `base`, all that speaks
+ * of several tensors (names, copies, hashes, checkpoints) means those that stand on it alone.
+ */
 export class Parameters {
   readonly device: Device;
   readonly specs: readonly ParameterSpec[];
   /** The trained tensors as an optimizer sees them; undefined when all are frozen. */
   readonly trained: TrainedArena | undefined;
+  readonly base: Base | undefined;
   readonly #tensors: ReadonlyMap<string, Tensor>;
   readonly #buffers: readonly Storage[];
 
-  constructor(device: Device, specs: readonly ParameterSpec[], isTrained: (name: string) => boolean) {
+  constructor(
+    device: Device,
+    specs: readonly ParameterSpec[],
+    isTrained: (name: string) => boolean,
+    base?: Base,
+  ) {
     this.device = device;
+    this.base = base;
     this.specs = specs;
     const trained = place(device, specs.filter((s) => isTrained(s.name)), "parameters"); // prettier-ignore
     const frozen = place(device, specs.filter((s) => !isTrained(s.name)), "frozen parameters"); // prettier-ignore
@@ -60,7 +79,7 @@ export class Parameters {
 
   /** Whether there is a tensor of this name. */
   has(name: string): boolean {
-    return this.#tensors.has(name);
+    return this.#tensors.has(name) || (this.base?.parameters.has(name) ?? false);
   }
 
   /**
@@ -70,6 +89,7 @@ export class Parameters {
   get(name: string): Tensor {
     const tensor = this.#tensors.get(name);
     if (tensor) return tensor;
+    if (this.base) return this.base.parameters.get(name);
     const known = this.names.slice(0, 6).join(", ");
     throw new ConfigError(`parameters: no tensor ${name}; there are ${this.names.length}: ${known}, …`);
   }
@@ -152,6 +172,8 @@ export interface ParameterOptions {
   readonly trainable: boolean | ((name: string) => boolean);
   /** Fills them at once; without it they are zero until written. */
   readonly seed?: number | undefined;
+  /** What they stand on. */
+  readonly base?: Base | undefined;
 }
 
 /**
@@ -161,10 +183,10 @@ export interface ParameterOptions {
 export function createParameters(
   device: Device,
   specs: readonly ParameterSpec[],
-  { trainable, seed }: ParameterOptions,
+  { trainable, seed, base }: ParameterOptions,
 ): Parameters {
   const isTrained = typeof trainable === "function" ? trainable : () => trainable;
-  const parameters = new Parameters(device, specs, isTrained);
+  const parameters = new Parameters(device, specs, isTrained, base);
   if (seed !== undefined) parameters.initialise(seed);
   return parameters;
 }
@@ -196,7 +218,7 @@ function twice(specs: readonly ParameterSpec[]): string {
 
 /** Our names to the source's, after checking that both lists agree. */
 function match(specs: readonly ParameterSpec[], source: TensorSource, naming: Naming): Map<string, string> {
-  const { rename = (name: string) => name, optional = () => false } = naming;
+  const { rename = (name: string) => name, optional = () => false, fits = "config.json" } = naming;
   const theirs = new Map<string, string>();
   for (const name of source.tensors.keys()) {
     const ours = rename(name);
@@ -213,7 +235,7 @@ function match(specs: readonly ParameterSpec[], source: TensorSource, naming: Na
   ];
   if (problems.length > 0) {
     throw new FormatError(
-      `${source.path}: the tensors do not fit config.json: ${problems.join("; ")}. Are they of the same model?`,
+      `${source.path}: the tensors do not fit ${fits}: ${problems.join("; ")}. Are they of the same model?`,
     );
   }
   return theirs;
@@ -231,9 +253,10 @@ function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: s
   return [`${name} (expected [${shape}], got [${got}])`];
 }
 
-/** A frozen copy: the same specs and values. */
+/** A frozen copy: the same specs and values, on the same base. */
 export function frozenCopy(parameters: Parameters): Parameters {
-  const copy = createParameters(parameters.device, parameters.specs, { trainable: false });
+  const { device, specs, base } = parameters;
+  const copy = createParameters(device, specs, { trainable: false, base });
   copy.copyFrom(parameters);
   return copy;
 }

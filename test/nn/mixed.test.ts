@@ -2,7 +2,8 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { createModel } from "../../models/model.ts";
 import { sample } from "../../src/bench/check.ts";
-import { linear, type WeightLayout } from "../../src/nn/linear.ts";
+import type { WeightLayout } from "../../src/nn/init.ts";
+import { linear } from "../../src/nn/linear.ts";
 import type { LanguageModel, Precision } from "../../src/nn/lm.ts";
 import { half } from "../../src/ops/cast.ts";
 import { matmul } from "../../src/ops/matmul.ts";

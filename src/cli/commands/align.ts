@@ -14,6 +14,7 @@ import { nplus, vbonRelease } from "../align-presets.ts";
 import { runOffline } from "../align-offline.ts";
 import { evaluationRecord, train } from "../align-run.ts";
 import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "../align-subject.ts";
+import { loraOf } from "../lora-flags.ts";
 import { checkSameData } from "../training-run.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -97,6 +98,7 @@ function prepare(
     cdf: cdfOptions(flags),
     objective,
     settings,
+    lora: loraOf(flags),
     generate: { ...task.sampling, eosIds },
     rows: Math.min(flags.rows, Math.max(flags.rollout, flags.evalSamples * (test?.prompts.length ?? 0))),
     ppo: ppoSettings(flags),

@@ -7,6 +7,7 @@ import type { Reward } from "../../align/rewards.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine } from "../../generate/engine.ts";
 import { cacheSummary } from "../cache-summary.ts";
+import { adapterField } from "../lora-flags.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { readPromptSource } from "../prompt-source.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
@@ -21,6 +22,7 @@ const schema = z.strictObject({
     hint: "DIR",
   }),
   model: z.string().optional().meta({ description: "the same as --policy", hint: "DIR" }),
+  adapter: adapterField,
   reward: z.string().meta({ description: REWARD_HELP, hint: "SPEC" }),
   out: z.string().meta({
     description: "the cache; where it exists with the same settings, it is continued",
@@ -89,7 +91,7 @@ export const cache: AnyVerb = defineVerb({
   ],
   async run(config, io) {
     const device = await io.device();
-    const opened = await openLanguageModel(device, folderOf(config));
+    const opened = await openLanguageModel(device, folderOf(config), undefined, config.adapter);
     const reward = await openReward(device, config.reward);
     const { prompts, path, repeated } = await readPromptSource(config, opened.tokenizer);
     if (repeated > 0) io.note(`${path}: ${repeated} prompts are there more than once; each is used once`);

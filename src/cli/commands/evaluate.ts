@@ -6,6 +6,7 @@ import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine } from "../../generate/engine.ts";
 import { type CacheTask, openCacheTask } from "../cache-task.ts";
 import { evaluationReport, judgeFor } from "../evaluation-report.ts";
+import { adapterField } from "../lora-flags.ts";
 import { measure } from "../measure.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { type AnyVerb, defineVerb } from "../verb.ts";
@@ -14,6 +15,7 @@ const count = z.number().int().positive();
 
 const schema = z.strictObject({
   policy: z.string().meta({ description: "the model to judge", hint: "DIR" }),
+  adapter: adapterField,
   reference: z
     .string()
     .meta({ description: "the model it is judged against, which made the cache", hint: "DIR" }),
@@ -65,7 +67,7 @@ export const evaluate: AnyVerb = defineVerb({
   async run(config, io) {
     const device = await io.device();
     const reference = await openLanguageModel(device, config.reference);
-    const policy = await openLanguageModel(device, config.policy);
+    const policy = await openLanguageModel(device, config.policy, undefined, config.adapter);
     checkPair(policy, reference, config);
     const reward = await openReward(device, config.reward);
     const { model, tokenizer } = reference;

@@ -7,6 +7,7 @@ import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { bestOf, type Cost, costText } from "../best-of.ts";
 import { speculativeBestOf } from "../speculative.ts";
+import { adapterField } from "../lora-flags.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
@@ -16,6 +17,7 @@ const MAX_NEW_TOKENS = 256;
 
 const schema = z.strictObject({
   model: z.string().meta({ description: "the model's folder", hint: "DIR" }),
+  adapter: adapterField,
   prompt: z
     .string()
     .optional()
@@ -109,7 +111,7 @@ export const generate: AnyVerb = defineVerb({
   async run(config, io) {
     checkBestOf(config);
     const device = await io.device();
-    const { model, tokenizer } = await openLanguageModel(device, config.model);
+    const { model, tokenizer } = await openLanguageModel(device, config.model, undefined, config.adapter);
     const prompts = await promptsOf(config, tokenizer);
     const who = config.prompts ?? "--prompt";
     checkPrompts(who, prompts, model.config);

@@ -1,16 +1,19 @@
 /** `vbon reward`: train a classifier whose score can serve as a reward. */
 import { join } from "node:path";
 import { z } from "zod";
+import { saveAdapter } from "../../../models/adapter.ts";
 import { loadScalarModel, saveModel } from "../../../models/load.ts";
 import { createScalarModel } from "../../../models/model.ts";
 import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { ScalarModel } from "../../nn/lm.ts";
+import { adaptedParameters } from "../../nn/lora.ts";
 import { type Best, type BestState, createBest } from "../../train/best.ts";
 import type { Carried } from "../../train/checkpoint.ts";
 import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
 import type { Training } from "../../train/training.ts";
+import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { checkVocabulary } from "../open.ts";
 import { type RewardData, type RewardSplit, readRewardData } from "../reward-data.ts";
 import { trainedTokenizer } from "../text-data.ts";
@@ -69,6 +72,7 @@ const schema = z.strictObject({
     heading: "A model to start from",
   }),
   ...scratchFields({ layers: 2, dim: 64, vocab: 4096 }),
+  ...loraFields,
   ...trainingFields({ lr: 1e-3, epochs: 6, batch: 32, weightDecay: 1 }),
   tokenDropout: z
     .number()
@@ -186,6 +190,8 @@ async function finish(
   const out = join(config.out, "model");
   await saveModel(out, model, { dtype: saveDtype(config.dtype) });
   await tokenizer.save(out);
+  const lora = loraOf(config);
+  if (lora) await saveAdapter(join(config.out, "adapter"), model, lora, config.model!);
   const { evalAccuracy: accuracy, evalLoss: loss } = await data.measure(model, config.batch);
   // The half-width of the normal 95 % interval of a proportion.
   const interval = 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / data.test);
@@ -206,10 +212,15 @@ async function openStart(
     if (given !== undefined)
       throw new ConfigError("reward: --tokenizer does not go with --model, which has its own; leave one out");
     const tokenizer = await loadTokenizer(folder);
-    const model = await loadScalarModel(device, folder, { trainable: true, seed });
+    const lora = loraOf(config);
+    const model = await loadScalarModel(device, folder, { trainable: lora === undefined, seed });
     checkVocabulary(folder, tokenizer, model.config);
-    return { model, tokenizer };
+    if (!lora) return { model, tokenizer };
+    // The head has much to learn and few weights: it is trained whole.
+    const adapted = adaptedParameters(model, lora, { seed, whole: model.headSpecs });
+    return { model: model.with(adapted), tokenizer };
   }
+  refuseLoraFromScratch("reward", config);
   const tokenizer =
     given === undefined
       ? await trainedTokenizer(join(out, "tokenizer"), texts, { vocabSize: vocab, resume })

@@ -1,7 +1,6 @@
 /** `vbon score`: what a language model, and a reward, say of given texts. */
 import { rename } from "node:fs/promises";
 import { z } from "zod";
-import { loadModel } from "../../../models/load.ts";
 import type { Reward, RewardInput } from "../../align/rewards.ts";
 import { type Example, readExamples } from "../../data/dataset.ts";
 import { openAppender, writeFileAtomic } from "../../data/files.ts";
@@ -10,11 +9,13 @@ import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
 import { createSequenceScorer } from "../../train/score.ts";
-import { openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { adapterField } from "../lora-flags.ts";
+import { loadAdapted, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({
   model: z.string().meta({ description: "the language model's folder", hint: "DIR" }),
+  adapter: adapterField,
   input: z.string().meta({ description: "lines of {text}, {prompt, response} or {ids}", hint: "FILE.jsonl" }),
   output: z
     .string()
@@ -92,11 +93,12 @@ async function run(config: Config, io: Io): Promise<void> {
 /** Ids need no tokenizer: a folder without one will do. */
 async function openModel(
   device: Device,
-  { model: folder, reward }: Config,
+  { model: folder, reward, adapter }: Config,
   examples: readonly Example[],
 ): Promise<{ model: LanguageModel; tokenizer?: Tokenizer }> {
-  if (reward !== undefined || examples.some((e) => !("ids" in e))) return openLanguageModel(device, folder);
-  return { model: await loadModel(device, folder, { trainable: false }) };
+  if (reward !== undefined || examples.some((e) => !("ids" in e)))
+    return openLanguageModel(device, folder, undefined, adapter);
+  return { model: await loadAdapted(device, folder, { trainable: false }, adapter) };
 }
 
 function encode(

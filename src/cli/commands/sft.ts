@@ -1,15 +1,18 @@
 /** `vbon sft`: train a language model. */
 import { join } from "node:path";
 import { z } from "zod";
+import { saveAdapter } from "../../../models/adapter.ts";
 import { saveModel } from "../../../models/load.ts";
 import { createModel } from "../../../models/model.ts";
 import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import { forSampling, type LanguageModel } from "../../nn/lm.ts";
+import { adaptedParameters } from "../../nn/lora.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
-import { openLanguageModel } from "../open.ts";
+import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
+import { type Opened, openLanguageModel } from "../open.ts";
 import { createSampler, type Sampler } from "../train-samples.ts";
 import { encodeTextData, readTextData, type TextData, textsOf, trainedTokenizer } from "../text-data.ts";
 import {
@@ -64,6 +67,7 @@ const schema = z.strictObject({
     heading: "A model to start from",
   }),
   ...scratchFields({ layers: 4, dim: 128, vocab: 2048 }),
+  ...loraFields,
   ...trainingFields({ lr: 1e-3, epochs: 1, batch: 16, weightDecay: 0.1 }),
   ...runFields({ evalEvery: 200, saveEvery: 200 }),
   sampleEvery: z
@@ -164,8 +168,9 @@ async function openStart(
   if (config.model !== undefined) {
     if (config.tokenizer !== undefined)
       throw new ConfigError("sft: --tokenizer does not go with --model, which has its own; leave one out");
-    return openLanguageModel(device, config.model, { trainable: true });
+    return openForTraining(device, config.model, config);
   }
+  refuseLoraFromScratch("sft", config);
   const tokenizer =
     config.tokenizer === undefined
       ? await trainedTokenizer(join(config.out, "tokenizer"), textsOf(text), {
@@ -175,6 +180,15 @@ async function openStart(
       : await loadTokenizer(config.tokenizer);
   const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
   return { model: createModel(device, json, { trainable: true, seed: config.seed }), tokenizer };
+}
+
+/** All weights to train, or adapters on them. */
+async function openForTraining(device: Device, folder: string, config: Config): Promise<Opened> {
+  const lora = loraOf(config);
+  const opened = await openLanguageModel(device, folder, { trainable: lora === undefined });
+  if (!lora) return opened;
+  const { model } = opened;
+  return { ...opened, model: model.with(adaptedParameters(model, lora, { seed: config.seed })) };
 }
 
 const DEFAULT_BLOCK = 256;
@@ -207,6 +221,8 @@ async function finish(
   const out = join(config.out, "model");
   await saveModel(out, model, { dtype: saveDtype(config.dtype) });
   await tokenizer.save(out);
+  const lora = loraOf(config);
+  if (lora) await saveAdapter(join(config.out, "adapter"), model, lora, config.model!);
   const numbers = ["loss", "evalLoss"].flatMap((name) =>
     results[name] === undefined ? [] : [`${name} ${results[name].toFixed(4)}`],
   );
