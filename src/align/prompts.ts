@@ -1,5 +1,5 @@
 /** Prompts: from a JSONL file, or the beginnings of documents as the paper cuts them (section 5: IMDB prefixes). */
-import { readDocuments, readJsonl } from "../data/dataset.ts";
+import { readDocuments, readRecords } from "../data/dataset.ts";
 import { isRecord } from "../data/json.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError, FormatError } from "../errors.ts";
@@ -65,13 +65,13 @@ function documentOptions(path: string): { format: "documents" | "lines" } {
 }
 
 /**
- * The prompts of a JSONL file: lines of `{prompt}` (other fields are not read), `{text}` or `{ids}`.
+ * The prompts of a file of records: those with `{prompt}` (other fields are not read), `{text}` or `{ids}`.
  * @param split only lines whose `split` is this
  * @throws FormatError naming the line that is something else
  */
 export async function readPrompts(path: string, tokenizer: Tokenizer, split?: string): Promise<Prompt[]> {
   const prompts: Prompt[] = [];
-  for await (const { line, value } of readJsonl(path)) {
+  for await (const { line, value } of readRecords(path)) {
     if (split !== undefined && !(isRecord(value) && value["split"] === split)) continue;
     prompts.push(promptFrom(value, `${path}:${line}`, tokenizer));
   }

@@ -79,7 +79,7 @@ export function endIds({ config }: LanguageModel, tokenizer: Tokenizer): number[
 
 /** What `--reward` takes, for help pages. */
 export const REWARD_HELP: string =
-  "a reward model's folder, lexicon:vader, or a module (./reward.mjs) that exports a function of " +
+  "a reward model's folder, its name on the Hugging Face hub (owner/name[@revision]), lexicon:vader, or a module (./reward.mjs) that exports a function of " +
   "[{prompt, response, promptIds, responseIds}] giving a number for each";
 
 /**
@@ -149,4 +149,8 @@ async function needFolder(folder: string, what: string): Promise<void> {
   throw new FormatError(`${folder}: expected ${what}, there is ${got}; check the path`);
 }
 
-const nameOf = (path: string): string => basename(resolve(path));
+/** The last part of a path; of a folder in the hub's cache, the model's name. */
+function nameOf(path: string): string {
+  const [, fromHub] = /models--.*?--([^/\\]+)[/\\]snapshots[/\\][0-9a-f]{40}$/.exec(resolve(path)) ?? [];
+  return fromHub ?? basename(resolve(path));
+}

@@ -1,11 +1,17 @@
 /** Files of text to token ids: what `sft` trains on. */
 import { packDocuments } from "../data/batch.ts";
 import { saveBpeTokenizer, trainBpe } from "../data/bpe.ts";
-import { type Example, readDocuments, readExamples, readJsonl, splitHeldOut } from "../data/dataset.ts";
+import {
+  type Example,
+  holdsRecords,
+  readDocuments,
+  readExamples,
+  readTexts,
+  splitHeldOut,
+} from "../data/dataset.ts";
 import { exists } from "../data/files.ts";
-import { isRecord } from "../data/json.ts";
 import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import { ConfigError, FormatError } from "../errors.ts";
+import { ConfigError } from "../errors.ts";
 import { blockSource, type LmSource, rowSource, type TrainingRow } from "../train/examples.ts";
 import type { LmData } from "../train/sft.ts";
 
@@ -22,15 +28,15 @@ export type TextData =
     };
 
 /**
- * Reads `path`: JSONL where its name says so, else text whose documents are separated by `<|endoftext|>`.
+ * Reads `path`: records (JSONL, CSV, TSV, Parquet) where its name says so, else text whose documents are separated by `<|endoftext|>`.
  * @throws FormatError naming file and line; ConfigError when the file holds nothing, or both kinds of lines
  */
 export async function readTextData(path: string, textField: string): Promise<TextData> {
   const documents: (string | readonly number[])[] = [];
   const pairs: Extract<Example, { prompt: string }>[] = [];
-  if (!/\.jsonl?$/.test(path)) for await (const text of readDocuments(path)) documents.push(text);
+  if (!holdsRecords(path)) for await (const text of readDocuments(path)) documents.push(text);
   else {
-    for await (const example of textField === "text" ? readExamples(path) : readField(path, textField)) {
+    for await (const example of textField === "text" ? readExamples(path) : readTexts(path, textField)) {
       if ("prompt" in example) pairs.push(example);
       else documents.push("text" in example ? example.text : example.ids);
     }
@@ -43,17 +49,6 @@ export async function readTextData(path: string, textField: string): Promise<Tex
   if (pairs.length > 0) return { kind: "pairs", pairs };
   if (documents.length === 0) throw new ConfigError(`${path}: holds no text; expected documents to train on`);
   return { kind: "documents", documents };
-}
-
-async function* readField(path: string, field: string): AsyncGenerator<Example> {
-  for await (const { line, value } of readJsonl(path)) {
-    const text = isRecord(value) ? value[field] : undefined;
-    if (typeof text !== "string")
-      throw new FormatError(
-        `${path}:${line}: expected a text in "${field}", got ${JSON.stringify(text) ?? "nothing"}`,
-      );
-    yield { text, line };
-  }
 }
 
 /** The texts that a tokenizer can be trained on. */

@@ -1,12 +1,13 @@
 /**
- * Text to train on: plain files of documents or lines, and JSONL. Everything streams; every complaint names file and line.
+ * Text to train on: plain files of documents or lines, and records: JSONL, CSV, TSV, Parquet. Everything streams; every complaint names file and line.
  */
 import { ConfigError, FormatError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
 import { readPieces } from "./files.ts";
 import { isRecord, parseJson } from "./json.ts";
+import { isTable, readTable } from "./table.ts";
 
-/** One line of JSONL: a text, a prompt with its response, or token ids. `line` counts from 1. */
+/** One record: a text, a prompt with its response, or token ids. `line` counts from 1. */
 export type Example =
   | { readonly text: string; readonly line: number }
   | { readonly prompt: string; readonly response: string; readonly line: number }
@@ -52,13 +53,28 @@ export async function* readJsonl(path: string): AsyncGenerator<{ line: number; v
   }
 }
 
+/** Whether a file's name says that it holds records, and not plain text. */
+export const holdsRecords = (path: string): boolean => /\.jsonl?$/.test(path) || isTable(path);
+
 /**
- * The documents of a text file, trimmed, empty ones left out. In memory stands one document, and what was read with it.
+ * The records of a file: rows of a table where its name says so (.csv, .tsv, .parquet), else lines of JSONL.
+ * @throws FormatError as {@link readJsonl}, {@link readTable}
+ */
+export function readRecords(path: string): AsyncGenerator<{ line: number; value: unknown }> {
+  return isTable(path) ? readTable(path) : readJsonl(path);
+}
+
+/**
+ * The documents of a text file, or of a table's column "text", trimmed, empty ones left out. In memory stands one document, and what was read with it.
  * Throws FormatError for a missing file or broken UTF-8, ConfigError for an empty separator.
  */
 export async function* readDocuments(path: string, options: DocumentOptions = {}): AsyncGenerator<string> {
   const { format = "documents", separator = "<|endoftext|>" } = options;
   if (separator === "") throw new ConfigError("dataset: expected a separator, got an empty one");
+  if (isTable(path)) {
+    for await (const { text } of readTexts(path, "text")) yield* nonEmpty([text]);
+    return;
+  }
   if (format === "lines") {
     for await (const { text } of readLines(path)) yield* nonEmpty([text]);
     return;
@@ -72,9 +88,24 @@ export async function* readDocuments(path: string, options: DocumentOptions = {}
   yield* nonEmpty([rest]);
 }
 
-/** The examples of a JSONL file. Throws FormatError, naming the line, for one that is none of the three kinds. */
+/** The texts in one field of all records. Throws FormatError, naming the line, where there is none. */
+export async function* readTexts(
+  path: string,
+  field: string,
+): AsyncGenerator<{ text: string; line: number }> {
+  for await (const { line, value } of readRecords(path)) {
+    const text = isRecord(value) ? value[field] : undefined;
+    if (typeof text !== "string") {
+      const has = isTable(path) ? `columns ${Object.keys(value as object).join(", ")}` : brief(text);
+      throw new FormatError(`${path}:${line}: expected a text in "${field}", got ${has}`);
+    }
+    yield { text, line };
+  }
+}
+
+/** The examples of a file of records. Throws FormatError, naming the line, for one that is none of the three kinds. */
 export async function* readExamples(path: string): AsyncGenerator<Example> {
-  for await (const { line, value } of readJsonl(path)) {
+  for await (const { line, value } of readRecords(path)) {
     const example = toExample(value, line);
     if (example === undefined) {
       throw new FormatError(
@@ -85,7 +116,7 @@ export async function* readExamples(path: string): AsyncGenerator<Example> {
   }
 }
 
-/** Where labelled text comes from: JSONL of `{text, label}`, or one file of good lines and one of bad ones. */
+/** Where labelled text comes from: records of `{text, label}`, or one file of good lines and one of bad ones. */
 export type LabelledSource =
   | { readonly file: string }
   | { readonly positive: string; readonly negative: string };
@@ -95,7 +126,7 @@ export type LabelledSource =
  * Throws FormatError, naming the line, for anything else.
  */
 export async function readLabelled(source: LabelledSource): Promise<LabelledText[]> {
-  if ("file" in source) return readLabelledJsonl(source.file);
+  if ("file" in source) return readLabelledRecords(source.file);
   const labelled: LabelledText[] = [];
   for (const [path, label] of [
     [source.positive, 1],
@@ -113,7 +144,7 @@ export interface TextPair {
 }
 
 /**
- * Preferences: lines of `{prompt?, chosen, rejected}`, the last two by the names given. A prompt stands before both texts.
+ * Preferences: records of `{prompt?, chosen, rejected}`, the last two by the names given. A prompt stands before both texts.
  * Throws FormatError, naming the line, for anything else.
  */
 export async function readPreferences(
@@ -122,7 +153,7 @@ export async function readPreferences(
   rejectedField: string,
 ): Promise<TextPair[]> {
   const pairs: TextPair[] = [];
-  for await (const { line, value } of readJsonl(path)) {
+  for await (const { line, value } of readRecords(path)) {
     const record = isRecord(value) ? value : {};
     const { prompt = "", [chosenField]: chosen, [rejectedField]: rejected } = record;
     if (typeof prompt !== "string" || typeof chosen !== "string" || typeof rejected !== "string") {
@@ -157,11 +188,12 @@ export function splitHeldOut<T>(
   };
 }
 
-async function readLabelledJsonl(path: string): Promise<LabelledText[]> {
+async function readLabelledRecords(path: string): Promise<LabelledText[]> {
   const labelled: LabelledText[] = [];
-  for await (const { line, value } of readJsonl(path)) {
-    const text = isRecord(value) ? value["text"] : undefined;
-    const label = isRecord(value) ? toLabel(value["label"]) : undefined;
+  for await (const { line, value } of readRecords(path)) {
+    const { text, label: given } = isRecord(value) ? value : {};
+    // Cells of CSV are texts.
+    const label = toLabel(isTable(path) && /^[01]$/.test(String(given)) ? Number(given) : given);
     if (typeof text !== "string" || label === undefined) {
       throw new FormatError(
         `${path}:${line}: expected {"text": string, "label": 0 or 1}, got ${brief(value)}`,
@@ -234,6 +266,6 @@ async function* readLineGroups(path: string): AsyncGenerator<string> {
 }
 
 function brief(value: unknown): string {
-  const text = JSON.stringify(value);
+  const text = JSON.stringify(value) ?? "nothing";
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }

@@ -1,5 +1,6 @@
 /**
- * Files for the floors above: read, replace by rename, append, repair. The only file of `data/` that imports `node:fs`.
+ * Files for the floors above: read, replace by rename, append, repair. The only file of `data/` that imports `node:fs`, beside
+ * hub-cache.ts.
  */
 import type { FileHandle } from "node:fs/promises";
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";

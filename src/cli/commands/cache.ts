@@ -28,17 +28,18 @@ const schema = z.strictObject({
     description: "the cache; where it exists with the same settings, it is continued",
     hint: "FILE.jsonl",
   }),
-  prompts: z
-    .string()
-    .optional()
-    .meta({ description: "lines of {prompt}, {text} or {ids}", hint: "FILE.jsonl", heading: "Prompts" }),
+  prompts: z.string().optional().meta({
+    description: "records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text} or {ids}",
+    hint: "FILE",
+    heading: "Prompts",
+  }),
   split: z
     .string()
     .optional()
     .meta({ description: 'of --prompts, only the lines with this "split"', hint: "train|test" }),
   documents: z.string().optional().meta({
     description:
-      "cut prompts from the beginnings of documents (.txt: separated by <|endoftext|>, else one a line), in an order drawn from --seed",
+      "cut prompts from the beginnings of documents (.txt: separated by <|endoftext|>; a table's column text; else one a line), in an order drawn from --seed",
     hint: "FILE",
   }),
   promptTokens: z

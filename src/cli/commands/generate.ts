@@ -22,10 +22,10 @@ const schema = z.strictObject({
     .string()
     .optional()
     .meta({ description: "text to continue; without one, a text from its beginning (BOS)" }),
-  prompts: z
-    .string()
-    .optional()
-    .meta({ description: "many prompts: lines of {prompt}, {text} or {ids}", hint: "FILE.jsonl" }),
+  prompts: z.string().optional().meta({
+    description: "many prompts: records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text} or {ids}",
+    hint: "FILE",
+  }),
   samples: z
     .number()
     .int()

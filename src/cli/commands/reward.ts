@@ -35,15 +35,15 @@ const share = z.number().gt(0).lt(1);
 
 const schema = z.strictObject({
   data: z.string().optional().meta({
-    description: "lines of {text, label}, label 0 (bad) or 1 (good)",
-    hint: "FILE.jsonl",
+    description: "records (.jsonl, .csv, .tsv, .parquet) of {text, label}, label 0 (bad) or 1 (good)",
+    hint: "FILE",
     heading: "Data (--data, --positive with --negative, --pairs, or --west-of)",
   }),
   positive: z.string().optional().meta({ description: "good texts, one a line", hint: "FILE" }),
   negative: z.string().optional().meta({ description: "bad texts, one a line", hint: "FILE" }),
   pairs: z.string().optional().meta({
-    description: "preferences: lines of {prompt, chosen, rejected}; the prompt may be left out",
-    hint: "FILE.jsonl",
+    description: "preferences: records of {prompt, chosen, rejected}; the prompt may be left out",
+    hint: "FILE",
   }),
   chosenField: z.string().default("chosen").meta({ description: "of --pairs: where the better text is" }),
   rejectedField: z.string().default("rejected").meta({ description: "and the worse one" }),

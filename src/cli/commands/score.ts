@@ -16,7 +16,10 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 const schema = z.strictObject({
   model: z.string().meta({ description: "the language model's folder", hint: "DIR" }),
   adapter: adapterField,
-  input: z.string().meta({ description: "lines of {text}, {prompt, response} or {ids}", hint: "FILE.jsonl" }),
+  input: z.string().meta({
+    description: "records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response} or {ids}",
+    hint: "FILE",
+  }),
   output: z
     .string()
     .optional()

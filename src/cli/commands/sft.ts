@@ -31,14 +31,14 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 const schema = z.strictObject({
   data: z.string().meta({
     description:
-      "text (documents separated by <|endoftext|>), or .jsonl of {text}, {prompt, response} or {ids}",
+      "text (documents separated by <|endoftext|>), or records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response} or {ids}",
     hint: "FILE",
     heading: "Data",
   }),
   textField: z
     .string()
     .default("text")
-    .meta({ description: "the field of a .jsonl line that holds the text", hint: "NAME" }),
+    .meta({ description: "the field or column that holds the text", hint: "NAME" }),
   block: z
     .number()
     .int()
