@@ -142,18 +142,16 @@ fn tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane
   }
 }
 
-// Each thread turns blocks of 4 x 4, `rows` of them; a workgroup's blocks lie side by side.
+// Each thread turns blocks of 4 x 4, `rows` of them. A workgroup's lie 16 along k by 4 along m: whole cache lines on either side.
 @compute @workgroup_size(64)
 fn turn(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let M4 = params.M / 4u;
   let K4 = params.K / 4u;
   let from_a = group.z * params.a_batch / 4u;
-  let first = group.x * 64u * params.rows + thread;
+  let k = group.y * 16u + thread / 16u * 4u + thread % 4u;
   for (var n = 0u; n < params.rows; n++) {
-    let i = first + n * 64u;
-    let k = i % K4;
-    let m = i / K4;
-    if (m < M4) {
+    let m = (group.x * params.rows + n) * 4u + thread / 4u % 4u;
+    if (m < M4 && k < K4) {
       let at = from_a + 4u * k * M4 + m;
       let to = from_a + 4u * m * K4 + k;
       let x = transpose(mat4x4f(vec4f(a[at]), vec4f(a[at + M4]), vec4f(a[at + 2u * M4]), vec4f(a[at + 3u * M4])));

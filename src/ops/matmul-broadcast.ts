@@ -43,13 +43,12 @@ const turns = ({ transposeA, N, K, tuning }: Product): boolean =>
 function recordTurned(product: Product): void {
   const { a, batch, M, K } = product;
   const turned = empty([batch, M, K], a.dtype, "turned");
-  const items = (M * K) / 16;
-  const each = 16;
+  const rows = Math.min(16, Math.ceil(M / 16));
   call(kernel, "turn", {
     bindings: { a, turned },
-    params: { M, N: 0, K, rows: each, chunk: 0, a_batch: M * K, b_batch: 0, c_batch: 0 },
+    params: { M, N: 0, K, rows, chunk: 0, a_batch: M * K, b_batch: 0, c_batch: 0 },
     constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0, ...vectorsOf(product) },
-    workgroups: [Math.ceil(items / (64 * each)), 1, batch],
+    workgroups: [Math.ceil(M / (16 * rows)), Math.ceil(K / 64), batch],
   });
   record({ ...product, a: turned, transposeA: false });
 }
