@@ -1,5 +1,5 @@
 /** Activations by name. */
-import type { UnaryKind } from "../src/ops/unary.ts";
+import type { UnaryKind } from "../src/ops/activation.ts";
 import type { HfConfig } from "./hf-config.ts";
 
 /** Hugging Face's names of activations, and ours. */

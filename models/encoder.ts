@@ -6,13 +6,20 @@ import { ConfigError } from "../src/errors.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import { slice } from "../src/ops/layout.ts";
-import { unary } from "../src/ops/unary.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import type { Activation } from "./activations.ts";
 import type { Classifier } from "./classifier.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { blockSpecs, dense as linearsOf, linearSpecs, norms, normSpecs } from "./layers.ts";
+import {
+  blockSpecs,
+  dense as linearsOf,
+  denseOnto,
+  linearSpecs,
+  mlpOnto,
+  norms,
+  normSpecs,
+} from "./layers.ts";
 import type { SizedConfig } from "./sizes.ts";
 
 /** What the config of an encoder says. */
@@ -123,17 +130,18 @@ function hidden(
       `${config.family}: an encoder reads whole texts; it cannot decode token by token over a cache`,
     );
   const [norm, dense] = [norms(p, config.eps), linearsOf(p, computing)];
+  const onto = denseOnto(p, computing);
+  const mlp = mlpOnto(p, computing, config.activation.kind);
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
     const qkv = dense(x, `${h}.${names.query}`, `${h}.${names.key}`, `${h}.${names.value}`);
     const y = attend(qkv, { config, batch, cache: undefined, layer, causal: false });
-    return dense(y, `${h}.${names.attentionOut}`);
+    return onto(x, y, `${h}.${names.attentionOut}`);
   };
-  const mlp = (x: Tensor, h: string): Tensor =>
-    dense(unary(dense(x, `${h}.${names.up}`), { kind: config.activation.kind }), `${h}.${names.down}`);
   const block = (x: Tensor, layer: number): Tensor => {
     const h = `${names.trunk}.${names.blocks}.${layer}`;
-    const middle = norm(add(x, attention(x, h, layer)), `${h}.${names.attentionNorm}`);
-    return norm(add(middle, mlp(middle, h)), `${h}.${names.mlpNorm}`);
+    const middle = norm(attention(x, h, layer), `${h}.${names.attentionNorm}`);
+    const y = mlp(middle, middle, `${h}.${names.up}`, `${h}.${names.down}`);
+    return norm(y, `${h}.${names.mlpNorm}`);
   };
   return stack(embeddings(config, names, p, batch, norm), config.nLayer, block, computing);
 }

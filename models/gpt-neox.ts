@@ -5,17 +5,23 @@
 import { attend } from "../src/nn/attention.ts";
 import { type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
-import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import { concat, slice } from "../src/ops/layout.ts";
 import { rope } from "../src/ops/rope.ts";
-import { unary } from "../src/ops/unary.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { type Activation, activationOf } from "./activations.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { blockSpecs, dense as linearsOf, linearSpecs, norms, normSpecs } from "./layers.ts";
+import {
+  blockSpecs,
+  dense as linearsOf,
+  denseOnto,
+  linearSpecs,
+  mlpOnto,
+  norms,
+  normSpecs,
+} from "./layers.ts";
 import { type Rotary, rotaryOf } from "./rotary.ts";
 import { readEvenSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 
@@ -89,20 +95,20 @@ function hidden(config: NeoxConfig, { parameters: p, batch, computing, cache }: 
   const [norm, dense] = [norms(p, config.eps), linearsOf(p, computing)];
   // In place: only attention reads the regrouped copy.
   const turned = { ...rotary, rotaryDim, maxPositions, inPlace: true, heads: 2 * nHead };
-  const attention = (x: Tensor, h: string, layer: number): Tensor => {
+  const onto = denseOnto(p, computing);
+  const mlp = mlpOnto(p, computing, config.activation.kind);
+  const attention = (residual: Tensor, x: Tensor, h: string, layer: number): Tensor => {
     const qkv = rope(byKind(dense(x, `${h}.query_key_value`), config), batch.positions, turned);
-    return dense(attend(qkv, { config, batch, cache, layer }), `${h}.dense`);
+    return onto(residual, attend(qkv, { config, batch, cache, layer }), `${h}.dense`);
   };
-  const { kind } = config.activation;
-  const mlp = (x: Tensor, h: string): Tensor =>
-    dense(unary(dense(x, `${h}.dense_h_to_4h`), { kind }), `${h}.dense_4h_to_h`);
 
   const block = (x: Tensor, layer: number): Tensor => {
     const h = `gpt_neox.layers.${layer}`;
-    const middle = add(x, attention(norm(x, `${h}.input_layernorm`), `${h}.attention`, layer));
+    const middle = attention(x, norm(x, `${h}.input_layernorm`), `${h}.attention`, layer);
     // Side by side, the MLP reads what attention read, not what it wrote.
     const source = config.parallel ? x : middle;
-    return add(middle, mlp(norm(source, `${h}.post_attention_layernorm`), `${h}.mlp`));
+    const read = norm(source, `${h}.post_attention_layernorm`);
+    return mlp(middle, read, `${h}.mlp.dense_h_to_4h`, `${h}.mlp.dense_4h_to_h`);
   };
   const start = embedding(p.get("gpt_neox.embed_in.weight"), batch.ids);
   return norm(stack(start, config.nLayer, block, computing), "gpt_neox.final_layer_norm");

@@ -7,13 +7,12 @@ import { bias, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
-import { unary } from "../src/ops/unary.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { type Activation, activationOf } from "./activations.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { blockSpecs, dense, norms, normSpecs } from "./layers.ts";
+import { blockSpecs, dense, denseOnto, mlpOnto, norms, normSpecs } from "./layers.ts";
 import { readEvenSizes, type SizeKeys, writeSizes } from "./sizes.ts";
 
 interface Gpt2Config extends DecoderConfig {
@@ -72,17 +71,17 @@ function table(config: Gpt2Config): ParameterSpec[] {
 function hidden(config: Gpt2Config, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const norm = norms(p, config.eps);
   const conv = dense(p, computing, "in_out");
-  const attention = (x: Tensor, h: string, layer: number): Tensor => {
+  const convOnto = denseOnto(p, computing, "in_out");
+  const mlp = mlpOnto(p, computing, config.activation.kind, "in_out");
+  const attention = (residual: Tensor, x: Tensor, h: string, layer: number): Tensor => {
     const options = { config, batch, cache, layer, scale: scaleOf(config, layer) };
-    return conv(attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);
+    return convOnto(residual, attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);
   };
-  const mlp = (x: Tensor, h: string): Tensor =>
-    conv(unary(conv(x, `${h}.mlp.c_fc`), { kind: config.activation.kind }), `${h}.mlp.c_proj`);
 
   const block = (x: Tensor, layer: number): Tensor => {
     const h = `transformer.h.${layer}`;
-    const middle = add(x, attention(norm(x, `${h}.ln_1`), h, layer));
-    return add(middle, mlp(norm(middle, `${h}.ln_2`), h));
+    const middle = attention(x, norm(x, `${h}.ln_1`), h, layer);
+    return mlp(middle, norm(middle, `${h}.ln_2`), `${h}.mlp.c_fc`, `${h}.mlp.c_proj`);
   };
   const tokens = embedding(p.get("transformer.wte.weight"), batch.ids);
   const start = add(tokens, embedding(p.get("transformer.wpe.weight"), batch.positions));

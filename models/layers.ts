@@ -2,6 +2,8 @@
 import { bias, gain, type Init, type ParameterSpec, weight, type WeightLayout } from "../src/nn/init.ts";
 import { linears } from "../src/nn/joined.ts";
 import { COMPUTING, type Computing } from "../src/nn/lm.ts";
+import { mlp } from "../src/nn/mlp.ts";
+import type { UnaryKind } from "../src/ops/activation.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
 import { layerNorm } from "../src/ops/norm.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -49,4 +51,29 @@ export function dense(
   layout: WeightLayout = "out_in",
 ): LinearLayer {
   return (x, ...names) => linears(x, parameters, names, { precision, layout });
+}
+
+/** `residual` plus what {@link linearSpecs} names, of x [..., K]. */
+export type ResidualLayer = (residual: Tensor, x: Tensor, name: string) => Tensor;
+
+/** {@link dense} onto a residual stream. */
+export function denseOnto(
+  parameters: Parameters,
+  { precision }: Computing,
+  layout: WeightLayout = "out_in",
+): ResidualLayer {
+  return (residual, x, name) => linears(x, parameters, [name], { precision, layout, residual });
+}
+
+/** `residual` plus the map `down` of the activated map `up` of x [..., C]. */
+export type MlpLayer = (residual: Tensor, x: Tensor, up: string, down: string) => Tensor;
+
+/** Pairs of {@link dense} maps with the activation `kind` between, onto a residual stream. */
+export function mlpOnto(
+  parameters: Parameters,
+  { precision }: Computing,
+  kind: UnaryKind,
+  layout: WeightLayout = "out_in",
+): MlpLayer {
+  return (residual, x, up, down) => mlp(x, residual, parameters, { up, down, kind, layout, precision });
 }

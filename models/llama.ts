@@ -5,7 +5,6 @@
 import { attend, splitHeads } from "../src/nn/attention.ts";
 import { gain, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
-import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import { concat, slice } from "../src/ops/layout.ts";
 import { rmsNorm } from "../src/ops/norm.ts";
@@ -15,7 +14,7 @@ import type { Tensor } from "../src/tensor/tensor.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { blockSpecs, dense as linearsOf, linearSpecs } from "./layers.ts";
+import { blockSpecs, dense as linearsOf, denseOnto, linearSpecs } from "./layers.ts";
 import { type Rotary, rotaryOf } from "./rotary.ts";
 import { readSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 
@@ -91,6 +90,7 @@ function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }:
   const { nHead, nKvHead, headDim, eps, rotary, traits } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
   const dense = linearsOf(p, computing);
+  const onto = denseOnto(p, computing);
   // In place: only attention reads the projection.
   const angles = { ...rotary, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
   const turn = (heads: Tensor): Tensor => rope(heads, batch.positions, { ...angles, heads: nHead + nKvHead });
@@ -100,19 +100,19 @@ function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }:
     const keys = norm(slice(heads, 2, nHead, ends), `${name}.k_norm`);
     return concat([queries, keys, slice(heads, 2, ends, H)], 2);
   };
-  const attention = (x: Tensor, name: string, layer: number): Tensor => {
+  const attention = (residual: Tensor, x: Tensor, name: string, layer: number): Tensor => {
     const qkv = dense(x, `${name}.q_proj`, `${name}.k_proj`, `${name}.v_proj`);
     const heads = splitHeads(qkv, config);
     const turned = turn(traits.headNorms ? normed(heads, name) : heads);
-    return dense(attend(turned, { config, batch, cache, layer }), `${name}.o_proj`);
+    return onto(residual, attend(turned, { config, batch, cache, layer }), `${name}.o_proj`);
   };
-  const mlp = (x: Tensor, name: string): Tensor =>
-    dense(packedSwiglu(dense(x, `${name}.gate_proj`, `${name}.up_proj`)), `${name}.down_proj`);
+  const mlp = (residual: Tensor, x: Tensor, name: string): Tensor =>
+    onto(residual, packedSwiglu(dense(x, `${name}.gate_proj`, `${name}.up_proj`)), `${name}.down_proj`);
 
   const block = (x: Tensor, i: number): Tensor => {
     const layer = `model.layers.${i}`;
-    const middle = add(x, attention(norm(x, `${layer}.input_layernorm`), `${layer}.self_attn`, i));
-    return add(middle, mlp(norm(middle, `${layer}.post_attention_layernorm`), `${layer}.mlp`));
+    const middle = attention(x, norm(x, `${layer}.input_layernorm`), `${layer}.self_attn`, i);
+    return mlp(middle, norm(middle, `${layer}.post_attention_layernorm`), `${layer}.mlp`);
   };
   const start = embedding(p.get("model.embed_tokens.weight"), batch.ids);
   return norm(stack(start, config.nLayer, block, computing), "model.norm");

@@ -1,8 +1,9 @@
 // Matrix product for software adapters  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
 //   nn  A [M, K], B [K, N]      nt  A [M, K], B [N, K]      tn  A [K, M], B [K, N]
 //   turn  turned [M, K] = A [K, M] transposed, for wide tn products, which are faster as nn
-// A and B are f32 or f16 (constants A4, B4: vec4f, vec4h), sums f32. Overwrites C, or turned. bias [N] is added where
-// BIAS is 1 (else any buffer may be bound there).
+// A and B are f32 or f16 (constants A4, B4: vec4f, vec4h), sums f32. bias [N] is added where BIAS is 1 (else any buffer may
+// be bound there). Overwrites C, or adds to it where ADD is 1; overwrites turned. nn and nt may go on with the sum (constants):
+//   PLUS   C += extra       SLOPE  C *= f'(extra)       KEEP  activated = f(C)       extra, activated: [M, N]; f: activation.wgsl
 // A workgroup is one subgroup of L lanes, each lane owns four columns. A block of B, KC rows by 4L columns, is kept in a
 // function-scope array, which such adapters keep in the first-level cache; rows of A are loaded once, a lane a piece,
 // and broadcast. Wants N and the row lengths of A and B to be multiples of 4.
@@ -23,7 +24,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> turned: array<A4>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> extra: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> activated: array<vec4f>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 // Columns `near` of B's rows from k0 on, for B stored [K, N]; zeros beyond K.
 fn fill(block: ptr<function, array<vec4f, KC>>, k0: u32, from_b: u32, near: u32) {
@@ -40,6 +43,7 @@ fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u
   let column = group.x * L + lane;
   let near = min(column, N4 - 1u);
   let left = min(params.chunk, params.K - k0);
+  let done = k0 + params.chunk >= params.K;
   let from_a = group.z * params.a_batch / 4u;
   let from_c = group.z * params.c_batch / 4u;
   var start = vec4f(0.0);
@@ -49,15 +53,29 @@ fn add_rows(block: ptr<function, array<vec4f, KC>>, k0: u32, first: u32, last: u
     let q$t = $(t*L)u + lane;
     let a$t = select(vec4f(0.0), vec4f(a[from_a + r * K4 + min(k0 / 4u + q$t, K4 - 1u)]), q$t * 4u < left);
     //: end
+    let at = from_c + r * N4 + near;
     var even = start;
-    if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
+    if (k0 > 0u || ADD == 1) { even = c[at]; }
+    //: for e in 0..PLUS+SLOPE
+    var more = vec4f(0.0);
+    if (done) { more = extra[at]; }
+    //: end
     var odd = vec4f(0.0);
     //: for j in 0..KC/2
     even = fma(vec4f(subgroupBroadcast(a$(2*j/(4*L))[$(2*j%4)], $(2*j/4%L)u)), (*block)[$(2*j)], even);
     odd = fma(vec4f(subgroupBroadcast(a$((2*j+1)/(4*L))[$((2*j+1)%4)], $((2*j+1)/4%L)u)), (*block)[$(2*j+1)], odd);
     //: end
-    let sum = even + odd;
-    if (column < N4) { c[from_c + r * N4 + column] = sum; }
+    var sum = even + odd;
+    //: for e in 0..PLUS
+    sum += more;
+    //: end
+    //: for e in 0..SLOPE
+    if (done) { sum *= df(more); }
+    //: end
+    if (column < N4) { c[at] = sum; }
+    //: for e in 0..KEEP
+    if (done && column < N4) { activated[at] = f(sum); }
+    //: end
   }
 }
 
@@ -129,7 +147,7 @@ fn tn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane
         let a$t = four$t[i];
         //: end
         var even = start;
-        if (k0 > 0u) { even = c[from_c + r * N4 + near]; }
+        if (k0 > 0u || ADD == 1) { even = c[from_c + r * N4 + near]; }
         var odd = vec4f(0.0);
         //: for j in 0..KC/2
         even = fma(vec4f(subgroupBroadcast(a$(2*j/L), $(2*j%L)u)), block[$(2*j)], even);

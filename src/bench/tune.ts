@@ -1,7 +1,7 @@
 /** The search behind `vbon tune`: every candidate checked, then timed in turns with what is used without tuning. */
 import type { Device } from "../gpu/device.ts";
 import type { Tuning } from "../gpu/tune.ts";
-import { matmulTunings } from "../ops/matmul.ts";
+import { matmulTunings } from "../ops/product.ts";
 import { classOf } from "../ops/matmul-form.ts";
 import type { Job } from "./job.ts";
 import { makeMatmul, MODES } from "./jobs/matmul.ts";

@@ -54,6 +54,12 @@ export async function loadKernel(name: string): Promise<Kernel> {
 /** A kernel from WGSL at hand, for ops that are not part of this package; `name` is what errors and profiles call it. */
 export const kernelFromSource = (name: string, source: string): Kernel => ({ name, source });
 
+/** `kernel`, whose entry points may call the functions of `library`. */
+export const using = (kernel: Kernel, library: Kernel): Kernel => ({
+  name: kernel.name,
+  source: `${kernel.source}\n${library.source}`,
+});
+
 const specialisations = new WeakMap<Kernel, Map<string, Specialisation>>();
 
 /**
@@ -77,7 +83,7 @@ export function specialise(kernel: Kernel, entry: string, constants: Constants =
     );
   }
   const code = withConstants(unroll(pieces.code, numbers), constants);
-  const bound = reflect(withConstants(pieces.declarations, constants), pieces.bodies);
+  const bound = reflect(withConstants(pieces.declarations, constants), unroll(pieces.bodies, numbers));
   const made = { key, entry, code, label: `${kernel.name}.${entry}`, ...bound };
   known.set(key, made);
   return made;

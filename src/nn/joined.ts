@@ -12,6 +12,8 @@ import type { Parameters } from "./parameters.ts";
 export interface LinearsOptions {
   readonly precision?: Precision | undefined;
   readonly layout?: WeightLayout;
+  /** [..., N], added to the result; of one map only. */
+  readonly residual?: Tensor | undefined;
 }
 
 /**
@@ -35,12 +37,12 @@ function plainLinears(
   x: Tensor,
   parameters: Parameters,
   names: readonly string[],
-  { precision, layout = "out_in" }: LinearsOptions,
+  { precision, layout = "out_in", residual }: LinearsOptions,
 ): Tensor {
   const biased = parameters.has(`${names[0]}.bias`);
   const weight = joined(names.map((name) => parameters.get(`${name}.weight`)));
   const bias = biased ? joined(names.map((name) => parameters.get(`${name}.bias`))) : undefined;
-  if (weight && (bias || !biased)) return linear(x, weight, bias, layout, precision);
+  if (weight && (bias || !biased)) return linear(x, weight, bias, layout, precision, residual);
   const one = (name: string): Tensor => {
     const shift = biased ? parameters.get(`${name}.bias`) : undefined;
     return linear(x, parameters.get(`${name}.weight`), shift, layout, precision);

@@ -125,6 +125,10 @@ export function adaptedParameters(
   return adapted;
 }
 
+/** Whether there is an adapter on any of the maps. */
+export const anyAdapted = (parameters: Parameters, names: readonly string[]): boolean =>
+  parameters.base !== undefined && names.some((name) => parameters.has(adapterNames(name).a));
+
 /**
  * `y` plus what the adapters of `names` make of `x`, side by side; `y` itself where there are none.
  * @param y [..., N₁ + N₂ + …], what the maps without adapters make of x [..., K]
@@ -138,7 +142,7 @@ export function withAdapters(
 ): Tensor {
   const { base } = parameters;
   const adapted = (name: string): boolean => parameters.has(adapterNames(name).a);
-  if (!base || !names.some(adapted)) return y;
+  if (!base || !anyAdapted(parameters, names)) return y;
   const part = (name: string): Tensor => {
     // Several maps at once are stored [N, K].
     if (!adapted(name)) return zeros([...x.shape.slice(0, -1), parameters.get(`${name}.weight`).dim(0)]);

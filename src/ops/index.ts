@@ -10,8 +10,10 @@ import { cachedAttention } from "./kv-cache.ts";
 import { concatOf, part, permute, repeat } from "./layout.ts";
 import { matmul } from "./matmul.ts";
 import { fullKl, tokenLogprobs, weightedNll } from "./logprob.ts";
+import { mlp } from "./mlp.ts";
 import { norm } from "./norm.ts";
 import { reduce } from "./reduce.ts";
+import { residualMatmul } from "./residual.ts";
 import { rope } from "./rope.ts";
 import { choose, clamp } from "./select.ts";
 import { softmaxOp } from "./softmax.ts";
@@ -21,6 +23,8 @@ import { unary } from "./unary.ts";
 export const ops: readonly AnyOp[] = [
   unary,
   matmul,
+  residualMatmul,
+  mlp,
   attentionOp,
   cachedAttention,
   binary,

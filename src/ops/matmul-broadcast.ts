@@ -1,10 +1,19 @@
 /** The matrix product for software adapters: a block of B in a function-scope array, rows of A broadcast (docs/kernels.md). */
-import { loadKernel } from "../gpu/kernel.ts";
+import { loadKernel, using } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import { empty } from "../tensor/tensor.ts";
-import { biasView, flopsOf, type MatmulForm, modeOf, type Product, vectorsOf } from "./matmul-form.ts";
+import { functions, numberOf } from "./activation.ts";
+import {
+  biasView,
+  type Finish,
+  flopsOf,
+  type MatmulForm,
+  modeOf,
+  type Product,
+  vectorsOf,
+} from "./matmul-form.ts";
 
-const kernel = await loadKernel("matmul-broadcast");
+const kernel = using(await loadKernel("matmul-broadcast"), functions);
 
 /**
  * KC of the kernels: rows of B that a lane keeps. With 128 C is read and written half as often as with 64, which makes nn
@@ -29,6 +38,7 @@ export const broadcast: MatmulForm = {
   runs: ({ subgroupSize }) => subgroupSize > 0 && subgroupSize <= 16,
   fits: ({ M, N, K, transposeA, transposeB }) =>
     N % 4 === 0 && (transposeA ? M : K) % 4 === 0 && !(transposeA && transposeB),
+  finishes: ({ transposeA, plus, slope, activated }) => !transposeA || !(plus || slope || activated),
   record: (product) => (turns(product) ? recordTurned(product) : record(product)),
   tunings: (mode) =>
     (mode === "tn" ? [0, 1] : [0]).flatMap((turn) =>
@@ -47,20 +57,37 @@ function recordTurned(product: Product): void {
   call(kernel, "turn", {
     bindings: { a, turned },
     params: { M, N: 0, K, rows, chunk: 0, a_batch: M * K, b_batch: 0, c_batch: 0 },
-    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0, ...vectorsOf(product) },
+    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0, ...vectorsOf(product), ...finishOf({}) },
     workgroups: [Math.ceil(M / (16 * rows)), Math.ceil(K / 64), batch],
   });
   record({ ...product, a: turned, transposeA: false });
 }
 
+/** Constants for what the kernel does with the sum. */
+const finishOf = ({ plus, slope, activated, kind, adds }: Finish): Record<string, number> => ({
+  ADD: adds ? 1 : 0,
+  PLUS: plus ? 1 : 0,
+  SLOPE: slope ? 1 : 0,
+  KEEP: activated ? 1 : 0,
+  KIND: kind ? numberOf(kind) : 0,
+});
+
 function record(product: Product): void {
-  const { a, b, c, bias, batch, M, N, K, shared } = product;
+  const { a, b, c, bias, batch, M, N, K, shared, activated } = product;
+  const extra = product.plus ?? product.slope;
   const L = a.device.subgroupSize;
   const mode = modeOf(product);
   const KC = chunkOf(mode, K, product.tuning?.["KC"]);
   const rows = rowsFor(product, L);
   call(kernel, mode, {
-    bindings: { a, b, c, bias: biasView(product) },
+    bindings: {
+      a,
+      b,
+      c,
+      bias: biasView(product),
+      ...(extra && { extra }),
+      ...(activated && { activated }),
+    },
     params: {
       M,
       N,
@@ -71,7 +98,7 @@ function record(product: Product): void {
       b_batch: shared ? 0 : K * N,
       c_batch: M * N,
     },
-    constants: { L, KC, BIAS: bias ? 1 : 0, ...vectorsOf(product) },
+    constants: { L, KC, BIAS: bias ? 1 : 0, ...vectorsOf(product), ...finishOf(product) },
     workgroups: [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch],
     flops: flopsOf(product),
   });

@@ -6,16 +6,30 @@ import type { Device } from "../gpu/device.ts";
 import { bucket, type Tuning } from "../gpu/tune.ts";
 import type { View } from "../gpu/call.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { UnaryKind } from "./activation.ts";
+
+/** What becomes of a sum before, or as, it is written. */
+export interface Finish {
+  /** [.., M, N], added to the result. */
+  readonly plus?: Tensor | undefined;
+  /** [.., M, N]: the result is multiplied by f'(slope), f named by `kind`. Not together with `plus`. */
+  readonly slope?: Tensor | undefined;
+  /** [.., M, N], overwritten with f(result). */
+  readonly activated?: Tensor | undefined;
+  readonly kind?: UnaryKind | undefined;
+  /** C holds something that the result is added to. */
+  readonly adds?: boolean | undefined;
+}
 
 /** One call: C = op(A) op(B) + bias, for each product of a batch. */
-export interface Product {
+export interface Product extends Finish {
   /** [M, K], or [K, M] with `transposeA`; `batch` of them; f32 or f16. */
   readonly a: Tensor;
   /** [K, N], or [N, K] with `transposeB`; `batch` of them, or one where `shared`; f32 or f16. */
   readonly b: Tensor;
   /** [N], added to every row. */
   readonly bias: Tensor | undefined;
-  /** f32 [M, N], overwritten; `batch` of them. */
+  /** f32 [M, N], overwritten unless it `adds`; `batch` of them. */
   readonly c: Tensor;
   readonly batch: number;
   readonly M: number;
@@ -48,6 +62,8 @@ export interface MatmulForm {
   runs(device: Device): boolean;
   /** Whether it can compute this product, on a device where it runs: sizes, alignment, transpositions. */
   fits(product: Product): boolean;
+  /** Whether its kernels do what {@link Finish} asks for; what they do not is done after them. */
+  readonly finishes?: (product: Product) => boolean;
   /** Records the kernel call. */
   record(product: Product): void;
   /** What `vbon tune` may try for a mode ("nn", "nt", "tn"). */

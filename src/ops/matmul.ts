@@ -1,124 +1,26 @@
 /** Matrix product, in every transposition, batched, with an optional bias. */
-import type { Device } from "../gpu/device.ts";
-import type { Tuning } from "../gpu/tune.ts";
-import { type Case, type CaseInput, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
-import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
-import { broadcast } from "./matmul-broadcast.ts";
-import { classOf, type MatmulForm, type Product } from "./matmul-form.ts";
-import { matrices } from "./matmul-matrix.ts";
-import { plain } from "./matmul-plain.ts";
-import { split, tile, tiles } from "./matmul-tile.ts";
+import {
+  type Backward,
+  type Case,
+  type CaseInput,
+  defineOp,
+  need,
+  type NdArray,
+  type Op,
+} from "../tensor/op.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { half } from "./cast.ts";
+import { formNames, gradientA, gradientB, type MatmulAttrs, product, rowsOf, sizes } from "./product.ts";
 import { columnSum } from "./reduce.ts";
 import { testVariants } from "./self-test.ts";
 
-/** Which operand is stored transposed, and (for tests and tuning) the name of the form to use. */
-export interface MatmulAttrs {
-  readonly transposeA?: boolean;
-  readonly transposeB?: boolean;
-  readonly variant?: string;
-  /** Tunables to try; left out: what was found fastest for the class of shapes. */
-  readonly tuning?: Tuning;
-}
-
-interface Sizes {
-  readonly batch: number;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  /** B is one matrix for all products. */
-  readonly shared: boolean;
-  readonly out: Shape;
-}
-
-function sizes(a: Shape, b: Shape, { transposeA = false, transposeB = false }: MatmulAttrs): Sizes {
-  need(a.length >= 2 && b.length >= 2, `matmul: wants matrices; a is [${a}], b is [${b}]`);
-  const [aRows, aCols] = a.slice(-2) as [number, number];
-  const [bRows, bCols] = b.slice(-2) as [number, number];
-  const [M, K] = transposeA ? [aCols, aRows] : [aRows, aCols];
-  const [inner, N] = transposeB ? [bCols, bRows] : [bRows, bCols];
-  need(K === inner, `matmul: a is [${a}], b is [${b}]; inner dimensions ${K} and ${inner} differ`);
-  const lead = a.slice(0, -2);
-  const shared = b.length === 2;
-  need(
-    shared || String(lead) === String(b.slice(0, -2)),
-    `matmul: a is [${a}], b is [${b}]; leading dimensions differ`,
-  );
-  const batch = lead.reduce((x, y) => x * y, 1);
-  // A shared B turns a batch of products into one tall product.
-  if (shared && !transposeA) return { batch: 1, M: batch * M, N, K, shared: true, out: [...lead, M, N] };
-  return { batch, M, N, K, shared, out: [...lead, M, N] };
-}
-
-/** Every form, the best first; `plain` computes whatever the others do not. */
-const FORMS: readonly MatmulForm[] = [broadcast, split, tile, ...tiles, ...matrices, plain];
-
-/**
- * The form for a product, the only place where one is chosen: the one asked for, else the one found fastest, else one
- * that is best for it, else the first made for this kind of adapter; `plain` where that does not fit.
- */
-function chooseForm(product: Product, variant: string | undefined): MatmulForm {
-  const { device } = product.a;
-  const kind = device.software ? "software" : "gpu";
-  const usable = (form: MatmulForm): boolean => form.runs(device) && form.fits(product);
-  const named = (wanted: unknown): MatmulForm | undefined =>
-    FORMS.find((form) => form.name === wanted && usable(form));
-  if (variant) return named(variant) ?? plain;
-  const tuned = named(product.tuning?.["form"]);
-  return (
-    tuned ??
-    FORMS.find((form) => form.bestFor?.(product) && usable(form)) ??
-    FORMS.find((form) => (form.madeFor === "any" || form.madeFor === kind) && usable(form)) ??
-    plain
-  );
-}
-
-/** What `vbon tune` may try on a device, for a mode ("nn", "nt", "tn"). */
-export function matmulTunings(device: Device, mode: string): readonly Tuning[] {
-  const kind = device.software ? "software" : "gpu";
-  return FORMS.flatMap((form) =>
-    form.madeFor === kind && form.runs(device) ? (form.tunings?.(mode) ?? []) : [],
-  );
-}
-
-const namesOf = (device: Device, which: (form: MatmulForm) => boolean): string[] =>
-  FORMS.filter((form) => form.runs(device) && which(form)).map(({ name }) => name);
-
-function run(a: Tensor, b: Tensor, bias: Tensor | undefined, attrs: MatmulAttrs): Tensor {
-  const { out, ...size } = sizes(a.shape, b.shape, attrs);
-  for (const x of [a, b]) need(x.dtype !== "u32", "matmul: an operand is u32; expected f32 or f16");
-  need(!bias || bias.size === size.N, `matmul: bias is [${bias?.shape}]; expected [${size.N}]`);
-  const c = empty(out, "f32", "matmul");
-  const { transposeA = false, transposeB = false } = attrs;
-  const modes = { transposeA, transposeB };
-  const tuning = attrs.tuning ?? a.device.tuned("matmul", classOf({ ...size, ...modes }));
-  const product = { a, b, bias, c, ...size, ...modes, tuning };
-  chooseForm(product, attrs.variant).record(product);
-  return c;
-}
-
-/** The gradient of a matrix that every product of a batch shares: one product over all rows. */
-const rowsOf = (x: Tensor): Tensor => x.reshape(-1, x.dim(-1));
-
-function gradientA(b: Tensor, dc: Tensor, { transposeA, transposeB, ...rest }: MatmulAttrs): Tensor {
-  return transposeA
-    ? run(b, dc, undefined, { ...rest, transposeA: transposeB ?? false, transposeB: true })
-    : run(dc, b, undefined, { ...rest, transposeB: !transposeB });
-}
-
-function gradientB(
-  a: Tensor,
-  b: Tensor,
-  dc: Tensor,
-  { transposeA, transposeB, ...rest }: MatmulAttrs,
-): Tensor {
-  if (b.shape.length === 2 && a.shape.length > 2) [a, dc] = [rowsOf(a), rowsOf(dc)];
-  return transposeB
-    ? run(dc, a, undefined, { ...rest, transposeA: true, transposeB: transposeA ?? false })
-    : run(a, dc, undefined, { ...rest, transposeA: !transposeA });
-}
-
-function reference(a: NdArray, b: NdArray, bias: NdArray | undefined, attrs: MatmulAttrs): NdArray {
+/** The plain loops, in float64. */
+export function matmulReference(
+  a: NdArray,
+  b: NdArray,
+  bias: NdArray | undefined,
+  attrs: MatmulAttrs,
+): NdArray {
   const { batch, M, N, K, shared, out } = sizes(a.shape, b.shape, attrs);
   const data = new Float64Array(batch * M * N);
   for (let z = 0; z < batch; z++) {
@@ -149,6 +51,30 @@ const HALVES: readonly Case<MatmulAttrs>[] = [
   { inputs: [half16(6, 8), [8, 4], undefined], name: "f16 by f32" },
 ];
 
+type MatmulInputs = readonly [a: Tensor, b: Tensor, bias: Tensor | undefined, ...rest: unknown[]];
+
+/** Gradients of A, B and bias; that of B is added where it belongs by its product. */
+export function matmulBackward({
+  inputs: [a, b, bias],
+  attrs,
+  dy: [arrived],
+  needs,
+  into,
+}: Omit<Backward<readonly (Tensor | undefined)[], MatmulAttrs>, "inputs" | "outputs"> & {
+  readonly inputs: MatmulInputs;
+}): (Tensor | undefined)[] {
+  need(
+    !(attrs.transposeA && b.shape.length === 2 && a.shape.length > 2),
+    "matmul: no gradient for a batch of transposed a with a shared b",
+  );
+  const dc = a.dtype === "f16" || b.dtype === "f16" ? half(arrived!) : arrived!;
+  return [
+    needs[0] ? gradientA(b, dc, attrs) : undefined,
+    needs[1] ? gradientB(a, b, dc, attrs, into[1]) : undefined,
+    bias && needs[2] ? columnSum(rowsOf(arrived!)) : undefined,
+  ];
+}
+
 /**
  * C = op(A) op(B) + bias. a: [..., M, K] ([..., K, M] with transposeA), b: [..., K, N] or one [K, N] for all
  * ([N, K] with transposeB), bias: [N] or none; returns [..., M, N]. a and b may be f16, each for itself: sums, bias and C are
@@ -162,22 +88,11 @@ export const matmul: Op<[a: Tensor, b: Tensor, bias: Tensor | undefined], Matmul
 >({
   name: "matmul",
   arity: 3,
-  forward: ([a, b, bias], attrs) => run(a, b, bias, attrs),
-  backward({ inputs: [a, b, bias], attrs, dy: [arrived], needs }) {
-    need(
-      !(attrs.transposeA && b.shape.length === 2 && a.shape.length > 2),
-      "matmul: no gradient for a batch of transposed a with a shared b",
-    );
-    const dc = a.dtype === "f16" || b.dtype === "f16" ? half(arrived!) : arrived!;
-    return [
-      needs[0] ? gradientA(b, dc, attrs) : undefined,
-      needs[1] ? gradientB(a, b, dc, attrs) : undefined,
-      bias && needs[2] ? columnSum(rowsOf(arrived!)) : undefined,
-    ];
-  },
-  reference: ([a, b, bias], attrs) => [reference(a!, b!, bias, attrs)],
-  variants: (device) => namesOf(device, ({ madeFor }) => madeFor !== "asked"),
-  roundingVariants: (device) => namesOf(device, ({ madeFor }) => madeFor === "asked"),
+  forward: ([a, b, bias], attrs) => product(a, b, bias, attrs),
+  backward: matmulBackward,
+  reference: ([a, b, bias], attrs) => [matmulReference(a!, b!, bias, attrs)],
+  variants: (device) => formNames(device, ({ madeFor }) => madeFor !== "asked"),
+  roundingVariants: (device) => formNames(device, ({ madeFor }) => madeFor === "asked"),
   cases: [
     { inputs: [[3, 5], [5, 7], [7]] },
     { inputs: [[4, 8], [8, 12], [12]] },

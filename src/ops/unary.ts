@@ -1,63 +1,13 @@
 /** Elementwise functions of one argument: `exp(x)`, `gelu(x, { kind: "gelu_tanh" })`, … */
-import { loadKernel } from "../gpu/kernel.ts";
+import { loadKernel, using } from "../gpu/kernel.ts";
 import { call, defineOp, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
+import { functions, NAMES, numberOf, REFERENCES, type UnaryKind } from "./activation.ts";
 
-const kernel = await loadKernel("unary");
+const kernel = using(await loadKernel("unary"), functions);
 
-/** The functions by name, in the order of the kernel's `KIND`. */
-const NAMES = [
-  "exp",
-  "log",
-  "neg",
-  "square",
-  "sqrt",
-  "tanh",
-  "sigmoid",
-  "relu",
-  "silu",
-  "gelu_tanh",
-  "gelu",
-  "abs",
-  "log_sigmoid",
-] as const;
-
-export type UnaryKind = (typeof NAMES)[number];
-
-const REFERENCES: Readonly<Record<UnaryKind, (x: number) => number>> = {
-  exp: Math.exp,
-  log: Math.log,
-  neg: (x: number) => -x,
-  square: (x: number) => x * x,
-  sqrt: Math.sqrt,
-  tanh: Math.tanh,
-  sigmoid: (x: number) => 1 / (1 + Math.exp(-x)),
-  relu: (x: number) => Math.max(x, 0),
-  silu: (x: number) => x / (1 + Math.exp(-x)),
-  gelu_tanh: (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
-  gelu: (x: number) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
-  abs: Math.abs,
-  log_sigmoid: (x: number) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
-};
-
-/** The error function to float64 accuracy: the Maclaurin series near 0, a continued fraction for the tail. */
-export function erf(x: number): number {
-  const z = Math.abs(x);
-  if (z < 2.5) {
-    let term = z;
-    let sum = z;
-    for (let k = 1; Math.abs(term) > 1e-18 * Math.abs(sum); k++) {
-      term *= (-z * z) / k;
-      sum += term / (2 * k + 1);
-    }
-    return (Math.sign(x) * 2 * sum) / Math.sqrt(Math.PI);
-  }
-  let fraction = z;
-  for (let k = 60; k >= 1; k--) fraction = z + k / 2 / fraction;
-  return Math.sign(x) * (1 - Math.exp(-z * z) / Math.sqrt(Math.PI) / fraction);
-}
-
-const run = (
+/** Records one kernel call: forward y = f(x), or backward dx = dy f'(x), elementwise. */
+export const elementwise = (
   entry: "forward" | "backward",
   bindings: Record<string, Tensor>,
   x: Tensor,
@@ -67,7 +17,7 @@ const run = (
   call(kernel, entry, {
     bindings,
     params: { n4 },
-    constants: { KIND: NAMES.indexOf(kind) },
+    constants: { KIND: numberOf(kind) },
     workgroups: strided(n4),
     flops: x.size,
   });
@@ -82,12 +32,12 @@ export const unary: Op<[x: Tensor], { readonly kind: UnaryKind }> = defineOp<
   arity: 1,
   forward([x], { kind }) {
     const y = empty(x.shape, "f32", kind);
-    run("forward", { x, y }, x, kind);
+    elementwise("forward", { x, y }, x, kind);
     return y;
   },
   backward({ inputs: [x], attrs: { kind }, dy: [dy] }) {
     const dx = empty(x.shape, "f32", `d${kind}`);
-    run("backward", { x, dy: dy!, dx }, x, kind);
+    elementwise("backward", { x, dy: dy!, dx }, x, kind);
     return [dx];
   },
   reference([x], { kind }): NdArray[] {

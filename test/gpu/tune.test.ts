@@ -6,7 +6,8 @@ import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { tuneTasks } from "../../src/bench/tune.ts";
 import { openDevice } from "../../src/gpu/device.ts";
 import { adapterKey, loadTable, merge, readTuneFile } from "../../src/gpu/tune.ts";
-import { matmul, matmulTunings } from "../../src/ops/matmul.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import { matmulTunings } from "../../src/ops/product.ts";
 import { classOf } from "../../src/ops/matmul-form.ts";
 import { input, record } from "../../src/tensor/tensor.ts";
 

@@ -1,7 +1,8 @@
 /** Products of f16 operands: every form has the bits of its f32 product of the same numbers, forward and back. */
 import { afterAll, describe, expect, it } from "vitest";
 import { sample } from "../../src/bench/check.ts";
-import { matmul, type MatmulAttrs } from "../../src/ops/matmul.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import type { MatmulAttrs } from "../../src/ops/product.ts";
 import { backwardFrom } from "../../src/optim/gradients.ts";
 import { narrow, widen } from "../../src/tensor/half.ts";
 import { input, persistent, readAll, record, type Shape, sizeOf } from "../../src/tensor/tensor.ts";

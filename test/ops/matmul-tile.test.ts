@@ -1,6 +1,7 @@
 /** Tiles: whichever computes it, and however many rows there are, a row's result has the same bits. */
 import { afterAll, expect, it } from "vitest";
-import { matmul, type MatmulAttrs } from "../../src/ops/matmul.ts";
+import { matmul } from "../../src/ops/matmul.ts";
+import type { MatmulAttrs } from "../../src/ops/product.ts";
 import { input, record, type Shape } from "../../src/tensor/tensor.ts";
 import { sample } from "../../src/bench/check.ts";
 import { testDevice } from "../support/device.ts";

@@ -1,6 +1,7 @@
 /** Matrix products at the shapes of small GPTs' layers, in the three transpositions that training needs. */
 import type { Device } from "../../gpu/device.ts";
-import { matmul, type MatmulAttrs } from "../../ops/matmul.ts";
+import { matmul } from "../../ops/matmul.ts";
+import type { MatmulAttrs } from "../../ops/product.ts";
 import { input, record } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError, values } from "../job.ts";
 import { PRODUCTS } from "../models.ts";
