@@ -27,6 +27,10 @@ interface Grids {
   /** Cached samples M of Figure 4, and its N. */
   readonly m: readonly number[];
   readonly mN: number;
+  /** N of bond, a relative that the paper does not compare. */
+  readonly bondN?: readonly number[];
+  /** A reward that no run learns from, which judges all of them again. */
+  readonly judge?: string;
   /** Methods of Figure 5, a run each, and the temperatures they are evaluated at. */
   readonly compared: Runs;
   readonly temperatures: readonly number[];
@@ -91,6 +95,8 @@ function laptop(): Size {
       dpoBeta: [8, 4, 2, 1, 0.5, 0.25],
       offline: { lr: 3e-4, passes: 2 },
       sftN: [2, 4, 8, 16, 32, 64],
+      bondN: [2, 4, 8, 16, 32, 64],
+      judge: shipped("movie-judge"),
       m: [4, 8, 16, 32, 64, 128],
       mN: 10,
       compared: [
@@ -176,6 +182,7 @@ const offlineRuns = ({ n, dpoBeta, offline }: Grids): Runs => [
 ];
 const rlRuns = (method: string, { beta }: Grids): Runs => [{ method, beta }];
 const figure2 = (grids: Grids): Runs => [...vbonRuns(grids), ...rlRuns("ppo", grids), ...offlineRuns(grids)];
+const bond = ({ bondN }: Grids): Runs => (bondN ? [{ method: "bond", n: bondN }] : []);
 const sft = ({ sftN, offline }: Grids): Runs => [{ method: "bon-sft", n: sftN, ...offline }];
 
 const FIGURES: Readonly<Record<string, Figure>> = {
@@ -199,7 +206,7 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   },
   all: {
     title: "Figures 2, 3, 6 and 7, Table 1: every method",
-    runs: (grids) => [...figure2(grids), ...rlRuns("vbon-l", grids), ...sft(grids)],
+    runs: (grids) => [...figure2(grids), ...rlRuns("vbon-l", grids), ...sft(grids), ...bond(grids)],
   },
 };
 
@@ -214,7 +221,7 @@ export function preset(name: string): SweepFile | undefined {
   const [figure = "", size = ""] = name.split("-");
   const { title, runs, byTemperature } = FIGURES[figure]!;
   const { grids, title: how, caches, ...rest } = SIZES[size]!();
-  const further = byTemperature ? temperatures(caches["test"]!, grids) : { caches: {}, evaluations: {} };
+  const further = byTemperature ? temperatures(caches["test"]!, grids) : judged(caches["test"]!, grids);
   return {
     title: `${title}, ${how}`,
     ...rest,
@@ -222,6 +229,13 @@ export function preset(name: string): SweepFile | undefined {
     caches: { ...caches, ...further.caches },
     evaluations: further.evaluations,
   };
+}
+
+/** The test prompts scored by another reward. */
+function judged(test: Settings, { judge }: Grids): Pick<SweepFile, "caches" | "evaluations"> {
+  if (judge === undefined) return { caches: {}, evaluations: {} };
+  const by = { reward: judge };
+  return { caches: { judged: { ...test, ...by } }, evaluations: { judge: { cache: "judged", ...by } } };
 }
 
 /** The test prompts sampled at each temperature: an evaluation compares samples of the same one. */
