@@ -1,6 +1,7 @@
 /** The examples run, and the README shows the first of them as it is, with what it prints. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { moduleReward } from "../src/align/rewards.ts";
 import { verbs } from "../src/cli/verbs.ts";
@@ -42,6 +43,14 @@ describe("examples/train.ts", () => {
       expect(Math.abs(parts(line)[1] - expected), line).toBeLessThan(0.002 + 0.05 * expected);
     }
   });
+});
+
+it("docs/vbon.md links to the lines that define what it names: else node scripts/doc-lines.mjs docs/vbon.md", async () => {
+  const script = (await import("../scripts/doc-lines.mjs" as string)) as {
+    withLines(path: string, text: string): string;
+  };
+  const page = text("docs/vbon.md");
+  expect(script.withLines(fileURLToPath(new URL("../docs/vbon.md", import.meta.url)), page)).toBe(page);
 });
 
 describe("the README", () => {
