@@ -4,6 +4,7 @@ import { bootstrapMean, type Interval } from "../evaluate/win-rate.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type KlEstimator, sequenceKl } from "./kl.ts";
 import { type Answered, type AnswerStats, respond, type RespondOptions, statsOf } from "./rollout.ts";
+import { mean } from "../evaluate/mean.ts";
 
 /** The result of an evaluation. */
 export interface Evaluation extends AnswerStats {
@@ -83,8 +84,6 @@ export async function evaluatePolicy(
   };
   return { evaluation, answered };
 }
-
-const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
 
 /** Of a mean over prompts, which are independent where samples of one prompt are not. */
 function standardError(perPrompt: readonly number[]): number {

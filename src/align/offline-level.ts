@@ -8,6 +8,7 @@ import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
 import type { OfflineExample } from "./offline-loss.ts";
 import { createScorer } from "./scorer.ts";
 import type { Sequence } from "./sequences.ts";
+import { mean } from "../evaluate/mean.ts";
 
 /** The level of each step. */
 export interface Level {
@@ -100,4 +101,3 @@ export function mismatched(examples: readonly OfflineExample[]): Sequence[] {
 }
 
 const total = (row: Float32Array): number => row.reduce((a, b) => a + b, 0);
-const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;

@@ -16,6 +16,7 @@ import type { Scorer, Scores } from "./scorer.ts";
 import type { Sequence } from "./sequences.ts";
 import type { Teacher } from "./teacher.ts";
 import type { Experience } from "./update.ts";
+import { mean } from "../evaluate/mean.ts";
 
 /** What a rollout needs; the models are inside `engine` and `scorer`. */
 export interface RolloutOptions {
@@ -241,8 +242,6 @@ function grouped(rewards: readonly Float64Array[], advantages: readonly number[]
     returns: rewards.map((row) => new Float64Array(row.length).fill(total(row))),
   };
 }
-
-const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
 const total = (xs: ArrayLike<number>): number => Array.from(xs).reduce((a, b) => a + b, 0);
 
 /** The means of answered prompts. */

@@ -122,7 +122,7 @@ async function trainAndFinish(
     seconds: seconds(),
     level: run.level.memory,
   });
-  const events = watchTraining(io, { label: flags.method, folder, steps: run.steps, first, state });
+  const events = watchTraining(io, { label: flags.method, unit, folder, steps: run.steps, first, state });
   const end = await run.training.run(events, first);
   const training = seconds();
   events.stop();

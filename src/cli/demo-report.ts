@@ -19,6 +19,7 @@ import type { Aligned, Judged } from "./demo-align.ts";
 import type { Caches } from "./demo-caches.ts";
 import type { Stage } from "./demo-stages.ts";
 import { version } from "./version.ts";
+import { mean } from "../evaluate/mean.ts";
 
 /** Everything that was measured. */
 export interface DemoResults {
@@ -170,8 +171,6 @@ function bestSample(entry: CacheEntry, n: number): SampleRow {
     rank: createCdf(entry.rewards).rank(score),
   };
 }
-
-const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
 
 function standardError(xs: readonly number[]): number {
   const m = mean(xs);

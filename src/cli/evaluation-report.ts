@@ -14,6 +14,7 @@ import { distinctN } from "../evaluate/text-metrics.ts";
 import { formatTable } from "../report/console-table.ts";
 import { fixed, interval, percent } from "../report/format.ts";
 import type { BonPoint as DrawnBonPoint, MethodResult } from "../report/types.ts";
+import { mean } from "../evaluate/mean.ts";
 
 /** By what policies are compared: exact vBoN at one N, whatever they were trained with, so that J is one ruler. */
 export interface Judge {
@@ -119,8 +120,6 @@ function ratios({ rewards, logprobs }: CacheEntry, { objective, settings }: Judg
 }
 
 /** Mean; NaN for nothing. */
-const mean = (xs: readonly number[]): number => xs.reduce((a, b) => a + b, 0) / xs.length;
-
 const headline = ({ prompts, samplesPerPrompt }: Evaluation, fewest: number): string =>
   `${prompts} prompts, ${samplesPerPrompt} responses of the policy and ${fewest} of the reference to each`;
 

@@ -26,6 +26,8 @@ export interface RewardSource {
   readonly rejectedField: string;
   readonly westOf?: string | undefined;
   readonly n: number;
+  /** Share of the pairs of `westOf` that are kept. */
+  readonly westKeep: number;
   readonly seed: number;
 }
 
@@ -131,17 +133,37 @@ function preferences(all: readonly TextPair[]): RewardData {
   };
 }
 
-/** Of every n cached responses the best against the worst (Pace et al. 2024, "West-of-N"), ties left out. */
-async function westOfN(path: string, { n, seed }: RewardSource): Promise<TextPair[]> {
+/**
+ * Of every n cached responses the best against the worst, ties left out; of these pairs the share `westKeep` that the cache's
+ * reward is surest of: sigmoid(r_best - r_worst) is largest (Pace et al. 2024, "West-of-N", 4.2).
+ */
+async function westOfN(path: string, { n, seed, westKeep }: RewardSource): Promise<readonly TextPair[]> {
   const { entries } = await readCache(path);
   const all = [...entries.values()];
   if (all.some(({ responses }) => !responses))
     throw new ConfigError(`${path}: keeps scores but no responses to prefer; build it with "vbon cache"`);
   const groups = groupsOf(all, { n, seed, missingEos: "none" });
-  return Array.from({ length: groups.count }, (_, item) => groups.at(item, 0)).flatMap(
-    ({ entry: { prompt, responses }, chosen, rejected, tied }) =>
-      tied ? [] : [{ chosen: prompt + responses![chosen]!, rejected: prompt + responses![rejected]! }],
+  const pairs = Array.from({ length: groups.count }, (_, item) => groups.at(item, 0)).flatMap(
+    ({ entry: { prompt, responses, rewards }, chosen, rejected, tied }) =>
+      tied
+        ? []
+        : [
+            {
+              chosen: prompt + responses![chosen]!,
+              rejected: prompt + responses![rejected]!,
+              margin: rewards[chosen]! - rewards[rejected]!,
+            },
+          ],
   );
+  return surest(pairs, westKeep);
+}
+
+/** The share `keep` of the pairs with the largest margins, in their order. */
+function surest<T extends { readonly margin: number }>(pairs: readonly T[], keep: number): readonly T[] {
+  const least = pairs.map(({ margin }) => margin).toSorted((a, b) => b - a)[
+    Math.ceil(keep * pairs.length) - 1
+  ];
+  return pairs.filter(({ margin }) => margin >= (least ?? 0));
 }
 
 interface Parts<T> {

@@ -9,6 +9,8 @@ import type { Io } from "./verb.ts";
 /** A run to watch. */
 export interface Watched {
   readonly label: string;
+  /** What it learns from: "tokens", "texts". */
+  readonly unit: string;
   readonly folder: RunFolder;
   readonly steps: number;
   /** The first step. */
@@ -26,7 +28,7 @@ export interface Watch extends LoopEvents {
 }
 
 /** Shows progress, writes metrics.jsonl and checkpoints, listens to Ctrl-C. */
-export function watchTraining(io: Io, { label, folder, steps, first, state }: Watched): Watch {
+export function watchTraining(io: Io, { label, unit, folder, steps, first, state }: Watched): Watch {
   const progress = io.progress({ label, total: steps, unit: "steps", start: first });
   const results: Record<string, number> = {};
   return {
@@ -38,7 +40,7 @@ export function watchTraining(io: Io, { label, folder, steps, first, state }: Wa
       if (!("lr" in record)) io.note(evaluationText(record));
       else if (!("gradNorm" in record)) io.note(skipText(record));
       else results["loss"] = record["loss"] as number;
-      progress.update(record.step, shown(record));
+      progress.update(record.step, shown(record, unit));
     },
     onEval: (_step, found) => {
       Object.assign(results, found);
@@ -48,9 +50,9 @@ export function watchTraining(io: Io, { label, folder, steps, first, state }: Wa
   };
 }
 
-function shown(record: StepRecord): string | undefined {
+function shown(record: StepRecord, unit: string): string | undefined {
   if (!("loss" in record)) return undefined;
-  return `loss ${(record["loss"] as number).toFixed(3)}, ${record["tokensPerSecond"]} tokens/s`;
+  return `loss ${(record["loss"] as number).toFixed(3)}, ${record["tokensPerSecond"]} ${unit}/s`;
 }
 
 /** A step without a gradient norm is one whose gradients overflowed. */

@@ -1,5 +1,6 @@
 /** Points of a sweep as curves: means over seeds with their spread. */
 import type { Curve } from "../align/analyses/analysis.ts";
+import { mean, standardError } from "../evaluate/mean.ts";
 import type { SweepRow } from "./types.ts";
 
 /** What the curves run over, and what tells panels apart. */
@@ -31,8 +32,7 @@ export function meansOver(rows: readonly SweepRow[], { at, panel }: SpreadOption
 }
 
 function spreadAt(x: number, values: readonly number[]): readonly [number, number, number, number] {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  const deviation = values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : 0;
-  return [x, mean, mean - deviation, mean + deviation];
+  const center = mean(values);
+  const deviation = values.length > 1 ? standardError(values) * Math.sqrt(values.length) : 0;
+  return [x, center, center - deviation, center + deviation];
 }

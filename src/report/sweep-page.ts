@@ -52,6 +52,9 @@ export async function renderSweep(report: SweepReport): Promise<string> {
     ),
     samplesNeeded(results),
     temperatures(results),
+    ...judgesOf(results).map((judge) =>
+      frontiers(comparisonOf(results, samples, judge), `Judged again: ${judge}`, main, `judged-${judge}`),
+    ),
     ...report.analyses.map(({ heading, result }) => analysisSection(heading, result)),
     section("All points", pointsTable(results), failures(results)),
     section("Responses", samples.length > 0 ? note(samplesNote) : "", ...sampleCards(comparison)),
@@ -74,12 +77,17 @@ const heldOut = ({ rows }: SweepResults): SweepRow[] => rows.filter((row) => row
 const onlyM = (results: SweepResults): boolean =>
   heldOut(results).every(({ setting = "" }) => /^M = [\d.]+$/.test(setting));
 
-function comparisonOf(results: SweepResults, samples: readonly PromptSamples[]): Comparison {
-  const baseline = results.baselines[HELD_OUT];
+function comparisonOf(
+  results: SweepResults,
+  samples: readonly PromptSamples[],
+  evaluation = HELD_OUT,
+): Comparison {
+  const baseline = results.baselines[evaluation];
+  const rows = results.rows.filter((row) => row.evaluation === evaluation);
   return {
     title: results.title,
     task: results.task,
-    methods: [...(baseline ? [baseline.reference] : []), ...heldOut(results)],
+    methods: [...(baseline ? [baseline.reference] : []), ...rows],
     bonCurve: baseline?.bonCurve ?? [],
     trainingCurves: {},
     cdfs: [],
@@ -144,11 +152,20 @@ async function samplesNeeded(results: SweepResults): Promise<Html> {
   });
 }
 
+/** What evaluations at a temperature end with: "T0.5". */
+const AT_TEMPERATURE = /-?T[\d.]+$/;
+
+/** Further evaluations that are not Figure 5's: other rewards, other prompts. */
+const judgesOf = ({ rows }: SweepResults): string[] =>
+  [...new Set(rows.map(({ evaluation }) => evaluation))].filter(
+    (name) => name !== HELD_OUT && !AT_TEMPERATURE.test(name),
+  );
+
 /** Figure 5: the same models at several temperatures; the first letters of an evaluation's name are its panel. */
 async function temperatures({ rows, baselines }: SweepResults): Promise<Html> {
-  const further = rows.filter(({ evaluation }) => evaluation !== HELD_OUT);
+  const further = rows.filter(({ evaluation }) => AT_TEMPERATURE.test(evaluation));
   if (new Set(further.map(({ temperature }) => temperature)).size < 2) return "";
-  const panel = ({ evaluation }: SweepRow): string => evaluation.replace(/-?T[\d.]+$/, "");
+  const panel = ({ evaluation }: SweepRow): string => evaluation.replace(AT_TEMPERATURE, "");
   const body = await spreadFigure(further, {
     title: "Figure 5: sampling temperatures",
     id: "fig5",

@@ -32,10 +32,11 @@ describe("vbon analyse", () => {
     expect((await cli(["analyse", "logf", "--m", "5,10", "--cache", cache, "--svg", svg])).code).toBe(0);
     expect(readFileSync(svg, "utf8")).toMatch(/^<svg[^]*M = 30[^]*<\/svg>$/);
   });
-  it("finds the front of a sweep, who owns it, and where estimators of KL disagree", async () => {
+  it("finds the front of a sweep, who owns it, who leads at equal KL, and where estimators of KL disagree", async () => {
     const point = (name: string, kl: number, win: number, klK1 = kl): object => ({
       id: `${name}-${kl}`,
       name,
+      seed: 0,
       evaluation: "held-out",
       kl,
       win,
@@ -48,10 +49,10 @@ describe("vbon analyse", () => {
     });
     // The golden points of the Pareto trap: (1, .6), (2, .7) own the front.
     const rows = [point("a", 1, 0.6), point("a", 2, 0.7), point("b", 2.5, 0.65), point("b", 3, 0.7, 3.5)];
-    writeFileSync(join(folder, "points.json"), JSON.stringify({ rows }));
+    writeFileSync(join(folder, "points.json"), JSON.stringify({ rows, baselines: {} }));
     const { code, stdout, stderr } = await cli(["analyse", "--points", folder, "--json"]);
     expect(code, stderr).toBe(0);
-    const [pareto, kl] = stdout
+    const [pareto, equal, kl] = stdout
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as { name: string; rows: Record<string, unknown>[]; notes: string[] });
@@ -62,6 +63,11 @@ describe("vbon analyse", () => {
       ["b-3", "", "yes"],
     ]);
     expect(pareto!.notes[0]).toBe("Front of win rates: 2 of 4 runs; shares: a 100 %, b 0 %.");
+    const at1 = equal!.rows.filter((row) => row["measure"] === "win" && row["kl"] === 1);
+    expect(at1.map(({ series, value, difference }) => [series, value, difference])).toEqual([
+      ["a", 0.6, 0],
+      ["b", 0.56, expect.closeTo(-0.04, 12)],
+    ]);
     expect(kl!.rows[3]!["z"]).toBeCloseTo(10, 9);
     expect(kl!.notes[1]).toMatch(/more than 3 .* in b-3/);
   });

@@ -98,17 +98,6 @@ export function within(
   return asked ?? usual.filter((value) => value <= most);
 }
 
-/** Mean; NaN of nothing. */
-export const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/** Standard error of the mean; NaN of fewer than two values. */
-export function standardError(values: readonly number[]): number {
-  const center = mean(values);
-  const squares = values.reduce((sum, value) => sum + (value - center) ** 2, 0);
-  return Math.sqrt(squares / (values.length - 1) / values.length);
-}
-
 /** A value such that the share `q` of them is at most it (nearest rank); NaN of nothing. */
 export function quantile(values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b);

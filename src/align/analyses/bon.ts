@@ -2,7 +2,8 @@
 
 import { bonKlBound, expectedBest, expectedBonWin, tieGroupKl } from "../../evaluate/bon-curve.ts";
 import { sortScores, tieGroups } from "../../evaluate/ranks.ts";
-import { type Analysis, type Curve, fewest, mean, standardError, within } from "./analysis.ts";
+import { mean, standardError } from "../../evaluate/mean.ts";
+import { type Analysis, type Curve, fewest, within } from "./analysis.ts";
 
 const USUAL = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 

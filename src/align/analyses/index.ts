@@ -8,7 +8,7 @@ import { ks } from "./ks.ts";
 import { logf } from "./logf.ts";
 import { ties } from "./ties.ts";
 
-export type { Analysis, AnalysisColumn, AnalysisResult, AnalysisSettings } from "./analysis.ts";
+export type { Analysis, AnalysisColumn, AnalysisResult, AnalysisRow, AnalysisSettings } from "./analysis.ts";
 export { promptsOf } from "./analysis.ts";
 
 /** In the order of the help. */

@@ -2,7 +2,8 @@
 
 import { ConfigError } from "../../errors.ts";
 import { type KsResult, ksTest } from "../../evaluate/ks.ts";
-import { type Analysis, type AnalysisRow, fewest, mean, type ScoredPrompt, within } from "./analysis.ts";
+import { mean } from "../../evaluate/mean.ts";
+import { type Analysis, type AnalysisRow, fewest, type ScoredPrompt, within } from "./analysis.ts";
 
 /** The table's M. */
 const USUAL = [5, 20, 100, 200, 250];

@@ -2,7 +2,8 @@
 
 import { tiedPairs, sortScores } from "../../evaluate/ranks.ts";
 import { bf16ToF32Bits, f16ToF32Bits, f32ToBf16Bits, f32ToF16Bits } from "../../tensor/half.ts";
-import { type Analysis, mean } from "./analysis.ts";
+import { mean } from "../../evaluate/mean.ts";
+import { type Analysis } from "./analysis.ts";
 
 const number = new Float32Array(1);
 const bits = new Uint32Array(number.buffer);

@@ -52,6 +52,9 @@ const schema = z.strictObject({
     hint: "CACHE.jsonl",
   }),
   n: z.number().int().min(2).default(8).meta({ description: "of --west-of" }),
+  westKeep: z.number().gt(0).max(1).default(1).meta({
+    description: "of --west-of: share of the pairs to keep, those whose scores differ most",
+  }),
   block: z
     .number()
     .int()
@@ -129,7 +132,7 @@ async function run(config: Config, io: Io): Promise<void> {
   const sizes = `${data.train} ${unit} to train on, ${data.validation} to choose the step, ${data.test} to test; ${settings.steps} steps`;
   io.note(memoryNote(device, model.parameters.count, sizes));
   try {
-    const ended = await train(config, settings.steps, data.hash, training, best, io);
+    const ended = await train(config, settings.steps, { hash: data.hash, unit }, training, best, io);
     if (!ended) return io.note(`stopped; continue with: vbon reward --resume --out ${config.out}`);
     best.takeBack();
     await finish(config, { model, tokenizer, data, unit, best }, io);
@@ -143,7 +146,7 @@ async function run(config: Config, io: Io): Promise<void> {
 async function train(
   config: Config,
   steps: number,
-  hash: string,
+  { hash, unit }: { readonly hash: string; readonly unit: string },
   training: Training,
   best: Best,
   io: Io,
@@ -158,6 +161,7 @@ async function train(
     if (config.patience > 0 && best.state.worse >= config.patience) return true;
     const watch = watchTraining(io, {
       label: "reward",
+      unit,
       folder,
       steps,
       first,

@@ -139,6 +139,7 @@ async function run(config: Config, io: Io): Promise<void> {
     const first = folder.restored?.step ?? 0;
     const events = watchTraining(io, {
       label: "sft",
+      unit: "tokens",
       folder,
       steps: settings.steps,
       first,

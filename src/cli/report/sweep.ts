@@ -7,6 +7,7 @@ import { exists } from "../../data/files.ts";
 import type { PromptSamples, SweepResults, SweepRow } from "../../report/types.ts";
 import { renderSweep, type SweepReport } from "../../report/sweep-page.ts";
 import { readEvaluation } from "../evaluation-report.ts";
+import { equalKl } from "../sweep/analyses.ts";
 import { HELD_OUT, readPoints } from "../sweep/results.ts";
 
 /** The paper's analyses of a cache, and how many samples a prompt each needs to say anything. */
@@ -18,7 +19,14 @@ const ANALYSES = [
 /** The page of the sweep in `folder`. */
 export async function sweepPage(folder: string): Promise<string> {
   const results = await readPoints(folder);
-  return renderSweep({ results, analyses: await analysed(folder), ...(await sideBySide(folder, results)) });
+  const tables = [...compared(results), ...(await analysed(folder))];
+  return renderSweep({ results, analyses: tables, ...(await sideBySide(folder, results)) });
+}
+
+/** Series side by side at equal KL, where there are several that went somewhere. */
+function compared(results: SweepResults): SweepReport["analyses"] {
+  const result = equalKl.run(results);
+  return result.rows.length > 0 ? [{ heading: "At equal KL", result }] : [];
 }
 
 async function analysed(folder: string): Promise<SweepReport["analyses"]> {

@@ -1,5 +1,6 @@
-/** What the points of a sweep say: the pooled front and who owns it, and what the estimators of KL agree on. */
-import type { AnalysisColumn, AnalysisResult } from "../../align/analyses/index.ts";
+/** What the points of a sweep say: the pooled front and who owns it, who leads at equal KL, what the estimators of KL agree on. */
+import type { AnalysisColumn, AnalysisResult, AnalysisRow } from "../../align/analyses/index.ts";
+import { seriesAt } from "../../evaluate/equal-kl.ts";
 import { paretoFront, paretoShare } from "../../evaluate/pareto.ts";
 import type { SweepResults, SweepRow } from "../../report/types.ts";
 
@@ -93,5 +94,50 @@ const kl: PointAnalysis = {
 
 const KL_TITLES = { kl: "full", klK1: "k1", klK3: "k3" } as const;
 
+/** Every series at the same KL, with the spread of its seeds: what a single point cannot say. */
+export const equalKl: PointAnalysis = {
+  name: "equal-kl",
+  question:
+    "which series is ahead where all went equally far from the reference, and is that more than the seeds' spread?",
+  run({ rows: all, baselines }) {
+    const against = all.some(({ name }) => name === "vbon") ? "vbon" : (all[0]?.name ?? "");
+    const compared = (evaluation: string, key: (typeof MEASURES)[number]): AnalysisRow[] => {
+      const rows = all.filter((row) => row.evaluation === evaluation);
+      const points = rows.map(({ name: series, seed, kl: far, [key]: value }) => ({
+        series,
+        seed,
+        kl: far,
+        value,
+      }));
+      const origin = key === "win" ? 0.5 : (baselines[evaluation]?.reference.reward ?? NaN);
+      const at = LEVELS.map((level) => [level, seriesAt(points, level, origin, against)] as const);
+      return at
+        .filter(([, found]) => found.length > 1)
+        .flatMap(([level, found]) => found.map((row) => ({ evaluation, measure: key, kl: level, ...row })));
+    };
+    const evaluations = [...new Set(all.map(({ evaluation }) => evaluation))];
+    return {
+      columns: [
+        { key: "evaluation", title: "evaluation" },
+        { key: "measure", title: "measure" },
+        { key: "kl", title: "at KL", digits: 1 },
+        { key: "series", title: "series" },
+        { key: "value", title: "mean over seeds", digits: 3 },
+        { key: "se", title: "s.e.", digits: 3 },
+        { key: "difference", title: `above ${against}`, digits: 3 },
+        { key: "differenceSe", title: "s.e.", digits: 3 },
+        { key: "seeds", title: "seeds", digits: 0 },
+      ],
+      rows: evaluations.flatMap((evaluation) => MEASURES.flatMap((key) => compared(evaluation, key))),
+      notes: [
+        "Of each series and seed a line from the reference through its runs in the order of their KL, read off at these KLs; nothing is extrapolated. Standard errors are over seeds, differences within a seed.",
+      ],
+    };
+  },
+};
+
+/** Nats at which series are compared. */
+const LEVELS = [0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 6];
+
 /** In the order of the help. */
-export const pointAnalyses: readonly PointAnalysis[] = [pareto, kl];
+export const pointAnalyses: readonly PointAnalysis[] = [pareto, equalKl, kl];
