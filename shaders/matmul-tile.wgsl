@@ -1,6 +1,8 @@
 // Matrix product  C = op(A) op(B) + bias  for GPUs: workgroup memory, no subgroups.   C: [M, N], overwritten.
 // A and B are f32 or f16 (constants A4, B4: vec4f, vec4h), sums f32.
 //   A_T 0: A [M, K], 1: A [K, M]     B_T 0: B [K, N], 1: B [N, K]     bias [N] is added where params.bias is 1
+// Where N is a multiple of 4, sums may be gone on with before they are written (constants), as in matmul-broadcast.wgsl:
+//   ADD  C is added to     PLUS  C += extra     SLOPE  C *= f'(extra)     KEEP  activated = f(C)     f: activation.wgsl
 //
 //   tile, tile_flat    a workgroup makes BM x BN values of C, a thread TM x TN of them in registers
 //   teams, teams_flat  the same with TEAMS teams of threads that share K out: for products with few values
@@ -28,7 +30,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> c_flat: array<f32>;
 @group(0) @binding(5) var<storage, read> partial: array<vec4f>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> extra: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> activated: array<vec4f>;
+@group(0) @binding(8) var<uniform> params: Params;
 
 const M4 = BM / 4;
 const N4 = BN / 4;
@@ -159,8 +163,26 @@ fn biased(value: vec4f, n: u32) -> vec4f {
   return value + vec4f(bias[n], bias[min(n + 1u, end)], bias[min(n + 2u, end)], bias[min(n + 3u, end)]);
 }
 
+// Writes the vec4 `at` of C.
+fn finish(at: u32, value: vec4f) {
+  var result = value;
+  //: for e in 0..ADD
+  result += c[at];
+  //: end
+  //: for e in 0..PLUS
+  result += extra[at];
+  //: end
+  //: for e in 0..SLOPE
+  result *= df(extra[at]);
+  //: end
+  c[at] = result;
+  //: for e in 0..KEEP
+  activated[at] = f(result);
+  //: end
+}
+
 fn put(z: u32, m: u32, n: u32, value: vec4f) {
-  if (m < params.M && n < params.N) { c[(z * params.M + m) * (params.N / 4u) + n / 4u] = biased(value, n); }
+  if (m < params.M && n < params.N) { finish((z * params.M + m) * (params.N / 4u) + n / 4u, biased(value, n)); }
 }
 
 fn put_flat(z: u32, m: u32, n: u32, value: vec4f) {
@@ -257,6 +279,6 @@ fn gather(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gro
   for (var at = id.x; at < size; at += groups.x * 64u) {
     var value = vec4f(0.0);
     for (var part = 0u; part < params.parts; part++) { value += partial[(id.z * params.parts + part) * size + at]; }
-    c[id.z * size + at] = biased(value, at * 4u % params.N);
+    finish(id.z * size + at, biased(value, at * 4u % params.N));
   }
 }

@@ -1,9 +1,10 @@
 /** Scaled dot-product attention: causal or not, padded, with grouped key/value heads. */
-import type { Grid } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
+import type { AttentionEntry, AttentionForm } from "./attention-form.ts";
+import { tile } from "./attention-tile.ts";
 import { zeros } from "./copy.ts";
 import { concat, slice } from "./layout.ts";
 import { testVariants } from "./self-test.ts";
@@ -48,32 +49,63 @@ function sizes(qkv: Shape, range: Shape, G: number): Sizes {
 /** Rows of the other side that are broadcast together: more amortise the softmax, fewer compile sooner. */
 const keysFor = (lanes: number, D: number): number => Math.max(1, Math.min(lanes, 4, Math.floor(128 / D)));
 
-const bestVariant = (device: Device): string => (device.subgroupSize > 0 ? "broadcast" : "plain");
+/** Rows of the other side loaded once, a lane a piece, and broadcast: software adapters keep a lane's arrays in their first-level cache. */
+const broadcast: AttentionForm = {
+  name: "broadcast",
+  kernel,
+  madeFor: "software",
+  runs: ({ subgroupSize }) => subgroupSize > 0,
+  fits: () => true,
+  launch(entry, { T, D }, { subgroupSize: L }) {
+    const KEYS = keysFor(L, D);
+    // Two rows a lane halve the broadcasts; short sequences would leave the second one idle.
+    const ROWS = entry !== "keys" && T > L && D <= 64 ? 2 : 1;
+    return { rows: L * ROWS, constants: { L, KEYS, ROWS, LOADS: Math.ceil((KEYS * D) / 4 / L) } };
+  },
+};
+
+const plain: AttentionForm = {
+  name: "plain",
+  kernel,
+  madeFor: "any",
+  runs: () => true,
+  fits: () => true,
+  launch: () => ({ rows: 64, constants: { L: 1 } }),
+};
+
+/** Every form, the best first. */
+const FORMS: readonly AttentionForm[] = [broadcast, tile, plain];
+
+/** Forms that do well on a device: not those of GPUs on a software adapter, whose compiler takes half a minute over each. */
+const formsFor = (device: Device): AttentionForm[] =>
+  FORMS.filter((form) => form.runs(device) && !(device.software && form.madeFor === "gpu"));
+
+/** The form asked for, else the first made for this kind of adapter, else the first that runs; `plain` where that does not fit. */
+function formFor(device: Device, D: number, variant: string | undefined): AttentionForm {
+  const usable = (variant === undefined ? formsFor(device) : FORMS).filter(
+    (form) => form.runs(device) && form.fits(D, device),
+  );
+  if (variant !== undefined) return usable.find(({ name }) => name === variant) ?? plain;
+  const kind = device.software ? "software" : "gpu";
+  return usable.find(({ madeFor }) => madeFor === kind) ?? usable[0] ?? plain;
+}
 
 /** One of the three kernels over [rows of T, heads, batch]. */
-function run(
-  entry: "forward" | "query" | "keys",
-  bindings: Record<string, Tensor>,
-  { B, T, H, G, D }: Sizes,
-  attrs: PackedAttrs,
-): void {
+function run(entry: AttentionEntry, bindings: Record<string, Tensor>, size: Sizes, attrs: PackedAttrs): void {
+  const { B, T, H, G, D } = size;
   const { device } = bindings["qkv"]!;
-  const variant = attrs.variant ?? bestVariant(device);
-  const L = device.subgroupSize;
-  const D4 = D / 4;
-  const KEYS = keysFor(L, D);
-  // Two rows a lane halve the broadcasts; short sequences would leave the second one idle.
-  const ROWS = entry !== "keys" && T > L && D <= 64 ? 2 : 1;
-  const LOADS = Math.ceil((KEYS * D4) / L);
-  const CAUSAL = attrs.causal ? 1 : 0;
-  const heads = entry === "keys" ? G : H;
-  const broadcast = variant === "broadcast";
-  const workgroups: Grid = [Math.ceil(T / (broadcast ? L * ROWS : 64)), heads, B];
-  const constants = broadcast ? { L, D4, KEYS, ROWS, LOADS, CAUSAL } : { L: 1, D4, CAUSAL };
+  const form = formFor(device, D, attrs.variant);
+  const { rows, constants } = form.launch(entry, size, device);
   const params = { B, T, H, G, scale: attrs.scale ?? 1 / Math.sqrt(D), queries: H / G };
   const flops =
     (entry === "forward" ? 4 : entry === "query" ? 6 : 8) * B * H * T * T * D * (attrs.causal ? 0.5 : 1);
-  call(kernel, `${entry}_${variant}`, { bindings, params, constants, workgroups, flops });
+  call(form.kernel, `${entry}_${form.name}`, {
+    bindings,
+    params,
+    constants: { ...constants, D4: D / 4, CAUSAL: attrs.causal ? 1 : 0 },
+    workgroups: [Math.ceil(T / rows), entry === "keys" ? G : H, B],
+    flops,
+  });
 }
 
 function reference(qkv: NdArray, range: NdArray, { causal, scale, kvHeads }: PackedAttrs): NdArray {
@@ -147,7 +179,7 @@ export const attentionOp: Op<PackedInputs, PackedAttrs> = defineOp<PackedInputs,
     return [dqkv, undefined];
   },
   reference: ([qkv, range], attrs) => [reference(qkv!, range!, attrs)],
-  variants: (device) => (device.subgroupSize > 0 ? ["plain", "broadcast"] : ["plain"]),
+  variants: (device) => formsFor(device).map(({ name }) => name),
   cases: [
     { inputs: [[1, 1, 3, 4], rangeOf([0, 1])], attrs: { kvHeads: 1, causal: true }, name: "one token" },
     {
@@ -167,10 +199,16 @@ export const attentionOp: Op<PackedInputs, PackedAttrs> = defineOp<PackedInputs,
       attrs: { kvHeads: 1, causal: false, scale: 0.3 },
       name: "both ways",
     },
+    {
+      inputs: [[1, 70, 4, 8], rangeOf([3, 69])],
+      attrs: { kvHeads: 1, causal: true },
+      name: "several tiles",
+    },
   ],
 });
 
 testVariants(attentionOp, [
+  { tier: "tile", variant: "tile", on: "several tiles" },
   { tier: "subgroups", variant: "broadcast", on: "padded left" },
   { tier: "subgroups", variant: "broadcast", on: "grouped heads" },
 ]);

@@ -2,10 +2,11 @@
 import { loadKernel, using } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import { empty } from "../tensor/tensor.ts";
-import { functions, numberOf } from "./activation.ts";
+import { functions } from "./activation.ts";
 import {
   biasView,
-  type Finish,
+  finishBindings,
+  finishConstants,
   flopsOf,
   type MatmulForm,
   modeOf,
@@ -57,24 +58,14 @@ function recordTurned(product: Product): void {
   call(kernel, "turn", {
     bindings: { a, turned },
     params: { M, N: 0, K, rows, chunk: 0, a_batch: M * K, b_batch: 0, c_batch: 0 },
-    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0, ...vectorsOf(product), ...finishOf({}) },
+    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0, ...vectorsOf(product), ...finishConstants({}) },
     workgroups: [Math.ceil(M / (16 * rows)), Math.ceil(K / 64), batch],
   });
   record({ ...product, a: turned, transposeA: false });
 }
 
-/** Constants for what the kernel does with the sum. */
-const finishOf = ({ plus, slope, activated, kind, adds }: Finish): Record<string, number> => ({
-  ADD: adds ? 1 : 0,
-  PLUS: plus ? 1 : 0,
-  SLOPE: slope ? 1 : 0,
-  KEEP: activated ? 1 : 0,
-  KIND: kind ? numberOf(kind) : 0,
-});
-
 function record(product: Product): void {
-  const { a, b, c, bias, batch, M, N, K, shared, activated } = product;
-  const extra = product.plus ?? product.slope;
+  const { a, b, c, bias, batch, M, N, K, shared } = product;
   const L = a.device.subgroupSize;
   const mode = modeOf(product);
   const KC = chunkOf(mode, K, product.tuning?.["KC"]);
@@ -85,8 +76,7 @@ function record(product: Product): void {
       b,
       c,
       bias: biasView(product),
-      ...(extra && { extra }),
-      ...(activated && { activated }),
+      ...finishBindings(product),
     },
     params: {
       M,
@@ -98,7 +88,7 @@ function record(product: Product): void {
       b_batch: shared ? 0 : K * N,
       c_batch: M * N,
     },
-    constants: { L, KC, BIAS: bias ? 1 : 0, ...vectorsOf(product), ...finishOf(product) },
+    constants: { L, KC, BIAS: bias ? 1 : 0, ...vectorsOf(product), ...finishConstants(product) },
     workgroups: [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch],
     flops: flopsOf(product),
   });

@@ -6,7 +6,7 @@ import type { Device } from "../gpu/device.ts";
 import { bucket, type Tuning } from "../gpu/tune.ts";
 import type { View } from "../gpu/call.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { UnaryKind } from "./activation.ts";
+import { numberOf, type UnaryKind } from "./activation.ts";
 
 /** What becomes of a sum before, or as, it is written. */
 export interface Finish {
@@ -85,6 +85,30 @@ export const vectorsOf = ({
   A4: a.dtype === "f16" ? "vec4h" : "vec4f",
   B4: b.dtype === "f16" ? "vec4h" : "vec4f",
 });
+
+/** The product alone. */
+export const unfinished = (product: Product): Product => ({
+  ...product,
+  plus: undefined,
+  slope: undefined,
+  activated: undefined,
+  adds: false,
+});
+
+/** Constants of a kernel for what it does with its sums. */
+export const finishConstants = ({ plus, slope, activated, kind, adds }: Finish): Record<string, number> => ({
+  ADD: adds ? 1 : 0,
+  PLUS: plus ? 1 : 0,
+  SLOPE: slope ? 1 : 0,
+  KEEP: activated ? 1 : 0,
+  KIND: kind ? numberOf(kind) : 0,
+});
+
+/** And what it binds for that. */
+export function finishBindings({ plus, slope, activated }: Finish): Record<string, Tensor> {
+  const extra = plus ?? slope;
+  return { ...(extra && { extra }), ...(activated && { activated }) };
+}
 
 /** What a kernel binds for the bias; where there is none, memory that it does not read. */
 export const biasView = ({ bias, b }: Product): View =>

@@ -2,12 +2,22 @@
  * The matrix product for GPUs, without subgroups: tiles of C in registers, pieces of A and B through workgroup memory.
  * Designed from what others measured (docs/kernels.md, "GPUs"); here it is only known to be right.
  */
-import { loadKernel } from "../gpu/kernel.ts";
+import { loadKernel, using } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
-import { biasView, flopsOf, type MatmulForm, type Product, vectorsOf } from "./matmul-form.ts";
+import { functions } from "./activation.ts";
+import {
+  biasView,
+  finishBindings,
+  finishConstants,
+  flopsOf,
+  type MatmulForm,
+  type Product,
+  unfinished,
+  vectorsOf,
+} from "./matmul-form.ts";
 
-const kernel = await loadKernel("matmul-tile");
+const kernel = using(await loadKernel("matmul-tile"), functions);
 
 /** What a workgroup computes, and how its threads share it. */
 interface Tile {
@@ -74,10 +84,10 @@ function recordTiles(product: Product, tile: Tile, c: Tensor, parts: number, spa
   const { a, b, batch, M, N, K, transposeA, transposeB } = product;
   const flat = N % 4 === 0 ? "" : "_flat";
   call(kernel, `${tile.TEAMS > 1 ? "teams" : "tile"}${flat}`, {
-    bindings: { a, b, bias: biasView(product), [`c${flat}`]: c },
+    bindings: { a, b, bias: biasView(product), [`c${flat}`]: c, ...finishBindings(product) },
     params: paramsOf(product, tile, parts, span),
     constants: {
-      ...tile, ...vectorsOf(product), CHUNK, MEMORY: memoryOf(tile), ROLLED: a.device.software ? 1 : 0,
+      ...tile, ...vectorsOf(product), ...finishConstants(product), CHUNK, MEMORY: memoryOf(tile), ROLLED: a.device.software ? 1 : 0,
       A_T: transposeA ? 1 : 0, B_T: transposeB ? 1 : 0,
       A_VEC: (transposeA ? M : K) % 4 === 0 ? 1 : 0,
       B_VEC: (transposeB ? K : N) % 4 === 0 ? 1 : 0,
@@ -95,6 +105,7 @@ export const tile: MatmulForm = {
   madeFor: "gpu",
   runs: (device) => device.has("tile"),
   fits: () => true,
+  finishes: ({ N }) => N % 4 === 0,
   record: (product) => whole(product, tileFor(product)),
 };
 
@@ -126,11 +137,13 @@ export const split: MatmulForm = {
     const span = Math.ceil(K / partsFor(product) / CHUNK) * CHUNK;
     const parts = Math.ceil(K / span);
     const partial = empty([batch, parts, M, N], "f32", "partial products");
-    recordTiles(product, TILES.tile64, partial, parts, span);
+    recordTiles(unfinished(product), TILES.tile64, partial, parts, span);
     call(kernel, "gather", {
-      bindings: { partial, c, bias: biasView(product) },
+      bindings: { partial, c, bias: biasView(product), ...finishBindings(product) },
       params: { ...paramsOf(product, TILES.tile64, parts, span), bias: bias ? 1 : 0 },
-      constants: { ...TILES.tile64, ...vectorsOf(product), CHUNK, MEMORY: 1, ROLLED: 0 },
+      constants: {
+        ...TILES.tile64, ...vectorsOf(product), ...finishConstants(product), CHUNK, MEMORY: 1, ROLLED: 0,
+      }, // prettier-ignore
       workgroups: [Math.ceil((M * N) / 4 / 64), 1, batch],
     });
   },
