@@ -47,43 +47,8 @@ struct Params {
 @group(0) @binding(17) var<storage, read_write> dweights: array<f32>;
 @group(0) @binding(18) var<uniform> params: Params;
 
-// Below every logit, and finite: the difference of two of them is 0, not NaN.
-const LOWEST = -3.0e38;
 // A logarithm whose exponential is 0: differences are cut off there, for 0 times their infinity would be NaN.
 const FAINT = -200.0;
-
-// Sum of an element's floats. vec4f() of an f32 repeats it, hence the first alone where W is 1.
-fn across(v: E) -> f32 {
-  let t = vec4f(v);
-  if (W == 4) { return (t.x + t.y) + (t.z + t.w); }
-  return t.x;
-}
-
-fn row_sum(v: f32) -> f32 {
-  var sum = v;
-  //: for m in 0..LOG
-  sum += subgroupShuffleXor(sum, 1u << $(m)u);
-  //: end
-  return sum;
-}
-
-// Largest of an element's floats.
-fn highest(v: E) -> f32 {
-  let t = vec4f(v);
-  return max(max(t.x, t.y), max(t.z, t.w));
-}
-
-fn row_max(v: f32) -> f32 {
-  var high = v;
-  //: for m in 0..LOG
-  high = max(high, subgroupShuffleXor(high, 1u << $(m)u));
-  //: end
-  return high;
-}
-
-fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
-  return (group.x + group.y * groups.x) * (64u / L) + thread / L;
-}
 
 // z of an element; LOWEST beyond the row and for -infinity. Not max(): it would turn a NaN into LOWEST and hide it.
 fn scaled(logit: E, inside: bool) -> E {

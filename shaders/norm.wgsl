@@ -34,31 +34,12 @@ struct Params {
 @group(0) @binding(11) var<storage, read_write> dbias: array<E>;
 @group(0) @binding(12) var<uniform> params: Params;
 
-// Sum of an element's floats. vec4f() of an f32 repeats it, hence the first alone where W is 1.
-fn across(v: E) -> f32 {
-  let t = vec4f(v);
-  if (W == 4) { return (t.x + t.y) + (t.z + t.w); }
-  return t.x;
-}
-
-fn row_sum(v: f32) -> f32 {
-  var sum = v;
-  //: for m in 0..LOG
-  sum += subgroupShuffleXor(sum, 1u << $(m)u);
-  //: end
-  return sum;
-}
-
 fn first_lane(v: f32) -> f32 {
   var first = v;
   //: for s in 0..SUBGROUPS
   first = subgroupBroadcast(first, 0u);
   //: end
   return first;
-}
-
-fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
-  return (group.x + group.y * groups.x) * (64u / L) + thread / L;
 }
 
 @compute @workgroup_size(64)

@@ -41,38 +41,7 @@ struct Params {
 @group(0) @binding(11) var<storage, read_write> random_words: array<vec4u>;
 @group(0) @binding(12) var<uniform> params: Params;
 
-// Below every logit, and finite: the difference of two of them is 0, not NaN.
-const LOWEST = -3.0e38;
 const NONE = 0xffffffffu;
-
-// Sum of an element's floats. vec4f() of an f32 repeats it, hence the first alone where W is 1.
-fn across(v: E) -> f32 {
-  let t = vec4f(v);
-  if (W == 4) { return (t.x + t.y) + (t.z + t.w); }
-  return t.x;
-}
-
-fn row_sum(v: f32) -> f32 {
-  var sum = v;
-  //: for m in 0..LOG
-  sum += subgroupShuffleXor(sum, 1u << $(m)u);
-  //: end
-  return sum;
-}
-
-// Largest of an element's floats.
-fn highest(v: E) -> f32 {
-  let t = vec4f(v);
-  return max(max(t.x, t.y), max(t.z, t.w));
-}
-
-fn row_max(v: f32) -> f32 {
-  var high = v;
-  //: for m in 0..LOG
-  high = max(high, subgroupShuffleXor(high, 1u << $(m)u));
-  //: end
-  return high;
-}
 
 fn row_sum3(v: vec3f) -> vec3f {
   var sum = v;
@@ -123,10 +92,6 @@ fn row_scan_count(v: u32, lane: u32) -> vec2u {
   sum = subgroupBroadcast(sum, $(L-1)u);
   //: end
   return vec2u(before, sum);
-}
-
-fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
-  return (group.x + group.y * groups.x) * (64u / L) + thread / L;
 }
 
 // z of an element; LOWEST beyond the row.

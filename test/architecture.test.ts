@@ -171,7 +171,7 @@ describe("the house", () => {
       relative("shaders", file).replace(".wgsl", ""),
     );
     const loads = [...texts].map(([file, text]): [string, string[]] => {
-      return [file, [...text.matchAll(/\bloadKernel\("([^"]+)"\)/g)].map((match) => match[1] ?? "")];
+      return [file, [...text.matchAll(/\bload(?:Row)?Kernel\("([^"]+)"\)/g)].map((match) => match[1] ?? "")];
     });
     expect(shaderViolations(shaders, new Map(loads))).toEqual([]);
   });

@@ -1,12 +1,11 @@
 /** Sampling on the GPU: one token a row, by random numbers that belong to the sample and not to its batch. */
 import { ConfigError } from "../errors.ts";
 import { grid } from "../gpu/call.ts";
-import { loadKernel } from "../gpu/kernel.ts";
 import { call, need } from "../tensor/op.ts";
-import { rowCall } from "../tensor/rows.ts";
+import { loadRowKernel, rowCall } from "../tensor/rows.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 
-const kernel = await loadKernel("sample");
+const kernel = await loadRowKernel("sample");
 
 /** How a token is chosen: the logits are divided by the temperature first, then topK applies, then topP. */
 export interface SamplingSettings {

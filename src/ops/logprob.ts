@@ -1,10 +1,9 @@
 /** Log-probabilities of given tokens, entropy, cross-entropy and full KL divergence, straight from logits. */
-import { loadKernel } from "../gpu/kernel.ts";
 import { type Backward, call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
-import { rowCall, rowVariants } from "../tensor/rows.ts";
+import { loadRowKernel, rowCall, rowVariants } from "../tensor/rows.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 
-const kernel = await loadKernel("logprob");
+const kernel = await loadRowKernel("logprob");
 
 /** What logits are divided by first (default 1), and (for tests) which kernel to use. */
 export interface LogprobAttrs {

@@ -1,11 +1,10 @@
 /** LayerNorm and RMSNorm over the last dimension. */
 import { grid } from "../gpu/call.ts";
-import { loadKernel } from "../gpu/kernel.ts";
 import { type Backward, call, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
-import { rowCall, rowVariants } from "../tensor/rows.ts";
+import { loadRowKernel, rowCall, rowVariants } from "../tensor/rows.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 
-const kernel = await loadKernel("norm");
+const kernel = await loadRowKernel("norm");
 
 /** Which norm, what is added to the variance, and (for tests) which kernel to use. */
 export interface NormAttrs {

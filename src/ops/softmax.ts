@@ -1,10 +1,9 @@
 /** Softmax and log-softmax over the last dimension. */
-import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, type NdArray, type Op } from "../tensor/op.ts";
-import { rowCall, rowVariants } from "../tensor/rows.ts";
+import { loadRowKernel, rowCall, rowVariants } from "../tensor/rows.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 
-const kernel = await loadKernel("softmax");
+const kernel = await loadRowKernel("softmax");
 
 /** Probabilities or their logarithms, and (for tests) which kernel to use. */
 export interface SoftmaxAttrs {

@@ -5,7 +5,12 @@
 import type { Grid } from "../gpu/call.ts";
 import { grid } from "../gpu/call.ts";
 import type { Device } from "../gpu/device.ts";
-import type { Constants } from "../gpu/kernel.ts";
+import { type Constants, type Kernel, loadKernel, using } from "../gpu/kernel.ts";
+
+const shared = await loadKernel("rows");
+
+/** Loads `shaders/<name>.wgsl` with what row kernels share: sums and maxima over a row's lanes. */
+export const loadRowKernel = async (name: string): Promise<Kernel> => using(await loadKernel(name), shared);
 
 /** Threads of a workgroup of a row kernel. */
 const THREADS = 64;
