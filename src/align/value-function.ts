@@ -38,7 +38,8 @@ export function trainableCopy(
   const head = withHead ? valueHeadSpecs(model.config.nEmbd) : [];
   if (lora) return adaptedParameters(model, lora, { seed, whole: head });
   const specs = [...model.specs, ...head];
-  const copy = createParameters(model.parameters.device, specs, { trainable: true, seed });
+  const copy = createParameters(model.parameters.device, specs, { trainable: true });
+  copy.initialise(seed, head);
   copy.copyFrom(
     model.parameters,
     model.specs.map((s) => s.name),

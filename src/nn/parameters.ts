@@ -51,12 +51,13 @@ export class Parameters {
     specs: readonly ParameterSpec[],
     isTrained: (name: string) => boolean,
     base?: Base,
+    label = "parameters",
   ) {
     this.device = device;
     this.base = base;
     this.specs = specs;
-    const trained = place(device, specs.filter((s) => isTrained(s.name)), "parameters"); // prettier-ignore
-    const frozen = place(device, specs.filter((s) => !isTrained(s.name)), "frozen parameters"); // prettier-ignore
+    const trained = place(device, specs.filter((s) => isTrained(s.name)), label); // prettier-ignore
+    const frozen = place(device, specs.filter((s) => !isTrained(s.name)), `frozen ${label}`); // prettier-ignore
     const grads = trained && place(device, trained.specs, "gradients");
     for (const [name, tensor] of trained?.tensors ?? []) tensor.grad = grads!.tensors.get(name);
     const both = new Map([...(trained?.tensors ?? []), ...(frozen?.tensors ?? [])]);
@@ -99,9 +100,10 @@ export class Parameters {
     return this.#tensors.entries();
   }
 
-  /** Fills every tensor as its specification says; the same values for the same seed. */
-  initialise(seed: number): void {
-    for (const spec of this.specs) this.get(spec.name).write(initialValues(spec, seed));
+  /** Fills the tensors of `specs` (all by default) as these say; the same values for the same seed. */
+  initialise(seed: number, specs: readonly ParameterSpec[] = this.specs): void {
+    if (this.device.onPaper) return;
+    for (const spec of specs) this.get(spec.name).write(initialValues(spec, seed));
   }
 
   /**
@@ -110,6 +112,7 @@ export class Parameters {
    */
   async writeFrom(source: TensorSource, naming: Naming = {}): Promise<void> {
     const sourceName = match(this.specs, source, naming);
+    if (this.device.onPaper) return;
     for (const [name, tensor] of this.#tensors) {
       const theirs = sourceName.get(name);
       if (theirs !== undefined) tensor.write(await source.read(theirs));
@@ -150,11 +153,14 @@ export class Parameters {
     this.device.gpu.queue.submit([encoder.finish()]);
   }
 
-  /** A hash of the bits of `names` (all by default): equal hashes, equal weights. Reads everything back. */
+  /**
+   * A hash of the bits of `names` (all by default): equal hashes, equal weights. Reads everything back, one tensor at a
+   * time: the memory of a copy of the whole model would be the most that a run ever takes.
+   */
   async hash(names: readonly string[] = this.names): Promise<string> {
-    const values = await readAll(this.device, names.map((name) => this.get(name))); // prettier-ignore
     let hash = fnv1a64([]);
-    for (const { buffer, byteOffset, byteLength } of values) {
+    for (const name of this.device.onPaper ? [] : names) {
+      const { buffer, byteOffset, byteLength } = await this.get(name).read();
       hash = fnv1a64(new Uint8Array(buffer, byteOffset, byteLength), hash);
     }
     return hexOf(hash);
@@ -174,6 +180,8 @@ export interface ParameterOptions {
   readonly seed?: number | undefined;
   /** What they stand on. */
   readonly base?: Base | undefined;
+  /** What their memory is called in messages and plans; "parameters" by default. */
+  readonly label?: string | undefined;
 }
 
 /**
@@ -183,10 +191,10 @@ export interface ParameterOptions {
 export function createParameters(
   device: Device,
   specs: readonly ParameterSpec[],
-  { trainable, seed, base }: ParameterOptions,
+  { trainable, seed, base, label }: ParameterOptions,
 ): Parameters {
   const isTrained = typeof trainable === "function" ? trainable : () => trainable;
-  const parameters = new Parameters(device, specs, isTrained, base);
+  const parameters = new Parameters(device, specs, isTrained, base, label);
   if (seed !== undefined) parameters.initialise(seed);
   return parameters;
 }
@@ -256,7 +264,7 @@ function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: s
 /** A frozen copy: the same specs and values, on the same base. */
 export function frozenCopy(parameters: Parameters): Parameters {
   const { device, specs, base } = parameters;
-  const copy = createParameters(device, specs, { trainable: false, base });
+  const copy = createParameters(device, specs, { trainable: false, base, label: "copy" });
   copy.copyFrom(parameters);
   return copy;
 }
