@@ -10,6 +10,7 @@ import { endingOf } from "./align-flags.ts";
 import type { AlignFlags } from "./align-schema.ts";
 import { evaluationRecord } from "./align-run.ts";
 import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "./align-subject.ts";
+import { layersOf } from "./layer-flags.ts";
 import { loraOf } from "./lora-flags.ts";
 import { offlineSettings, offlineTraining } from "./offline-flags.ts";
 import { checkSameData, memoryNote, watchTraining } from "./training-run.ts";
@@ -66,6 +67,7 @@ export async function prepareOffline(
     objective,
     settings,
     lora: loraOf(flags),
+    layers: layersOf("align", flags),
     temperature: task.sampling.temperature,
     missingEos: endingOf(flags),
     training: offlineTraining(flags),

@@ -4,6 +4,7 @@ import type { Objective, ObjectiveSettings } from "../align/objectives/index.ts"
 import { cdfOptions, ppoSettings } from "./align-flags.ts";
 import type { AlignFlags } from "./align-schema.ts";
 import type { Subject } from "./align-subject.ts";
+import { layersOf } from "./layer-flags.ts";
 import { loraOf } from "./lora-flags.ts";
 
 /** A subject and what its policy maximises. */
@@ -28,6 +29,7 @@ export function prepareOnline(
     objective,
     settings,
     lora: loraOf(flags),
+    layers: layersOf("align", flags),
     generate: { ...task.sampling, eosIds },
     rows: Math.min(flags.rows, Math.max(flags.rollout, flags.evalSamples * (test?.prompts.length ?? 0))),
     ppo: ppoSettings(flags),

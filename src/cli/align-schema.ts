@@ -5,6 +5,7 @@ import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import { objectives, offlineObjectives } from "../align/objectives/index.ts";
 import type { AskedSampling } from "./cache-task.ts";
+import { type LayerFlags, layerFields } from "./layer-flags.ts";
 import { adapterField, type LoraFlags, loraFields } from "./lora-flags.ts";
 import { type OfflineFlags, offlineFields } from "./offline-flags.ts";
 import { REWARD_HELP } from "./open.ts";
@@ -230,6 +231,7 @@ export interface AlignFlags
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
     LoraFlags,
+    LayerFlags,
     ComputingFlags {
   readonly policy: string;
   readonly adapter?: string | undefined;
@@ -272,6 +274,7 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
   ...task,
   ...ppo,
   ...value,
+  ...layerFields,
   ...loraFields,
   ...bond,
   ...offlineFields,

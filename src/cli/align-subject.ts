@@ -12,6 +12,7 @@ import type { AlignFlags } from "./align-schema.ts";
 import { saveAligned } from "./align-save.ts";
 import { type CacheTask, openCacheTask } from "./cache-task.ts";
 import { evaluationReport, judgeFor } from "./evaluation-report.ts";
+import { layersOf } from "./layer-flags.ts";
 import { checkAdapterBase, type LoraFlags, loraOf } from "./lora-flags.ts";
 import { measure } from "./measure.ts";
 import { endIds, type Opened, openLanguageModel, openReward } from "./open.ts";
@@ -40,6 +41,7 @@ export interface Subject {
  * @throws ConfigError, FormatError where something is missing or does not fit
  */
 export async function openSubject(device: Device, flags: AlignFlags, n: number): Promise<Subject> {
+  layersOf("align", flags);
   const reference = await openReference(device, flags);
   const watched = watchReward(await openReward(device, flags.reward));
   const { reward } = watched;

@@ -72,7 +72,8 @@ const LEAST = 0.99;
 
 /** Changes in the order of what they cost: nothing but time, then accuracy, then what is learned. */
 function candidates(flags: PlanFlags): Settings[] {
-  const { microBatch, minibatch, rows, gradientCheckpointing, averageLast, value, lora } = flags;
+  const { microBatch, minibatch, rows, gradientCheckpointing, averageLast, value, lora, trainableLayers } =
+    flags;
   const halves = (n: number): number[] => (n > 1 ? [Math.ceil(n / 2), Math.ceil(n / 8), 1] : []);
   return [
     ...[...new Set(halves(Math.min(microBatch, minibatch)))].map((to) => ({ microBatch: to })),
@@ -80,7 +81,9 @@ function candidates(flags: PlanFlags): Settings[] {
     ...(rows > 1 ? [{ rows: Math.ceil(rows / 8) }] : []),
     ...(averageLast > 0 ? [{ averageLast: 0 }] : []),
     ...(value === "separate" ? [{ value: "shared" } as const] : []),
-    ...(lora === undefined ? [{ lora: "all-linear" }] : []),
+    ...(lora === undefined && trainableLayers === undefined
+      ? [{ trainableLayers: 1 }, { lora: "all-linear", trainableLayers: undefined }]
+      : []),
   ];
 }
 

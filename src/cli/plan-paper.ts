@@ -195,8 +195,9 @@ async function refusalOf(work: () => Promise<void>): Promise<string | undefined>
 async function prepare(subject: Subject, flags: AlignFlags, io: Io): Promise<void> {
   const offline = findOffline(flags.method);
   if (offline) {
+    const { reference } = subject;
     const { run } = await prepareOffline(offline, offlineSettings(flags, offline), subject, flags, io);
-    return readLargest(run.training.carried.tensors.values());
+    return readLargest(reference, run.training.carried.tensors.values());
   }
   const settings = objectiveSettings(flags);
   const run = await prepareOnline({ ...subject, objective: findObjective(flags.method), settings }, flags);
@@ -204,16 +205,16 @@ async function prepare(subject: Subject, flags: AlignFlags, io: Io): Promise<voi
   const shortest = Math.min(...prompts.map(({ ids }) => ids.length));
   for (let T = shortest; T < longest(prompts) + sampling.maxNewTokens; T += SCORED)
     await run.scorer.prepare(T);
-  await readLargest(run.tensors.values());
+  await readLargest(subject.reference, run.tensors.values());
 }
 
 /** Lengths of the scorer's programs are multiples of this. */
 const SCORED = 8;
 
-/** A checkpoint reads one tensor at a time. */
-async function readLargest(tensors: Iterable<Tensor>): Promise<void> {
-  const [largest] = [...tensors].toSorted((a, b) => b.size - a.size);
-  await largest?.bytes();
+/** Hashes, checkpoints and the saved model read one tensor at a time. */
+async function readLargest({ model }: Subject["reference"], carried: Iterable<Tensor>): Promise<void> {
+  const all = [...carried, ...[...model.parameters].map(([, tensor]) => tensor)];
+  await all.toSorted((a, b) => b.size - a.size)[0]!.bytes();
 }
 
 /** The reward's largest program: as many tokens as prompt and response have, in words of one letter. */
