@@ -159,9 +159,9 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const { optimizer: advantages = "ppo", group = 1 } = ppo;
   const kind = advantages === "ppo" && !objective.pairLoss ? ppo.value : "none";
   const policy = refPolicy.with(
-    trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared", lora, layers }),
+    await trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared", lora, layers }),
   );
-  const value = kind === "none" ? undefined : valueOf(kind, policy, options);
+  const value = kind === "none" ? undefined : await valueOf(kind, policy, options);
   const { betas, weightDecay, gradClip, eps = 1e-8 } = ppo;
   const ownValue = value?.kind === "separate" ? value : undefined;
   const scaling = (): LossScale | undefined => ppo.lossScale && createLossScale(device, ppo.lossScale);
@@ -321,7 +321,7 @@ function valueOf(
   kind: PpoSettings["value"],
   policy: LanguageModel,
   { refPolicy, valueFrom, ppo, lora, layers }: AlignOptions,
-): ValueFunction {
+): ValueFunction | Promise<ValueFunction> {
   return kind === "shared"
     ? sharedValue(policy)
     : separateValue(valueFrom ?? refPolicy, ppo.seed, { lora, layers });

@@ -109,7 +109,7 @@ export async function createOfflineRun(options: OfflineOptions): Promise<Offline
   checkGroups(groups, objective, settings);
   const loop = loopSettings(training, objective, groups.count);
   const policy = refPolicy.with(
-    trainableCopy(refPolicy, { seed: training.seed, withHead: false, lora, layers }),
+    await trainableCopy(refPolicy, { seed: training.seed, withHead: false, lora, layers }),
   );
   const level = createLevel({ ...options, policy, batch: training.microBatch });
   const { device } = policy.parameters;

@@ -34,17 +34,17 @@ export interface TrainableOptions {
  * Trainable copy of `model`'s weights or of its last blocks, or adapters on them, with a value head from `seed` if asked.
  * @throws ConfigError as {@link adaptedParameters} and {@link lastLayers}
  */
-export function trainableCopy(
+export async function trainableCopy(
   model: LanguageModel | ScalarModel,
   { seed, withHead, lora, layers }: TrainableOptions,
-): Parameters {
+): Promise<Parameters> {
   const head = withHead ? valueHeadSpecs(model.config.nEmbd) : [];
   if (lora) return adaptedParameters(model, lora, { seed, whole: head });
   if (layers) return lastLayers(model, layers, { seed, beside: head });
   const specs = [...model.specs, ...head];
   const copy = createParameters(model.parameters.device, specs, { trainable: true });
   copy.initialise(seed, head);
-  copy.copyFrom(
+  await copy.takeFrom(
     model.parameters,
     model.specs.map((s) => s.name),
   );
@@ -56,12 +56,12 @@ export function trainableCopy(
  * same tokens, which knows more of what is to be predicted (Ouyang et al. 2022, appendix C.4). With `lora` or `layers` its
  * trunk is the model's, with adapters, or last blocks, of its own.
  */
-export function separateValue(
+export async function separateValue(
   model: LanguageModel | ScalarModel,
   seed: number,
   how: Pick<TrainableOptions, "lora" | "layers"> = {},
-): ValueFunction {
-  const parameters = trainableCopy(model, { ...how, seed, withHead: true });
+): Promise<ValueFunction> {
+  const parameters = await trainableCopy(model, { ...how, seed, withHead: true });
   const trunk = model.with(parameters);
   const C = model.config.nEmbd;
   return {

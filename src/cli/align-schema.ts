@@ -5,6 +5,7 @@ import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import { objectives, offlineObjectives } from "../align/objectives/index.ts";
 import type { AskedSampling } from "./cache-task.ts";
+import { type FrozenFlags, frozenFields } from "./frozen-flags.ts";
 import { type LayerFlags, layerFields } from "./layer-flags.ts";
 import { adapterField, type LoraFlags, loraFields } from "./lora-flags.ts";
 import { type OfflineFlags, offlineFields } from "./offline-flags.ts";
@@ -232,6 +233,7 @@ export interface AlignFlags
     AskedSampling,
     LoraFlags,
     LayerFlags,
+    FrozenFlags,
     ComputingFlags {
   readonly policy: string;
   readonly adapter?: string | undefined;
@@ -274,6 +276,7 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
   ...task,
   ...ppo,
   ...value,
+  ...frozenFields,
   ...layerFields,
   ...loraFields,
   ...bond,

@@ -12,6 +12,7 @@ import type { AlignFlags } from "./align-schema.ts";
 import { saveAligned } from "./align-save.ts";
 import { type CacheTask, openCacheTask } from "./cache-task.ts";
 import { evaluationReport, judgeFor } from "./evaluation-report.ts";
+import { type FrozenFlags, frozenOf } from "./frozen-flags.ts";
 import { layersOf } from "./layer-flags.ts";
 import { checkAdapterBase, type LoraFlags, loraOf } from "./lora-flags.ts";
 import { measure } from "./measure.ts";
@@ -43,12 +44,14 @@ export interface Subject {
 export async function openSubject(device: Device, flags: AlignFlags, n: number): Promise<Subject> {
   layersOf("align", flags);
   const reference = await openReference(device, flags);
-  const watched = watchReward(await openReward(device, flags.reward));
+  const frozen = frozenOf(flags, device);
+  const watched = watchReward(await openReward(device, flags.reward, frozen));
   const { reward } = watched;
   const { model, tokenizer } = reference;
   const expected = { reference: model, tokenizer, reward, asked: flags };
   const task = await openCacheTask(flags.cache, { ...expected, maxSamples: flags.maxSamples });
-  const evalReward = flags.evalReward === undefined ? reward : await openReward(device, flags.evalReward);
+  const evalReward =
+    flags.evalReward === undefined ? reward : await openReward(device, flags.evalReward, frozen);
   const test =
     flags.evalCache === undefined
       ? undefined
@@ -62,11 +65,11 @@ export async function openSubject(device: Device, flags: AlignFlags, n: number):
  */
 export async function openReference(
   device: Device,
-  flags: Pick<AlignFlags, "policy" | "adapter"> & LoraFlags & ComputingFlags,
+  flags: Pick<AlignFlags, "policy" | "adapter"> & LoraFlags & ComputingFlags & FrozenFlags,
 ): Promise<Opened> {
   const computing = computingOf(flags, device);
   checkAdapterBase("align", flags.adapter, flags);
-  const opened = await openLanguageModel(device, flags.policy, undefined, flags.adapter);
+  const opened = await openLanguageModel(device, flags.policy, frozenOf(flags, device), flags.adapter);
   return { ...opened, model: opened.model.with(opened.model.parameters, computing) };
 }
 

@@ -1,6 +1,7 @@
 /** What to change about a run of `vbon align` that does not fit, each change tried on paper. */
 import type { Device } from "../gpu/device.ts";
 import { formatBytes } from "../gpu/memory.ts";
+import { hasHalves } from "../ops/cast.ts";
 import { kebab } from "./flags.ts";
 import { estimate, type PlanFlags } from "./plan-paper.ts";
 import type { Io } from "./verb.ts";
@@ -52,7 +53,7 @@ export async function whatHelps(
     return { flags: spelled(settings), total: planned.total, fits };
   };
   const helpful: { readonly settings: Settings; readonly change: Change }[] = [];
-  for (const settings of candidates(flags)) {
+  for (const settings of candidates(flags, device)) {
     const change = await tried(settings);
     if (change.fits || change.total < LEAST * total) helpful.push({ settings, change });
   }
@@ -71,15 +72,25 @@ export async function whatHelps(
 const LEAST = 0.99;
 
 /** Changes in the order of what they cost: nothing but time, then accuracy, then what is learned. */
-function candidates(flags: PlanFlags): Settings[] {
-  const { microBatch, minibatch, rows, gradientCheckpointing, averageLast, value, lora, trainableLayers } =
-    flags;
+function candidates(flags: PlanFlags, device: Device): Settings[] {
+  const {
+    microBatch,
+    minibatch,
+    rows,
+    gradientCheckpointing,
+    averageLast,
+    frozenPrecision,
+    value,
+    lora,
+    trainableLayers,
+  } = flags;
   const halves = (n: number): number[] => (n > 1 ? [Math.ceil(n / 2), Math.ceil(n / 8), 1] : []);
   return [
     ...[...new Set(halves(Math.min(microBatch, minibatch)))].map((to) => ({ microBatch: to })),
     ...(gradientCheckpointing ? [] : [{ gradientCheckpointing: true }]),
     ...(rows > 1 ? [{ rows: Math.ceil(rows / 8) }] : []),
     ...(averageLast > 0 ? [{ averageLast: 0 }] : []),
+    ...(frozenPrecision === "f32" && hasHalves(device) ? [{ frozenPrecision: "f16" } as const] : []),
     ...(value === "separate" ? [{ value: "shared" } as const] : []),
     ...(lora === undefined && trainableLayers === undefined
       ? [{ trainableLayers: 1 }, { lora: "all-linear", trainableLayers: undefined }]

@@ -10,6 +10,7 @@ import type { Device } from "../gpu/device.ts";
 import type { BufferKind } from "../gpu/memory.ts";
 import { PaperDevice, type Purposes } from "../gpu/paper.ts";
 import type { ModelConfig } from "../nn/lm.ts";
+import type { ParameterOptions } from "../nn/parameters.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { objectiveSettings } from "./align-flags.ts";
 import { prepareOffline } from "./align-offline.ts";
@@ -17,6 +18,7 @@ import { prepareOnline } from "./align-prepare.ts";
 import type { AlignFlags } from "./align-schema.ts";
 import { openReference, type Subject } from "./align-subject.ts";
 import { type CacheTask, readCacheTask } from "./cache-task.ts";
+import { frozenOf } from "./frozen-flags.ts";
 import { endIds, openReward } from "./open.ts";
 import { offlineSettings } from "./offline-flags.ts";
 import type { Io } from "./verb.ts";
@@ -69,8 +71,9 @@ export async function estimate(device: Device, flags: PlanFlags, io: Io): Promis
   const paper = new PaperDevice(device, (label, kind) => purposeOf(label, kind, opening));
   const reference = await openReference(paper, flags);
   opening = "weights of the reward";
-  const reward = await rewardOf(paper, flags.reward);
-  const evalReward = flags.evalReward === undefined ? reward : await rewardOf(paper, flags.evalReward);
+  const reward = await rewardOf(paper, flags.reward, frozenOf(flags, paper));
+  const evalReward =
+    flags.evalReward === undefined ? reward : await rewardOf(paper, flags.evalReward, frozenOf(flags, paper));
   const { model, tokenizer } = reference;
   const task = await taskOf(flags, { tokenizer, model });
   const test =
@@ -123,10 +126,10 @@ function purposeOf(label: string, kind: BufferKind, opening: Purpose): Purpose {
 }
 
 /** A reward by its SPEC. A module is the user's program, and takes no memory that we know of: it is not run. */
-async function rewardOf(paper: Device, spec: string | undefined): Promise<Reward> {
+async function rewardOf(paper: Device, spec: string | undefined, frozen: ParameterOptions): Promise<Reward> {
   const none = { name: spec ?? "none", score: () => Promise.resolve(new Float64Array()) };
   if (spec === undefined || (await kindOf(spec)) === "file") return none;
-  return openReward(paper, spec);
+  return openReward(paper, spec, frozen);
 }
 
 /** The cache that the run learns from, or one like it. */

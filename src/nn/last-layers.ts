@@ -44,11 +44,11 @@ export function lastLayerSpecs(
  * @param beside further tensors to train, such as a value head, filled from `seed`
  * @throws ConfigError as {@link lastLayerSpecs}
  */
-export function lastLayers(
+export async function lastLayers(
   model: Trunk,
   settings: LayerSettings,
   { seed, beside = [] }: { readonly seed: number; readonly beside?: readonly ParameterSpec[] },
-): Parameters {
+): Promise<Parameters> {
   const { parameters } = model;
   const own = lastLayerSpecs(model, settings);
   const trained = createParameters(parameters.device, [...own, ...beside], {
@@ -56,7 +56,7 @@ export function lastLayers(
     base: { parameters, scale: 1 },
   });
   trained.initialise(seed, beside);
-  trained.copyFrom(
+  await trained.takeFrom(
     parameters,
     own.map(({ name }) => name),
   );

@@ -167,7 +167,7 @@ describe.each(["gpt2-tiny", "llama-tiny-gqa"])("%s", (name) => {
 
   it("trap 13: what stands in the padding does not matter, be it the end token: equal losses and gradients, bit for bit", async () => {
     const model = await load(name);
-    const policy = model.with(trainableCopy(model, { seed: 0, withHead: true }));
+    const policy = model.with(await trainableCopy(model, { seed: 0, withHead: true }));
     const [eos, B, T] = [7, 3, 8];
     const sequences = [1, 3, 6].map((n, b) => ({
       query: [3 + b, 4],

@@ -45,7 +45,7 @@ describe.each(DECODER_CONFIGS)("$what", ({ json }) => {
   });
 
   it("starts as the base, has the gradients of a model that is trained whole, and leaves the base alone", async () => {
-    const parameters = lastLayers(base, { count: 1 }, { seed: 4 });
+    const parameters = await lastLayers(base, { count: 1 }, { seed: 4 });
     const model = base.with(parameters);
     const before = await base.parameters.hash();
     const start = await scoreProgram(base, batch);
@@ -73,7 +73,7 @@ describe("the table of positions", () => {
   const gpt2 = createModel(device, SMALL.gpt2, { trainable: false, seed: 1 });
 
   it("is trained where that is asked for, on a copy of its own", async () => {
-    const parameters = lastLayers(gpt2, { count: 1, positions: true }, { seed: 4 });
+    const parameters = await lastLayers(gpt2, { count: 1, positions: true }, { seed: 4 });
     const before = await gpt2.parameters.hash();
     const grad = (await gradients(gpt2.with(parameters))).get("transformer.wpe.weight")!;
     expect(grad.some((g) => g !== 0)).toBe(true);
@@ -88,13 +88,13 @@ describe("the table of positions", () => {
     [0, /0 of a gpt2 model with 3; expected a whole number from 1 to 3/],
     [4, /4 of a gpt2 model with 3/],
     [1.5, /1\.5 of/],
-  ])("%d layers are refused", (count, message) => {
-    expect(() => lastLayers(gpt2, { count }, { seed: 0 })).toThrow(message);
+  ])("%d layers are refused", async (count, message) => {
+    await expect(lastLayers(gpt2, { count }, { seed: 0 })).rejects.toThrow(message);
   });
 
-  it("is refused where there is none", () => {
+  it("is refused where there is none", async () => {
     const llama = createModel(device, SMALL.llama, { trainable: false });
-    expect(() => lastLayers(llama, { count: 1, positions: true }, { seed: 0 })).toThrow(
+    await expect(lastLayers(llama, { count: 1, positions: true }, { seed: 0 })).rejects.toThrow(
       /a llama model has no table of positions to train; leave --train-positions out/,
     );
   });

@@ -218,7 +218,7 @@ async function openStart(
     const [lora, layers] = [loraOf(config), layersOf("reward", config)];
     const model = await loadScalarModel(device, folder, { trainable: !lora && !layers, seed });
     checkVocabulary(folder, tokenizer, model.config);
-    if (layers) return { model: model.with(lastLayers(model, layers, config)), tokenizer };
+    if (layers) return { model: model.with(await lastLayers(model, layers, config)), tokenizer };
     if (!lora) return { model, tokenizer };
     // The head has much to learn and few weights: it is trained whole.
     const adapted = adaptedParameters(model, lora, { seed, whole: model.headSpecs });

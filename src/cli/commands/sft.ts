@@ -191,7 +191,7 @@ async function openForTraining(device: Device, folder: string, config: Config): 
   const [lora, layers] = [loraOf(config), layersOf("sft", config)];
   const opened = await openLanguageModel(device, folder, { trainable: !lora && !layers });
   const { model } = opened;
-  if (layers) return { ...opened, model: model.with(lastLayers(model, layers, config)) };
+  if (layers) return { ...opened, model: model.with(await lastLayers(model, layers, config)) };
   if (!lora) return opened;
   return { ...opened, model: model.with(adaptedParameters(model, lora, { seed: config.seed })) };
 }
