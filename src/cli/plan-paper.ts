@@ -19,7 +19,7 @@ import type { AlignFlags } from "./align-schema.ts";
 import { openReference, type Subject } from "./align-subject.ts";
 import { type CacheTask, readCacheTask } from "./cache-task.ts";
 import { frozenOf } from "./frozen-flags.ts";
-import { endIds, openReward } from "./open.ts";
+import { endIds, type Opened, openReward } from "./open.ts";
 import { offlineSettings } from "./offline-flags.ts";
 import type { Io } from "./verb.ts";
 
@@ -38,7 +38,8 @@ export interface Estimate {
   readonly total: number;
   /** Why it cannot run however much memory there is: one buffer or binding is too large. `total` is then only so far. */
   readonly refused: string | undefined;
-  readonly sizes: Sizes;
+  /** Unknown where not even the weights have room. */
+  readonly sizes: Sizes | undefined;
 }
 
 /** What the memory depends on. */
@@ -65,52 +66,52 @@ export const PURPOSES = [
 
 type Purpose = (typeof PURPOSES)[number];
 
-/** Estimates the run that `flags` describe on `device`, which stays as it is. */
+/**
+ * Estimates the run that `flags` describe on `device`, which stays as it is.
+ * @throws ConfigError, FormatError where the run itself would
+ */
 export async function estimate(device: Device, flags: PlanFlags, io: Io): Promise<Estimate> {
   let opening: Purpose = "weights of the reference";
   const paper = new PaperDevice(device, (label, kind) => purposeOf(label, kind, opening));
-  const reference = await openReference(paper, flags);
-  opening = "weights of the reward";
-  const reward = await rewardOf(paper, flags.reward, frozenOf(flags, paper));
-  const evalReward =
-    flags.evalReward === undefined ? reward : await rewardOf(paper, flags.evalReward, frozenOf(flags, paper));
+  let subject: Subject | undefined;
+  const refused = await refusalOf(async () => {
+    const reference = await openReference(paper, flags);
+    opening = "weights of the reward";
+    subject = await subjectOf(paper, reference, flags);
+    const { task, reward, n } = subject;
+    await prepare(subject, { ...flags, n, cache: task.path, reward: reward.name }, io);
+    await scoreLongest(subject);
+  });
+  const parts = Object.fromEntries(PURPOSES.map((name) => [name, paper.peak.purposes[name] ?? 0]));
+  return { parts, total: paper.peak.bytes, refused, sizes: subject && sizesOf(subject) };
+}
+
+const sizesOf = ({ reference, task: { prompts, sampling } }: Subject): Sizes => ({
+  prompts: prompts.length,
+  promptTokens: longest(prompts),
+  maxNewTokens: sampling.maxNewTokens,
+  parameters: reference.model.parameters.count,
+});
+
+/** What the run is about, as far as its memory depends on it. */
+async function subjectOf(paper: Device, reference: Opened, flags: PlanFlags): Promise<Subject> {
   const { model, tokenizer } = reference;
+  const frozen = frozenOf(flags, paper);
+  const reward = await rewardOf(paper, flags.reward, frozen);
+  const evalReward =
+    flags.evalReward === undefined ? reward : await rewardOf(paper, flags.evalReward, frozen);
   const task = await taskOf(flags, { tokenizer, model });
   const test =
     flags.evalCache === undefined
       ? undefined
       : await readCacheTask(flags.evalCache, { reference: model, tokenizer, asked: {} });
+  // n changes no byte of a run that draws its own samples; where beta is given it follows from that.
   const n = flags.n ?? (flags.beta === undefined ? UNASKED_N : undefined);
-  const asked = { ...flags, n, cache: task.path, reward: reward.name };
-  const subject = {
-    reference,
-    reward,
-    evalReward,
-    task,
-    test,
-    watched: { reward, failed: () => false },
-    n: n ?? 1,
-    eosIds: endIds(model, tokenizer),
-  };
-  const refused = await refusalOf(async () => {
-    await prepare(subject, asked, io);
-    await scoreLongest(subject);
-  });
-  const parts = Object.fromEntries(PURPOSES.map((name) => [name, paper.peak.purposes[name] ?? 0]));
-  return {
-    parts,
-    total: paper.peak.bytes,
-    refused,
-    sizes: {
-      prompts: task.prompts.length,
-      promptTokens: longest(task.prompts),
-      maxNewTokens: task.sampling.maxNewTokens,
-      parameters: model.parameters.count,
-    },
-  };
+  const watched = { reward, failed: () => false };
+  const eosIds = endIds(model, tokenizer);
+  return { reference, reward, evalReward, watched, task, test, n: n as number, eosIds };
 }
 
-/** N changes no byte of a run that draws its own samples. */
 const UNASKED_N = 8;
 
 function purposeOf(label: string, kind: BufferKind, opening: Purpose): Purpose {

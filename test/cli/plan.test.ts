@@ -1,5 +1,5 @@
 /** `vbon plan` against what `vbon align` takes, on the shipped checkpoint, on stories260K, and on a tiny model. */
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
@@ -152,6 +152,30 @@ describe("what it says", async () => {
     const { refused, fits } = await planned(small, { ...sizes, rows: 512, rollout: 512, minibatch: 512 }, 1);
     expect([fits, refused]).toEqual([false, expect.stringMatching(/one binding holds at most 8\.00 KiB/)]);
     await small.close();
+  });
+
+  it("says so where not even the weights fit one buffer", async () => {
+    const limits: Record<string, unknown> = {};
+    for (const name in device.limits) limits[name] = device.limits[name as keyof GPUSupportedLimits];
+    const gpu = { features: device.gpu.features, limits: { ...limits, maxBufferSize: 4096 } };
+    const small = Object.create(device, { gpu: { value: gpu } }) as Device;
+    const { code, stdout } = await vbon(small, ["plan", ...flags(sizes)]);
+    expect([code, stdout]).toEqual([
+      1,
+      expect.stringMatching(
+        /does not fit this adapter: device: frozen parameters needs a buffer of .*allows 4\.00 KiB/,
+      ),
+    ]);
+  });
+
+  it("reads the settings of a run", async () => {
+    const config = join(scratch(), "config.json");
+    writeFileSync(
+      config,
+      JSON.stringify({ ...sizes, promptTokens: undefined, resume: false, n: 4, out: "x" }),
+    );
+    const { total } = await planned(device, { config, promptTokens: 4 });
+    expect(total).toBe((await planned(device, sizes)).total);
   });
 
   it.each([

@@ -3,24 +3,26 @@ import { z } from "zod";
 import type { Device } from "../../gpu/device.ts";
 import { formatBytes } from "../../gpu/memory.ts";
 import { nplus, vbonRelease } from "../align-presets.ts";
-import { alignSchema } from "../align-schema.ts";
+import { ALIGN_CHANGEABLE, alignSchema } from "../align-schema.ts";
 import { REWARD_HELP } from "../open.ts";
 import { type Change, changeText, largestMicroBatch, whatHelps } from "../plan-advice.ts";
 import { type Estimate, estimate, type PlanFlags } from "../plan-paper.ts";
 import { type AnyVerb, defineVerb, type Io, type Outcome } from "../verb.ts";
 
 const count = z.number().int().positive();
-const { resume: _, ...alignFields } = alignSchema.shape;
 
 const schema = z.strictObject({
-  ...alignFields,
+  ...alignSchema.shape,
   reward: z.string().optional().meta({ description: REWARD_HELP, hint: "SPEC" }),
   cache: z.string().optional().meta({
     description:
       "the reference's scores, of which only the lengths matter; or say with the next two what it will hold",
     hint: "TRAIN.jsonl",
   }),
-  out: z.string().optional().meta({ description: "not read: nothing is written", hint: "DIR" }),
+  out: z
+    .string()
+    .optional()
+    .meta({ description: "not written; with --resume, the run whose settings to take", hint: "DIR" }),
   prompts: count
     .default(512)
     .meta({ description: "prompts, where there is no --cache", heading: "The plan" }),
@@ -42,6 +44,7 @@ export const plan: AnyVerb = defineVerb({
   summary:
     "what `vbon align` with the same flags will take of GPU memory, and whether it fits, before anything is loaded",
   schema,
+  changeableOnResume: [...ALIGN_CHANGEABLE, "prompts", "promptTokens", "memory"],
   presets: { nplus, "vbon-release": vbonRelease },
   examples: [
     {
@@ -103,13 +106,12 @@ function recordOf(
 
 function textOf({ config, planned, limit, fits, largest, help }: Shown, device: Device): string {
   const { parts, total, refused, sizes } = planned;
-  const { promptTokens, maxNewTokens, parameters } = sizes;
   const known = Object.entries(parts).filter(([, bytes]) => bytes > 0);
-  const width = Math.max(...known.map(([name]) => name.length));
+  const width = Math.max(8, ...known.map(([name]) => name.length));
   const line = (name: string, bytes: number): string =>
     `${name.padEnd(width)}  ${formatBytes(bytes).padStart(11)}`;
   return [
-    `vbon align --method ${config.method}, ${parameters} parameters, --micro-batch ${config.microBatch} of ${promptTokens} + ${maxNewTokens} tokens, on ${device.name}`,
+    headline(config, sizes, device),
     ...known.map(([name, bytes]) => line(name, bytes)),
     line("in all", total),
     verdict(refused, total, limit, fits),
@@ -118,6 +120,14 @@ function textOf({ config, planned, limit, fits, largest, help }: Shown, device: 
       : []),
     ...help.map(changeText),
   ].join("\n");
+}
+
+function headline({ method, microBatch }: Config, sizes: Estimate["sizes"], device: Device): string {
+  const { parameters, promptTokens, maxNewTokens } = sizes ?? {};
+  const what = sizes
+    ? `, ${parameters} parameters, --micro-batch ${microBatch} of ${promptTokens} + ${maxNewTokens} tokens`
+    : "";
+  return `vbon align --method ${method}${what}, on ${device.name}`;
 }
 
 function verdict(refused: string | undefined, total: number, limit: number, fits: boolean): string {
