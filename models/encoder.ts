@@ -3,6 +3,7 @@ import { attend } from "../src/nn/attention.ts";
 import { type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
 import { ConfigError } from "../src/errors.ts";
+import { cast } from "../src/ops/cast.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import { slice } from "../src/ops/layout.ts";
@@ -155,11 +156,11 @@ function embeddings(
   norm: (x: Tensor, name: string) => Tensor,
 ): Tensor {
   const of = (name: string): Tensor => p.get(`${trunk}.embeddings.${name}_embeddings.weight`);
-  const places = of("position");
+  const places = cast(of("position"), "f32");
   const from = firstPosition > 0 ? slice(places, 0, firstPosition, maxPositions) : places;
   const sum = add(embedding(of("word"), ids), embedding(from, positions));
   if (tokenTypes === 0) return norm(sum, `${trunk}.embeddings.LayerNorm`);
-  const kinds = of("token_type");
+  const kinds = cast(of("token_type"), "f32");
   const kind = types ? embedding(kinds, types) : slice(kinds, 0, 0, 1);
   return norm(add(sum, kind), `${trunk}.embeddings.LayerNorm`);
 }

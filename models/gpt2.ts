@@ -62,7 +62,7 @@ function table(config: Gpt2Config): ParameterSpec[] {
   ];
   return [
     weight("transformer.wte.weight", [config.vocabSize, C], std),
-    weight("transformer.wpe.weight", [config.blockSize, C], std),
+    { ...weight("transformer.wpe.weight", [config.blockSize, C], std), positions: true },
     ...blockSpecs("transformer.h", nLayer, block),
     ...normSpecs("transformer.ln_f", C),
   ];

@@ -30,7 +30,9 @@ export function blockSpecs(
   count: number,
   block: (name: string) => ParameterSpec[],
 ): ParameterSpec[] {
-  return Array.from({ length: count }, (_, i) => block(`${prefix}.${i}`)).flat();
+  return Array.from({ length: count }, (_, layer) =>
+    block(`${prefix}.${layer}`).map((spec) => ({ ...spec, layer })),
+  ).flat();
 }
 
 /** What {@link normSpecs} names, of x [..., C]. */

@@ -90,9 +90,9 @@ async function load(
   checkpoint: Checkpoint,
   { kind }: Config,
   { specs, architecture, kind: wanted }: Blueprint,
-  { trainable, seed = 0 }: ParameterOptions,
+  { trainable, seed = 0, halves }: ParameterOptions,
 ): Promise<Parameters> {
-  const parameters = createParameters(device, specs, { trainable });
+  const parameters = createParameters(device, specs, { trainable, halves });
   const needsHead = wanted === "lm" && architecture.lmHeadSpec !== undefined;
   const isNew = (name: string): boolean =>
     wanted !== kind && !architecture.specs.some((spec) => spec.name === name);

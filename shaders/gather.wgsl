@@ -7,7 +7,7 @@
 // mark[chunk, that place] = P bits: all places in the chunk that name r. Integer atomics give the same result in
 // every order. From both, next[s] = the next position that names the same row, S = none; LATER is set where an earlier
 // one does. add_rows walks from each first position along the chain: as many loads as there are positions.
-// T (constant): u32, or vec4u where W counts fours.  F: f32 or vec4f likewise.
+// T (constant): u32, or vec4u where W counts fours; f16 or vec4h for tables of f16.  F: f32 or vec4f likewise.
 
 struct Params { R: u32, S: u32, W: u32, chunks: u32, from_row: u32, count: u32 }
 

@@ -141,9 +141,14 @@ export function checkCacheSettings(
     (field) => `  ${field}: cache ${show(header[field])}, here ${show(expected[field])}`,
   );
   throw new ConfigError(
-    `${path}: made with other settings; rebuild it or change them back\n${lines.join("\n")}`,
+    `${path}: made with other settings; rebuild it or change them back${roundedElsewhere(differing)}\n${lines.join("\n")}`,
   );
 }
+
+const roundedElsewhere = (fields: readonly (keyof CacheHeader)[]): string =>
+  fields.includes("modelHash") || fields.includes("reward")
+    ? " (weights held with another --frozen-precision are another model's)"
+    : "";
 
 /** What to tell a user who trains for `n` on this cache; empty when all is well. alignment.md 0.5 and 1.4. */
 export function cacheWarnings(cache: RewardCache, n: number): string[] {

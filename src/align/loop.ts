@@ -7,6 +7,7 @@ import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
 import { forSampling, type LanguageModel, type ScalarModel } from "../nn/lm.ts";
+import type { LayerSettings } from "../nn/last-layers.ts";
 import type { LoraSettings } from "../nn/lora.ts";
 import { frozenCopy, type Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
@@ -93,6 +94,8 @@ export interface AlignOptions {
   readonly settings: ObjectiveSettings;
   /** Train adapters on the reference's weights instead of copies of them: policy and separate value function each. */
   readonly lora?: LoraSettings | undefined;
+  /** Train the last blocks only, on the reference's other weights: of the policy and of a separate value function. */
+  readonly layers?: LayerSettings | undefined;
   readonly generate: GenerateSettings;
   /** Sequences decoded side by side. */
   readonly rows: number;
@@ -144,7 +147,7 @@ export interface AlignRun {
  *   be sampled from a part of the distribution
  */
 export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
-  const { refPolicy, prompts, generate, rows, ppo, objective, cache, lora } = options;
+  const { refPolicy, prompts, generate, rows, ppo, objective, cache, lora, layers } = options;
   if (objective.needsCache && !cache) {
     throw new ConfigError(`${objective.name}: needs the reference's scores; build them with "vbon cache"`);
   }
@@ -156,9 +159,9 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const { optimizer: advantages = "ppo", group = 1 } = ppo;
   const kind = advantages === "ppo" && !objective.pairLoss ? ppo.value : "none";
   const policy = refPolicy.with(
-    trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared", lora }),
+    await trainableCopy(refPolicy, { seed: ppo.seed, withHead: kind === "shared", lora, layers }),
   );
-  const value = kind === "none" ? undefined : valueOf(kind, policy, options);
+  const value = kind === "none" ? undefined : await valueOf(kind, policy, options);
   const { betas, weightDecay, gradClip, eps = 1e-8 } = ppo;
   const ownValue = value?.kind === "separate" ? value : undefined;
   const scaling = (): LossScale | undefined => ppo.lossScale && createLossScale(device, ppo.lossScale);
@@ -317,9 +320,11 @@ function checkObjective(
 function valueOf(
   kind: PpoSettings["value"],
   policy: LanguageModel,
-  { refPolicy, valueFrom, ppo, lora }: AlignOptions,
-): ValueFunction {
-  return kind === "shared" ? sharedValue(policy) : separateValue(valueFrom ?? refPolicy, ppo.seed, lora);
+  { refPolicy, valueFrom, ppo, lora, layers }: AlignOptions,
+): ValueFunction | Promise<ValueFunction> {
+  return kind === "shared"
+    ? sharedValue(policy)
+    : separateValue(valueFrom ?? refPolicy, ppo.seed, { lora, layers });
 }
 
 /** Log-probabilities, KL and Best-of-N all speak of the whole distribution: samples of a truncated one would bias them. */

@@ -5,6 +5,7 @@
 import { bucketLength } from "../data/batch.ts";
 import { ConfigError } from "../errors.ts";
 import type { LanguageModel } from "../nn/lm.ts";
+import type { LayerSettings } from "../nn/last-layers.ts";
 import type { LoraSettings } from "../nn/lora.ts";
 import { createLossScale, type LossScaleOptions } from "../optim/loss-scale.ts";
 import type { ScheduleKind } from "../optim/schedule.ts";
@@ -65,6 +66,8 @@ export interface OfflineOptions {
   readonly settings: OfflineSettings;
   /** Train adapters on the reference's weights instead of a copy of them. */
   readonly lora?: LoraSettings | undefined;
+  /** Train the last blocks only, on the reference's other weights. */
+  readonly layers?: LayerSettings | undefined;
   /** That the cache was sampled at. */
   readonly temperature: number;
   readonly missingEos: MissingEos;
@@ -100,12 +103,14 @@ interface OfflineBatch {
  * @throws ConfigError when the cache keeps no responses, when every group ties, or a size does not fit
  */
 export async function createOfflineRun(options: OfflineOptions): Promise<OfflineRun> {
-  const { refPolicy, objective, settings, temperature, missingEos, training, lora } = options;
+  const { refPolicy, objective, settings, temperature, missingEos, training, lora, layers } = options;
   const entries = await judgedEntries({ ...options, batch: training.microBatch });
   const groups = groupsOf(entries, { n: settings.n, seed: training.seed, missingEos });
   checkGroups(groups, objective, settings);
   const loop = loopSettings(training, objective, groups.count);
-  const policy = refPolicy.with(trainableCopy(refPolicy, { seed: training.seed, withHead: false, lora }));
+  const policy = refPolicy.with(
+    await trainableCopy(refPolicy, { seed: training.seed, withHead: false, lora, layers }),
+  );
   const level = createLevel({ ...options, policy, batch: training.microBatch });
   const { device } = policy.parameters;
   const lossScale = training.lossScale && createLossScale(device, training.lossScale);

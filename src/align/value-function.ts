@@ -1,6 +1,7 @@
 /** The value function of PPO: a trunk of its own, or a head on the policy. */
 import type { Batch, LanguageModel, ScalarModel } from "../nn/lm.ts";
 import { valueHead, valueHeadSpecs } from "../nn/heads.ts";
+import { type LayerSettings, lastLayers } from "../nn/last-layers.ts";
 import { adaptedParameters, type LoraSettings } from "../nn/lora.ts";
 import { createParameters, type Parameters } from "../nn/parameters.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -25,21 +26,25 @@ export interface TrainableOptions {
   readonly withHead: boolean;
   /** Adapters on the model's own weights, instead of a copy of them. */
   readonly lora?: LoraSettings | undefined;
+  /** Only the last blocks are copied and trained, on the model's own weights. */
+  readonly layers?: LayerSettings | undefined;
 }
 
 /**
- * Trainable copy of `model`'s weights, or adapters on them, with a value head from `seed` if asked.
- * @throws ConfigError as {@link adaptedParameters}
+ * Trainable copy of `model`'s weights or of its last blocks, or adapters on them, with a value head from `seed` if asked.
+ * @throws ConfigError as {@link adaptedParameters} and {@link lastLayers}
  */
-export function trainableCopy(
+export async function trainableCopy(
   model: LanguageModel | ScalarModel,
-  { seed, withHead, lora }: TrainableOptions,
-): Parameters {
+  { seed, withHead, lora, layers }: TrainableOptions,
+): Promise<Parameters> {
   const head = withHead ? valueHeadSpecs(model.config.nEmbd) : [];
   if (lora) return adaptedParameters(model, lora, { seed, whole: head });
+  if (layers) return lastLayers(model, layers, { seed, beside: head });
   const specs = [...model.specs, ...head];
-  const copy = createParameters(model.parameters.device, specs, { trainable: true, seed });
-  copy.copyFrom(
+  const copy = createParameters(model.parameters.device, specs, { trainable: true });
+  copy.initialise(seed, head);
+  await copy.takeFrom(
     model.parameters,
     model.specs.map((s) => s.name),
   );
@@ -48,15 +53,15 @@ export function trainableCopy(
 
 /**
  * A value function with a trunk of its own that starts as a copy of `model`'s: the reference, or a reward model over the
- * same tokens, which knows more of what is to be predicted (Ouyang et al. 2022, appendix C.4). With `lora` its trunk is the
- * model's, with adapters of its own.
+ * same tokens, which knows more of what is to be predicted (Ouyang et al. 2022, appendix C.4). With `lora` or `layers` its
+ * trunk is the model's, with adapters, or last blocks, of its own.
  */
-export function separateValue(
+export async function separateValue(
   model: LanguageModel | ScalarModel,
   seed: number,
-  lora?: LoraSettings,
-): ValueFunction {
-  const parameters = trainableCopy(model, { seed, withHead: true, lora });
+  how: Pick<TrainableOptions, "lora" | "layers"> = {},
+): Promise<ValueFunction> {
+  const parameters = await trainableCopy(model, { ...how, seed, withHead: true });
   const trunk = model.with(parameters);
   const C = model.config.nEmbd;
   return {

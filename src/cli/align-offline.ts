@@ -10,13 +10,14 @@ import { endingOf } from "./align-flags.ts";
 import type { AlignFlags } from "./align-schema.ts";
 import { evaluationRecord } from "./align-run.ts";
 import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "./align-subject.ts";
+import { layersOf } from "./layer-flags.ts";
 import { loraOf } from "./lora-flags.ts";
 import { offlineSettings, offlineTraining } from "./offline-flags.ts";
 import { checkSameData, memoryNote, watchTraining } from "./training-run.ts";
 import type { Io } from "./verb.ts";
 
 /** A run whose policy can be evaluated. */
-interface Prepared {
+export interface PreparedOffline {
   readonly run: OfflineRun;
   /** Evaluates the policy as it is; undefined without a cache for it. */
   readonly evaluate: (() => Promise<Evaluation>) | undefined;
@@ -31,7 +32,7 @@ export async function runOffline(objective: OfflineObjective, flags: AlignFlags,
   const device = await io.device();
   const subject = await openSubject(device, flags, settings.n);
   for (const warning of overlapWarnings(subject)) io.note(`warning: ${warning}`);
-  const prepared = await prepare(objective, settings, subject, flags, io);
+  const prepared = await prepareOffline(objective, settings, subject, flags, io);
   const { run } = prepared;
   const unit = objective.learnsFrom === "pairs" ? "pairs" : "responses";
   const plan = `${run.steps} steps of ${run.examples} ${unit}`;
@@ -47,15 +48,16 @@ export async function runOffline(objective: OfflineObjective, flags: AlignFlags,
   }
 }
 
-async function prepare(
+/** Records all that the run needs; `vbon plan` does so on paper. */
+export async function prepareOffline(
   objective: OfflineObjective,
   settings: OfflineSettings,
   subject: Subject,
   flags: AlignFlags,
   io: Io,
-): Promise<Prepared> {
+): Promise<PreparedOffline> {
   const { reference, task, test } = subject;
-  const last: Prepared["last"] = { evaluation: undefined };
+  const last: PreparedOffline["last"] = { evaluation: undefined };
   let judges: { readonly engine: Engine; readonly scorer: Scorer } | undefined;
   const evaluate =
     test && (async () => (last.evaluation = await evaluateOn(test, judges!, subject, flags, io)));
@@ -65,6 +67,7 @@ async function prepare(
     objective,
     settings,
     lora: loraOf(flags),
+    layers: layersOf("align", flags),
     temperature: task.sampling.temperature,
     missingEos: endingOf(flags),
     training: offlineTraining(flags),
@@ -106,7 +109,7 @@ function numbersOf(evaluation: Evaluation): Record<string, number> {
 }
 
 async function trainAndFinish(
-  { run, evaluate, last }: Prepared,
+  { run, evaluate, last }: PreparedOffline,
   { subject, folder, unit }: { readonly subject: Subject; readonly folder: RunFolder; readonly unit: string },
   flags: AlignFlags,
   io: Io,

@@ -33,7 +33,8 @@ export const nplus: Readonly<Record<string, unknown>> = {
 
 /**
  * The released code of Amini et al. 2025, sentiment (rycolab/vbon at 6ec7915; alignment.md 1.9, 1.11): its scaling (`compat`),
- * a value head on the policy's trunk, reward clipping at 10, a constant rate.
+ * a value head on the policy's trunk, reward clipping at 10, a constant rate. Which layers it trains depends on the model:
+ * of GPT-2's twelve the last two and the positions, `--trainable-layers 2 --train-positions`.
  */
 export const vbonRelease: Readonly<Record<string, unknown>> = {
   method: "vbon",

@@ -5,6 +5,8 @@ import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import { objectives, offlineObjectives } from "../align/objectives/index.ts";
 import type { AskedSampling } from "./cache-task.ts";
+import { type FrozenFlags, frozenFields } from "./frozen-flags.ts";
+import { type LayerFlags, layerFields } from "./layer-flags.ts";
 import { adapterField, type LoraFlags, loraFields } from "./lora-flags.ts";
 import { type OfflineFlags, offlineFields } from "./offline-flags.ts";
 import { REWARD_HELP } from "./open.ts";
@@ -230,6 +232,8 @@ export interface AlignFlags
     Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
     AskedSampling,
     LoraFlags,
+    LayerFlags,
+    FrozenFlags,
     ComputingFlags {
   readonly policy: string;
   readonly adapter?: string | undefined;
@@ -272,6 +276,8 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
   ...task,
   ...ppo,
   ...value,
+  ...frozenFields,
+  ...layerFields,
   ...loraFields,
   ...bond,
   ...offlineFields,

@@ -12,10 +12,12 @@ import type { AlignFlags } from "./align-schema.ts";
 import { saveAligned } from "./align-save.ts";
 import { type CacheTask, openCacheTask } from "./cache-task.ts";
 import { evaluationReport, judgeFor } from "./evaluation-report.ts";
-import { checkAdapterBase, loraOf } from "./lora-flags.ts";
+import { type FrozenFlags, frozenOf } from "./frozen-flags.ts";
+import { layersOf } from "./layer-flags.ts";
+import { checkAdapterBase, type LoraFlags, loraOf } from "./lora-flags.ts";
 import { measure } from "./measure.ts";
 import { endIds, type Opened, openLanguageModel, openReward } from "./open.ts";
-import { computingOf } from "./training-flags.ts";
+import { type ComputingFlags, computingOf } from "./training-flags.ts";
 import type { Io } from "./verb.ts";
 
 /** Evaluations draw the random numbers that `vbon evaluate` draws by default, whatever the run's seed. */
@@ -40,22 +42,35 @@ export interface Subject {
  * @throws ConfigError, FormatError where something is missing or does not fit
  */
 export async function openSubject(device: Device, flags: AlignFlags, n: number): Promise<Subject> {
-  const computing = computingOf(flags, device);
-  checkAdapterBase("align", flags.adapter, flags);
-  const opened = await openLanguageModel(device, flags.policy, undefined, flags.adapter);
-  // The policy and a value function that start from the reference compute as it does.
-  const reference = { ...opened, model: opened.model.with(opened.model.parameters, computing) };
-  const watched = watchReward(await openReward(device, flags.reward));
+  layersOf("align", flags);
+  const reference = await openReference(device, flags);
+  const frozen = frozenOf(flags, device);
+  const watched = watchReward(await openReward(device, flags.reward, frozen));
   const { reward } = watched;
   const { model, tokenizer } = reference;
   const expected = { reference: model, tokenizer, reward, asked: flags };
   const task = await openCacheTask(flags.cache, { ...expected, maxSamples: flags.maxSamples });
-  const evalReward = flags.evalReward === undefined ? reward : await openReward(device, flags.evalReward);
+  const evalReward =
+    flags.evalReward === undefined ? reward : await openReward(device, flags.evalReward, frozen);
   const test =
     flags.evalCache === undefined
       ? undefined
       : await openCacheTask(flags.evalCache, { ...expected, reward: evalReward, asked: task.sampling });
   return { reference, reward, evalReward, watched, task, test, n, eosIds: endIds(model, tokenizer) };
+}
+
+/**
+ * The policy as it is, frozen. The policy that is trained and a value function that start from it compute as it does.
+ * @throws ConfigError, FormatError where something is missing or does not fit
+ */
+export async function openReference(
+  device: Device,
+  flags: Pick<AlignFlags, "policy" | "adapter"> & LoraFlags & ComputingFlags & FrozenFlags,
+): Promise<Opened> {
+  const computing = computingOf(flags, device);
+  checkAdapterBase("align", flags.adapter, flags);
+  const opened = await openLanguageModel(device, flags.policy, frozenOf(flags, device), flags.adapter);
+  return { ...opened, model: opened.model.with(opened.model.parameters, computing) };
 }
 
 /** The same reward, and whether it has failed: what a run knows then is still whole. */

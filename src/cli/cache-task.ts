@@ -43,10 +43,20 @@ export interface CacheTask {
  * @throws ConfigError, FormatError listing what differs
  */
 export async function openCacheTask(path: string, expected: Expected): Promise<CacheTask> {
-  const { reference, tokenizer, reward, asked, maxSamples } = expected;
-  const cache = await readCache(path, maxSamples === undefined ? {} : { maxSamples });
+  const { reference, reward, asked } = expected;
+  const task = await readCacheTask(path, expected);
   const modelHash = await reference.parameters.hash();
-  if (cache.header) checkCacheSettings(cache, { modelHash, reward: reward.name, ...given(asked) }, path);
+  if (task.cache.header)
+    checkCacheSettings(task.cache, { modelHash, reward: reward.name, ...given(asked) }, path);
+  return task;
+}
+
+/** {@link openCacheTask} where nobody can say whose cache it is: weights are not loaded. */
+export async function readCacheTask(
+  path: string,
+  { reference, tokenizer, asked, maxSamples }: Omit<Expected, "reward">,
+): Promise<CacheTask> {
+  const cache = await readCache(path, maxSamples === undefined ? {} : { maxSamples });
   const sampling = samplingOf(path, cache, asked);
   const entries = [...cache.entries.values()];
   const prompts = entries.map((entry) => promptFrom(entry, tokenizer));

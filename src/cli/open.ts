@@ -12,7 +12,7 @@ import type { Device } from "../gpu/device.ts";
 import type { LanguageModel, ModelConfig } from "../nn/lm.ts";
 import type { ParameterOptions } from "../nn/parameters.ts";
 import { hashText, hexOf } from "../tensor/hash.ts";
-import { isShared, shared } from "./share.ts";
+import { inHalves, isShared, shared } from "./share.ts";
 
 /** A model and the tokenizer of its folder. */
 export interface Opened {
@@ -37,10 +37,9 @@ export async function openLanguageModel(
   adapter?: string,
 ): Promise<Opened> {
   if (options.trainable || adapter !== undefined) return loadLanguageModel(device, folder, options, adapter);
-  const { dispose, ...opened } = await shared(device, folder, () =>
-    loadLanguageModel(device, folder, options),
-  );
-  return { ...opened, dispose: () => isShared(device, folder) || dispose() };
+  const key = sharedAs(folder, options);
+  const { dispose, ...opened } = await shared(device, key, () => loadLanguageModel(device, folder, options));
+  return { ...opened, dispose: () => isShared(device, key) || dispose() };
 }
 
 /** {@link loadModel}, and the adapter of another folder merged into its weights. */
@@ -87,14 +86,20 @@ export const REWARD_HELP: string =
  * source, so that a cache made with another reward is found out.
  * @throws ConfigError for a SPEC that is none of these; FormatError when its files are unusable
  */
-export function openReward(device: Device, spec: string): Promise<Reward> {
-  return shared(device, spec, () => loadReward(device, spec));
+export function openReward(
+  device: Device,
+  spec: string,
+  options: ParameterOptions = { trainable: false },
+): Promise<Reward> {
+  return shared(device, sharedAs(spec, options), () => loadReward(device, spec, options));
 }
 
-async function loadReward(device: Device, spec: string): Promise<Reward> {
+const sharedAs = (name: string, { halves }: ParameterOptions): string => (halves ? inHalves(name) : name);
+
+async function loadReward(device: Device, spec: string, options: ParameterOptions): Promise<Reward> {
   if (spec.startsWith("lexicon:")) return lexicon(spec);
   const kind = await kindOf(spec);
-  if (kind === "folder") return openRewardModel(device, spec);
+  if (kind === "folder") return openRewardModel(device, spec, options);
   if (kind === "file") {
     const hash = hexOf(hashText(await readText(spec))).slice(0, 8);
     const { score } = await moduleReward(spec);
@@ -110,7 +115,7 @@ async function lexicon(spec: string): Promise<Reward> {
   throw new ConfigError(`--reward ${spec}: unknown lexicon; the only one is lexicon:vader`);
 }
 
-async function openRewardModel(device: Device, folder: string): Promise<Reward> {
+async function openRewardModel(device: Device, folder: string, options: ParameterOptions): Promise<Reward> {
   const where = join(folder, "config.json");
   const json = await readJson(where);
   if (!isRecord(json) || modelKind(json, where) !== "scalar") {
@@ -120,7 +125,7 @@ async function openRewardModel(device: Device, folder: string): Promise<Reward> 
     );
   }
   const tokenizer = await loadTokenizer(folder);
-  const model = await loadScalarModel(device, folder, { trainable: false });
+  const model = await loadScalarModel(device, folder, options);
   checkVocabulary(folder, tokenizer, model.config);
   if (model.labels > 2) {
     throw new FormatError(

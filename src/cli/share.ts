@@ -6,9 +6,12 @@ const devices = new WeakMap<Device, Map<string, Promise<unknown> | undefined>>()
 /** Says that what the commands on `device` open under these names (folders, SPECs) is opened once and stays open. */
 export function share(device: Device, names: readonly string[]): void {
   const known = devices.get(device) ?? new Map<string, Promise<unknown> | undefined>();
-  for (const name of names) if (!known.has(name)) known.set(name, undefined);
+  for (const name of names.flatMap((n) => [n, inHalves(n)])) if (!known.has(name)) known.set(name, undefined);
   devices.set(device, known);
 }
+
+/** What a model is called whose weights are held in f16. */
+export const inHalves = (name: string): string => `${name} in f16`;
 
 /** Whether `name` stays open when a command ends. */
 export const isShared = (device: Device, name: string): boolean => devices.get(device)?.has(name) ?? false;

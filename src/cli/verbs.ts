@@ -11,6 +11,7 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   generate: async () => (await import("./commands/generate.ts")).generate,
   cache: async () => (await import("./commands/cache.ts")).cache,
   align: async () => (await import("./commands/align.ts")).align,
+  plan: async () => (await import("./commands/plan.ts")).plan,
   evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
   sweep: async () => (await import("./commands/sweep.ts")).sweep,
   report: async () => (await import("./commands/report.ts")).report,

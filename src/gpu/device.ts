@@ -82,7 +82,7 @@ export function addSelfTest(test: SelfTest): void {
 }
 
 /** What was found before a device could try anything. */
-interface Found {
+export interface Found {
   readonly info: GPUAdapterInfo;
   readonly software: boolean;
   readonly lanes: Lanes;
@@ -95,6 +95,11 @@ const STEPS_AHEAD = 2;
 /** An open GPU device. Close it with {@link Device.close}; the process also exits by itself. */
 export class Device {
   readonly gpu: GPUDevice;
+  /** What it was made of; a copy on paper is made of the same. */
+  readonly found: Found;
+  readonly options: DeviceOptions;
+  /** Nothing is computed or stored on it (paper.ts): there is no use in writing to it. */
+  readonly onPaper: boolean = false;
   readonly info: GPUAdapterInfo;
   readonly limits: GPUSupportedLimits;
   /** Most bytes that one binding holds: what is larger has to be bound in parts. */
@@ -135,6 +140,8 @@ export class Device {
 
   constructor(device: GPUDevice, found: Found, options: DeviceOptions = {}) {
     this.gpu = device;
+    this.found = found;
+    this.options = options;
     this.info = found.info;
     this.limits = device.limits;
     const { maxStorageBufferBindingSize } = device.limits;

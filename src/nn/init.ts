@@ -18,6 +18,10 @@ export interface ParameterSpec {
   readonly decay: boolean;
   /** Of the weight of a linear map from K to N: how it is stored. Adapters stand on these and on no others. */
   readonly layout?: WeightLayout;
+  /** Of a block's tensor: the block's number, from 0. */
+  readonly layer?: number;
+  /** Of a table of learned positions. */
+  readonly positions?: true;
 }
 
 /** A matrix of weights: decayed. */

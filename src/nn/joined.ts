@@ -1,7 +1,7 @@
 /** Several maps of one input at once: queries, keys and values; a gate and its up. */
 import { concat } from "../ops/layout.ts";
 import { virtualStorage } from "../gpu/storage.ts";
-import { Tensor } from "../tensor/tensor.ts";
+import { Tensor, WIDTH } from "../tensor/tensor.ts";
 import type { WeightLayout } from "./init.ts";
 import { linear } from "./linear.ts";
 import type { Precision } from "./lm.ts";
@@ -74,7 +74,7 @@ function sideBySide(tensors: readonly Tensor[]): Tensor | undefined {
     storage: { place },
   } of tensors) {
     if (place!.buffer !== start.buffer || place!.offset !== end) return undefined;
-    end += size * 4;
+    end += size * WIDTH[dtype];
   }
   const rows = tensors.reduce((sum, t) => sum + t.dim(0), 0);
   const whole = virtualStorage(end - start.offset, `${storage.label} and ${tensors.length - 1} more`);

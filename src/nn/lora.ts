@@ -190,7 +190,7 @@ export async function mergeAdapters(
   sign: 1 | -1 = 1,
 ): Promise<void> {
   const { base } = parameters;
-  if (!base) return;
+  if (!base || parameters.device.onPaper) return;
   const touched = new Set(parameters.names);
   for (const spec of specs) {
     const adapted = touched.has(adapterNames(moduleOf(spec)).a);

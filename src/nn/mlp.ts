@@ -20,7 +20,7 @@ export interface Mlp {
 
 /**
  * residual + f(x U + u) D + d over the last dimension: one op, or several in mixed precision, where activations are rounded
- * between them, and where low-rank adapters stand on the maps.
+ * between them, and where weights are f16 or low-rank adapters stand on the maps.
  * @param x [..., C]
  * @param residual [..., C]
  * @returns [..., C]
@@ -31,7 +31,8 @@ export function mlp(
   parameters: Parameters,
   { up, down, kind, layout, precision }: Mlp,
 ): Tensor {
-  if (precision === "mixed" || anyAdapted(parameters, [up, down])) {
+  const halves = [up, down].some((name) => parameters.get(`${name}.weight`).dtype === "f16");
+  if (precision === "mixed" || halves || anyAdapted(parameters, [up, down])) {
     const inner = unary(linears(x, parameters, [up], { precision, layout }), { kind });
     return linears(inner, parameters, [down], { precision, layout, residual });
   }

@@ -4,7 +4,8 @@ import type { Device } from "../gpu/device.ts";
 import { arena, type Storage } from "../gpu/storage.ts";
 import type { Slot, TrainedArena } from "../optim/arena.ts";
 import { fnv1a64, hexOf } from "../tensor/hash.ts";
-import { readAll, type Shape, sizeOf, Tensor } from "../tensor/tensor.ts";
+import { needHalves } from "../ops/cast.ts";
+import { readAll, type Shape, sizeOf, Tensor, WIDTH } from "../tensor/tensor.ts";
 import { initialValues, type ParameterSpec } from "./init.ts";
 
 export type { ParameterSpec } from "./init.ts";
@@ -34,7 +35,8 @@ export interface Base {
 }
 
 /**
- * Parameters of one model. Frozen ones have no gradient; they lie in a buffer of their own. With a `base`, all that speaks
+ * Parameters of one model. Frozen ones have no gradient; they lie in a buffer of their own, and their matrices may be held
+ * in f16, at half the memory: what computes with them reads the rounded values and is f32 otherwise. With a `base`, all that speaks
  * of several tensors (names, copies, hashes, checkpoints) means those that stand on it alone.
  */
 export class Parameters {
@@ -50,21 +52,25 @@ export class Parameters {
     device: Device,
     specs: readonly ParameterSpec[],
     isTrained: (name: string) => boolean,
-    base?: Base,
+    { base, label = "parameters", halves = false }: Omit<ParameterOptions, "trainable" | "seed"> = {},
   ) {
+    if (halves) needHalves(device);
     this.device = device;
     this.base = base;
     this.specs = specs;
-    const trained = place(device, specs.filter((s) => isTrained(s.name)), "parameters"); // prettier-ignore
-    const frozen = place(device, specs.filter((s) => !isTrained(s.name)), "frozen parameters"); // prettier-ignore
+    const trained = place(device, specs.filter((s) => isTrained(s.name)), label); // prettier-ignore
+    const untrained = specs.filter((s) => !isTrained(s.name));
+    const isHalf = ({ shape }: ParameterSpec): boolean => halves && shape.length > 1;
+    const frozen = place(device, untrained.filter((s) => !isHalf(s)), `frozen ${label}`); // prettier-ignore
+    const narrow = place(device, untrained.filter(isHalf), `frozen ${label} in f16`, "f16");
     const grads = trained && place(device, trained.specs, "gradients");
     for (const [name, tensor] of trained?.tensors ?? []) tensor.grad = grads!.tensors.get(name);
-    const both = new Map([...(trained?.tensors ?? []), ...(frozen?.tensors ?? [])]);
-    this.#tensors = new Map(specs.map(({ name }) => [name, both.get(name)!]));
+    const all = new Map([trained, frozen, narrow].flatMap((placed) => [...(placed?.tensors ?? [])]));
+    this.#tensors = new Map(specs.map(({ name }) => [name, all.get(name)!]));
     if (this.#tensors.size < specs.length)
       throw new ConfigError(`parameters: ${twice(specs)} is there twice`);
     this.trained = trained && { values: trained.whole, grads: grads!.whole, slots: trained.slots };
-    this.#buffers = [trained, frozen, grads].flatMap((placed) => (placed ? [placed.whole] : []));
+    this.#buffers = [trained, frozen, narrow, grads].flatMap((placed) => (placed ? [placed.whole] : []));
   }
 
   /** All names, in the order of the specification. */
@@ -99,20 +105,25 @@ export class Parameters {
     return this.#tensors.entries();
   }
 
-  /** Fills every tensor as its specification says; the same values for the same seed. */
-  initialise(seed: number): void {
-    for (const spec of this.specs) this.get(spec.name).write(initialValues(spec, seed));
+  /** Fills the tensors of `specs` (all by default) as these say; the same values for the same seed. */
+  initialise(seed: number, specs: readonly ParameterSpec[] = this.specs): void {
+    if (this.device.onPaper) return;
+    for (const spec of specs) this.get(spec.name).write(initialValues(spec, seed));
   }
 
   /**
    * Fills every tensor from `source`, one at a time.
-   * @throws FormatError listing the missing, the unexpected and the wrongly shaped tensors
+   * @throws FormatError listing the missing, the unexpected and the wrongly shaped tensors; for a number that f16 cannot hold
    */
   async writeFrom(source: TensorSource, naming: Naming = {}): Promise<void> {
     const sourceName = match(this.specs, source, naming);
+    if (this.device.onPaper) return;
     for (const [name, tensor] of this.#tensors) {
       const theirs = sourceName.get(name);
-      if (theirs !== undefined) tensor.write(await source.read(theirs));
+      if (theirs === undefined) continue;
+      const values = await source.read(theirs);
+      if (tensor.dtype === "f16") checkRange(source.path, name, values);
+      tensor.write(values);
     }
   }
 
@@ -125,7 +136,7 @@ export class Parameters {
   /**
    * Copies `names` of `other` (all of them by default) over the tensors of the same names, on the GPU: a frozen
    * reference, the trunk of a value function.
-   * @throws ConfigError when a name is missing here, ShapeError when shapes differ
+   * @throws ConfigError when a name is missing here, ShapeError when shapes or types differ
    */
   copyFrom(other: Parameters, names: readonly string[] = other.names): void {
     const encoder = this.device.gpu.createCommandEncoder({ label: "copy parameters" });
@@ -136,10 +147,20 @@ export class Parameters {
           `copyFrom: ${name} is [${from.shape}] there and [${to.shape}] here; expected equal shapes`,
         );
       }
+      if (from.dtype !== to.dtype)
+        throw new ShapeError(`copyFrom: ${name} is ${from.dtype} there and ${to.dtype} here; use takeFrom`);
       const [source, target] = [from.storage.place!, to.storage.place!];
-      encoder.copyBufferToBuffer(source.buffer, source.offset, target.buffer, target.offset, from.size * 4);
+      const bytes = Math.ceil((from.size * WIDTH[from.dtype]) / 4) * 4;
+      encoder.copyBufferToBuffer(source.buffer, source.offset, target.buffer, target.offset, bytes);
     }
     this.device.gpu.queue.submit([encoder.finish()]);
+  }
+
+  /** {@link Parameters.copyFrom} where one side may be held in f16: what differs in type goes by way of the host. */
+  async takeFrom(other: Parameters, names: readonly string[] = other.names): Promise<void> {
+    const isSame = (name: string): boolean => other.get(name).dtype === this.get(name).dtype;
+    this.copyFrom(other, names.filter(isSame));
+    for (const name of names.filter((n) => !isSame(n))) this.get(name).write(await other.get(name).read());
   }
 
   /** Sets every gradient to zero. An optimizer does so itself after each step. */
@@ -150,11 +171,14 @@ export class Parameters {
     this.device.gpu.queue.submit([encoder.finish()]);
   }
 
-  /** A hash of the bits of `names` (all by default): equal hashes, equal weights. Reads everything back. */
+  /**
+   * A hash of the bits of `names` (all by default): equal hashes, equal weights. Reads everything back, one tensor at a
+   * time: the memory of a copy of the whole model would be the most that a run ever takes.
+   */
   async hash(names: readonly string[] = this.names): Promise<string> {
-    const values = await readAll(this.device, names.map((name) => this.get(name))); // prettier-ignore
     let hash = fnv1a64([]);
-    for (const { buffer, byteOffset, byteLength } of values) {
+    for (const name of this.device.onPaper ? [] : names) {
+      const { buffer, byteOffset, byteLength } = await this.get(name).read();
       hash = fnv1a64(new Uint8Array(buffer, byteOffset, byteLength), hash);
     }
     return hexOf(hash);
@@ -174,19 +198,23 @@ export interface ParameterOptions {
   readonly seed?: number | undefined;
   /** What they stand on. */
   readonly base?: Base | undefined;
+  /** Hold the matrices that are not trained in f16. */
+  readonly halves?: boolean | undefined;
+  /** What their memory is called in messages and plans; "parameters" by default. */
+  readonly label?: string | undefined;
 }
 
 /**
  * The tensors of `specs` on the GPU.
- * @throws ConfigError when a name is there twice, DeviceError when they do not fit one buffer
+ * @throws ConfigError when a name is there twice, DeviceError when they do not fit one buffer, or are to be f16 and there is none
  */
 export function createParameters(
   device: Device,
   specs: readonly ParameterSpec[],
-  { trainable, seed, base }: ParameterOptions,
+  { trainable, seed, ...how }: ParameterOptions,
 ): Parameters {
   const isTrained = typeof trainable === "function" ? trainable : () => trainable;
-  const parameters = new Parameters(device, specs, isTrained, base);
+  const parameters = new Parameters(device, specs, isTrained, how);
   if (seed !== undefined) parameters.initialise(seed);
   return parameters;
 }
@@ -198,12 +226,17 @@ interface Placed {
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
-function place(device: Device, specs: readonly ParameterSpec[], label: string): Placed | undefined {
+function place(
+  device: Device,
+  specs: readonly ParameterSpec[],
+  label: string,
+  dtype: "f32" | "f16" = "f32",
+): Placed | undefined {
   if (specs.length === 0) return undefined;
-  const sizes = specs.map(({ shape }) => sizeOf(shape) * 4);
+  const sizes = specs.map(({ shape }) => sizeOf(shape) * WIDTH[dtype]);
   const { whole, slices } = arena(device, sizes, label);
   const tensors = new Map(
-    specs.map(({ name, shape }, i) => [name, new Tensor(device, shape, "f32", slices[i]!)]),
+    specs.map(({ name, shape }, i) => [name, new Tensor(device, shape, dtype, slices[i]!)]),
   );
   const slots = specs.map(({ name, shape, decay }, i) => {
     return { name, shape, decay, offset: slices[i]!.place!.offset };
@@ -253,10 +286,22 @@ function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: s
   return [`${name} (expected [${shape}], got [${got}])`];
 }
 
+/** Half a step beyond the largest f16, 65504: from here on it rounds to infinity. */
+const BEYOND_F16 = 65520;
+
+/** @throws FormatError for a number that f16 cannot hold */
+function checkRange(path: string, name: string, values: Float32Array): void {
+  const large = values.find((value) => Math.abs(value) >= BEYOND_F16);
+  if (large === undefined) return;
+  throw new FormatError(
+    `${path}: ${name} holds ${large}; f16 ends at 65504, so that this model cannot be held in it. Hold it in f32`,
+  );
+}
+
 /** A frozen copy: the same specs and values, on the same base. */
 export function frozenCopy(parameters: Parameters): Parameters {
   const { device, specs, base } = parameters;
-  const copy = createParameters(device, specs, { trainable: false, base });
+  const copy = createParameters(device, specs, { trainable: false, base, label: "copy" });
   copy.copyFrom(parameters);
   return copy;
 }

@@ -1,7 +1,10 @@
 /** `embedding(weight, ids)`: the vectors of tokens. Its kernels are those of gather.ts. */
-import { defineOp, need, type Op } from "../tensor/op.ts";
+import { type CaseInput, defineOp, need, type Op } from "../tensor/op.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { cast } from "./cast.ts";
 import { addRows, lookup, lookupReference } from "./gather.ts";
+
+const half16 = (...shape: number[]): CaseInput => ({ shape, dtype: "f16" });
 
 /** The vectors of tokens; see {@link embedding}. */
 export const embed: Op<[weight: Tensor, ids: Tensor], object> = defineOp<[weight: Tensor, ids: Tensor]>({
@@ -28,6 +31,11 @@ export const embed: Op<[weight: Tensor, ids: Tensor], object> = defineOp<[weight
       name: "ids beyond the end",
     },
     {
+      inputs: [half16(7, 3), { shape: [2, 5], dtype: "u32", fill: (i) => (i * 3) % 7 }],
+      name: "f16, ragged",
+    },
+    { inputs: [half16(9, 8), { shape: [5], dtype: "u32", fill: (i) => i * 2 }], name: "f16" },
+    {
       inputs: [[6, 4], { shape: [3, 700], dtype: "u32", fill: (i) => (i < 1000 ? 4 : (i * 7) % 6) }],
       name: "2100 positions",
     },
@@ -35,12 +43,12 @@ export const embed: Op<[weight: Tensor, ids: Tensor], object> = defineOp<[weight
 });
 
 /**
- * Vectors of tokens: weight [V, C], ids u32 [...] -> [..., C]. An id above V - 1 means V - 1. The gradient of a
+ * Vectors of tokens: weight [V, C], f32 or f16, ids u32 [...] -> f32 [..., C]. An id above V - 1 means V - 1. The gradient of a
  * token's vector is summed over its positions in order, to the same bits in every run.
  * @throws ShapeError when weight is not a matrix or ids are not u32
  */
 export function embedding(weight: Tensor, ids: Tensor): Tensor {
   need(weight.shape.length === 2, `embedding: weight is [${weight.shape}]; expected [V, C]`);
   need(ids.dtype === "u32", `embedding: ids are ${ids.dtype}; expected u32`);
-  return embed(weight, ids);
+  return cast(embed(weight, ids), "f32");
 }

@@ -51,7 +51,10 @@ export function lookup(table: Tensor, rows: Tensor): Tensor {
     call(kernel, "take", {
       bindings: { table: rowsIn(table, part), rows, result },
       params: paramsFor(sizes, part),
-      constants: constantsFor(sizes),
+      constants: {
+        ...constantsFor(sizes),
+        ...(table.dtype === "f16" && { T: sizes.width === 4 ? "vec4h" : "f16" }),
+      },
       workgroups: strided(items),
     });
   }

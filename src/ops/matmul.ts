@@ -67,7 +67,7 @@ export function matmulBackward({
     !(attrs.transposeA && b.shape.length === 2 && a.shape.length > 2),
     "matmul: no gradient for a batch of transposed a with a shared b",
   );
-  const dc = a.dtype === "f16" || b.dtype === "f16" ? half(arrived!) : arrived!;
+  const dc = a.dtype === "f16" ? half(arrived!) : arrived!;
   return [
     needs[0] ? gradientA(b, dc, attrs) : undefined,
     needs[1] ? gradientB(a, b, dc, attrs, into[1]) : undefined,
@@ -78,7 +78,7 @@ export function matmulBackward({
 /**
  * C = op(A) op(B) + bias. a: [..., M, K] ([..., K, M] with transposeA), b: [..., K, N] or one [K, N] for all
  * ([N, K] with transposeB), bias: [N] or none; returns [..., M, N]. a and b may be f16, each for itself: sums, bias and C are
- * f32 all the same, and on the way back dC is rounded to f16 for the products that it enters.
+ * f32 all the same, and where a is f16 dC is rounded to f16 on the way back for the products that it enters.
  * A row of the result does not depend on how many rows there are, to the last bit.
  * @throws ShapeError when inner or leading dimensions differ
  */

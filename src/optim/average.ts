@@ -1,5 +1,6 @@
 /** Averages of weights along a run (Polyak & Juditsky 1992): less of the noise that single updates leave. */
 import { loadKernel } from "../gpu/kernel.ts";
+import { rowsIn, rowsInBinding, spansOf } from "../ops/spans.ts";
 import { call, strided } from "../tensor/op.ts";
 import { input, record, type Tensor } from "../tensor/tensor.ts";
 
@@ -28,12 +29,15 @@ export async function createAverage(
   const program = await record(device, "average", () => {
     const rate = input([1], "f32", "rate");
     for (const [tensor, average] of pairs) {
-      const n4 = Math.ceil(tensor.size / 4);
-      call(kernel, "update", {
-        bindings: { values: tensor, rate, average },
-        params: { n4 },
-        workgroups: strided(n4),
-      });
+      for (const part of spansOf(tensor.dim(0), rowsInBinding(tensor))) {
+        const present = rowsIn(tensor, part);
+        const n4 = Math.ceil(present.size / 4);
+        call(kernel, "update", {
+          bindings: { values: present, rate, average: rowsIn(average, part) },
+          params: { n4 },
+          workgroups: strided(n4),
+        });
+      }
     }
     return rate;
   });

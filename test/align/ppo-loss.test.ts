@@ -162,7 +162,7 @@ describe("a complete PPO step of GPT-2 with a value head", () => {
 
   /** The policy with its head: stored weights of another training step over those of `base`. */
   async function policyAt(base: LanguageModel, training: "step1" | "step5"): Promise<LanguageModel> {
-    const policy = base.with(trainableCopy(base, { seed: 0, withHead: true }));
+    const policy = base.with(await trainableCopy(base, { seed: 0, withHead: true }));
     const trunk = await openSafetensors(folder("models/gpt2-tiny/expected.safetensors"));
     const head = await openSafetensors(`${folder("e2e/ppo-gpt2-tiny")}/value_head.safetensors`);
     for (const [name, tensor] of policy.parameters) {

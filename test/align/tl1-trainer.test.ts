@@ -87,7 +87,7 @@ describe("the update's gradient on TL-1, every string weighted by its probabilit
   ): Promise<number[][]> {
     const refPolicy = table.tableModel(device);
     const start = table.tableModel(device, policyTable);
-    const policy = start.with(trainableCopy(start, { seed: 0, withHead: false }));
+    const policy = start.with(await trainableCopy(start, { seed: 0, withHead: false }));
     const scores = await scoreStrings(policyTable);
     const experience = sequences.map((sequence, y) => {
       const { length } = sequence.response;
@@ -107,7 +107,7 @@ describe("the update's gradient on TL-1, every string weighted by its probabilit
     const { policy: grads } = await updateGradients(
       {
         policy,
-        value: separateValue(refPolicy, 0),
+        value: await separateValue(refPolicy, 0),
         temperature: 1,
         clipRange: 0.2,
         clipRangeValue: 0.2,

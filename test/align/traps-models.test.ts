@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
 import { buildCache, type Prompt } from "../../src/align/build-cache.ts";
 import { openCacheWriter, readCache } from "../../src/align/cache-file.ts";
-import { type AlignRun, createAlignRun, type PpoSettings } from "../../src/align/loop.ts";
+import { type AlignOptions, type AlignRun, createAlignRun, type PpoSettings } from "../../src/align/loop.ts";
 import { findObjective, resolveSettings } from "../../src/align/objectives/index.ts";
 import { policyLoss, valueLoss } from "../../src/align/ppo-loss.ts";
 import { functionReward } from "../../src/align/rewards.ts";
@@ -54,8 +54,10 @@ function modelRun(
   refPolicy: LanguageModel,
   settings: Partial<PpoSettings> = {},
   prompts = promptsOf(5, 5),
+  how: Pick<AlignOptions, "lora" | "layers"> = {},
 ): Promise<AlignRun> {
   return createAlignRun({
+    ...how,
     refPolicy,
     tokenizer,
     reward: evens,
@@ -93,6 +95,25 @@ describe.each(["gpt2-tiny", "llama-tiny-gqa"])("%s", (name) => {
       [run, fresh, atOne].forEach((x) => x.dispose());
     },
   );
+
+  it.each([
+    {},
+    { layers: { count: 1 } },
+    ...(name === "gpt2-tiny" ? [{ layers: { count: 1, positions: true } }] : []),
+    { lora: { pattern: "all-linear", rank: 2, alpha: 4 } },
+  ])("trap 27: the reference keeps its bits while the policy trains: %j", async (how) => {
+    const refPolicy = await load(name);
+    const before = await refPolicy.parameters.hash();
+    const run = await modelRun(refPolicy, { lr: 0.02 }, undefined, how);
+    const fixed = promptsOf(5, 5).map(({ ids }) => ({ query: ids, response: [5, 9, 4, 7] }));
+    const start = await run.scorer.score(fixed);
+    for (let i = 0; i < 3; i++) await run.iterate(i);
+    const end = await run.scorer.score(fixed);
+    expect(end.refLogprobs).toEqual(start.refLogprobs);
+    expect(end.logprobs).not.toEqual(start.logprobs);
+    run.dispose();
+    expect(await refPolicy.parameters.hash()).toBe(before);
+  });
 
   it.each(["separate", "shared"] as const)(
     "in mixed precision the ratio of the first minibatch is exactly 1 as well, and the KL 0 (%s value)",
@@ -146,7 +167,7 @@ describe.each(["gpt2-tiny", "llama-tiny-gqa"])("%s", (name) => {
 
   it("trap 13: what stands in the padding does not matter, be it the end token: equal losses and gradients, bit for bit", async () => {
     const model = await load(name);
-    const policy = model.with(trainableCopy(model, { seed: 0, withHead: true }));
+    const policy = model.with(await trainableCopy(model, { seed: 0, withHead: true }));
     const [eos, B, T] = [7, 3, 8];
     const sequences = [1, 3, 6].map((n, b) => ({
       query: [3 + b, 4],

@@ -55,8 +55,8 @@ async function gradientsAfter(
   positions: number,
 ): ReturnType<typeof updateGradients> {
   const start = table.tableModel(device, biased);
-  const policy = start.with(trainableCopy(start, { seed: 0, withHead: false }));
-  const value = separateValue(table.tableModel(device), 3);
+  const policy = start.with(await trainableCopy(start, { seed: 0, withHead: false }));
+  const value = await separateValue(table.tableModel(device), 3);
   return updateGradients(
     { ...lossSettings, policy, value, microBatch, positions },
     await experienceAfter(query),
@@ -169,8 +169,8 @@ describe("updates", () => {
   it("trap 24: old log-probabilities stay those of the rollout: ratios leave 1 after a step, and a large step is clipped", async () => {
     const policy = table
       .tableModel(device)
-      .with(trainableCopy(table.tableModel(device), { seed: 0, withHead: false }));
-    const value = separateValue(table.tableModel(device), 0);
+      .with(await trainableCopy(table.tableModel(device), { seed: 0, withHead: false }));
+    const value = await separateValue(table.tableModel(device), 0);
     const optimizer = await createAdamW(device, policy.parameters);
     const updater = await createUpdater({
       ...lossSettings,

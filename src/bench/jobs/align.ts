@@ -53,7 +53,7 @@ async function makeAlign(device: Device): Promise<Job> {
 
 async function create(device: Device): Promise<Pair> {
   const policy = createModel(device, MOVIE_LM, { trainable: true, seed: 1 });
-  const value = separateValue(policy, 2);
+  const value = await separateValue(policy, 2);
   const settings = { gradClip: 1 };
   const optimizer = await createAdamW(device, policy.parameters, settings);
   const valueOptimizer = await createAdamW(device, value.parameters, settings);

@@ -1,20 +1,15 @@
 /** `vbon align`: PPO toward the Best-of-N policy, its bounds, or a score with a KL penalty; or offline, from the cache alone. */
 import { cacheWarnings } from "../../align/cache.ts";
-import { type AlignRun, createAlignRun } from "../../align/loop.ts";
-import {
-  findObjective,
-  findOffline,
-  type Objective,
-  type ObjectiveSettings,
-} from "../../align/objectives/index.ts";
+import type { AlignRun } from "../../align/loop.ts";
+import { findObjective, findOffline } from "../../align/objectives/index.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
-import { cdfOptions, objectiveSettings, ppoSettings, unreadFlags } from "../align-flags.ts";
+import { objectiveSettings, unreadFlags } from "../align-flags.ts";
+import { type Aim, prepareOnline } from "../align-prepare.ts";
 import { ALIGN_CHANGEABLE, type AlignFlags, alignSchema } from "../align-schema.ts";
 import { nplus, vbonRelease } from "../align-presets.ts";
 import { runOffline } from "../align-offline.ts";
 import { evaluationRecord, train } from "../align-run.ts";
-import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "../align-subject.ts";
-import { loraOf } from "../lora-flags.ts";
+import { evaluateOn, finishRun, openSubject, overlapWarnings } from "../align-subject.ts";
 import { checkSameData } from "../training-run.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -39,12 +34,6 @@ export const align: AnyVerb = defineVerb({
   run,
 });
 
-/** A subject and what its policy maximises. */
-interface Aim extends Subject {
-  readonly objective: Objective;
-  readonly settings: ObjectiveSettings;
-}
-
 async function run(flags: AlignFlags, io: Io): Promise<void> {
   await claimRunFolder(flags.out, flags.resume);
   const unread = unreadFlags(flags);
@@ -59,7 +48,7 @@ async function runOnline(flags: AlignFlags, io: Io): Promise<void> {
   const subject = await openSubject(device, flags, settings.n);
   const aim = { ...subject, objective: findObjective(flags.method), settings };
   for (const warning of warningsOf(aim)) io.note(`warning: ${warning}`);
-  const aligning = await prepare(aim, flags);
+  const aligning = await prepareOnline(aim, flags);
   io.note(
     `${aligning.iterations} iterations of ${flags.rollout} responses; ${mebibytes(device.bytesAllocated)} at most on ${device.name}`,
   );
@@ -82,27 +71,6 @@ async function runOnline(flags: AlignFlags, io: Io): Promise<void> {
 function warningsOf(aim: Aim): string[] {
   const { task, objective, settings } = aim;
   return [...(objective.needsCache ? cacheWarnings(task.cache, settings.n) : []), ...overlapWarnings(aim)];
-}
-
-function prepare(
-  { reference, reward, task, test, objective, settings, eosIds }: Aim,
-  flags: AlignFlags,
-): Promise<AlignRun> {
-  return createAlignRun({
-    refPolicy: reference.model,
-    tokenizer: reference.tokenizer,
-    reward,
-    prompts: task.prompts,
-    evalPrompts: test?.prompts ?? [],
-    cache: task.cache,
-    cdf: cdfOptions(flags),
-    objective,
-    settings,
-    lora: loraOf(flags),
-    generate: { ...task.sampling, eosIds },
-    rows: Math.min(flags.rows, Math.max(flags.rollout, flags.evalSamples * (test?.prompts.length ?? 0))),
-    ppo: ppoSettings(flags),
-  });
 }
 
 async function trainAndFinish(

@@ -7,6 +7,7 @@ import type { Reward } from "../../align/rewards.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine } from "../../generate/engine.ts";
 import { cacheSummary } from "../cache-summary.ts";
+import { frozenFields, frozenOf } from "../frozen-flags.ts";
 import { adapterField } from "../lora-flags.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { readPromptSource } from "../prompt-source.ts";
@@ -66,6 +67,7 @@ const schema = z.strictObject({
   seed: z.number().int().min(0).default(0).meta({ description: "of samples, and of the choice of prompts" }),
   rows: count.default(512).meta({ description: "responses decoded side by side" }),
   kvDtype: kvDtypeField,
+  ...frozenFields,
   n: z
     .number()
     .min(1)
@@ -92,8 +94,9 @@ export const cache: AnyVerb = defineVerb({
   ],
   async run(config, io) {
     const device = await io.device();
-    const opened = await openLanguageModel(device, folderOf(config), undefined, config.adapter);
-    const reward = await openReward(device, config.reward);
+    const frozen = frozenOf(config, device);
+    const opened = await openLanguageModel(device, folderOf(config), frozen, config.adapter);
+    const reward = await openReward(device, config.reward, frozen);
     const { prompts, path, repeated } = await readPromptSource(config, opened.tokenizer);
     if (repeated > 0) io.note(`${path}: ${repeated} prompts are there more than once; each is used once`);
     checkPrompts(path, prompts, opened.model.config);

@@ -6,6 +6,7 @@ import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine } from "../../generate/engine.ts";
 import { type CacheTask, openCacheTask } from "../cache-task.ts";
 import { evaluationReport, judgeFor } from "../evaluation-report.ts";
+import { frozenFields, frozenOf } from "../frozen-flags.ts";
 import { adapterField } from "../lora-flags.ts";
 import { measure } from "../measure.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
@@ -49,6 +50,7 @@ const schema = z.strictObject({
     .optional()
     .meta({ description: "most tokens of a response (default: the cache's, which it must be)" }),
   rows: count.default(512).meta({ description: "responses decoded side by side" }),
+  ...frozenFields,
 });
 
 type Config = z.output<typeof schema>;
@@ -66,10 +68,11 @@ export const evaluate: AnyVerb = defineVerb({
   ],
   async run(config, io) {
     const device = await io.device();
-    const reference = await openLanguageModel(device, config.reference);
+    const frozen = frozenOf(config, device);
+    const reference = await openLanguageModel(device, config.reference, frozen);
     const policy = await openLanguageModel(device, config.policy, undefined, config.adapter);
     checkPair(policy, reference, config);
-    const reward = await openReward(device, config.reward);
+    const reward = await openReward(device, config.reward, frozen);
     const { model, tokenizer } = reference;
     const task = await openCacheTask(config.cache, { reference: model, tokenizer, reward, asked: config });
     const judge = judgeFor(config.n);

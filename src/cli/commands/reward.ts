@@ -8,11 +8,13 @@ import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { ScalarModel } from "../../nn/lm.ts";
+import { lastLayers } from "../../nn/last-layers.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
 import { type Best, type BestState, createBest } from "../../train/best.ts";
 import type { Carried } from "../../train/checkpoint.ts";
 import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
 import type { Training } from "../../train/training.ts";
+import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.ts";
 import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { checkVocabulary } from "../open.ts";
 import { type RewardData, type RewardSplit, readRewardData } from "../reward-data.ts";
@@ -75,6 +77,7 @@ const schema = z.strictObject({
     heading: "A model to start from",
   }),
   ...scratchFields({ layers: 2, dim: 64, vocab: 4096 }),
+  ...layerFields,
   ...loraFields,
   ...trainingFields({ lr: 1e-3, epochs: 6, batch: 32, weightDecay: 1 }),
   tokenDropout: z
@@ -216,15 +219,17 @@ async function openStart(
     if (given !== undefined)
       throw new ConfigError("reward: --tokenizer does not go with --model, which has its own; leave one out");
     const tokenizer = await loadTokenizer(folder);
-    const lora = loraOf(config);
-    const model = await loadScalarModel(device, folder, { trainable: lora === undefined, seed });
+    const [lora, layers] = [loraOf(config), layersOf("reward", config)];
+    const model = await loadScalarModel(device, folder, { trainable: !lora && !layers, seed });
     checkVocabulary(folder, tokenizer, model.config);
+    if (layers) return { model: model.with(await lastLayers(model, layers, config)), tokenizer };
     if (!lora) return { model, tokenizer };
     // The head has much to learn and few weights: it is trained whole.
     const adapted = adaptedParameters(model, lora, { seed, whole: model.headSpecs });
     return { model: model.with(adapted), tokenizer };
   }
   refuseLoraFromScratch("reward", config);
+  refuseLayersFromScratch("reward", config);
   const tokenizer =
     given === undefined
       ? await trainedTokenizer(join(out, "tokenizer"), texts, { vocabSize: vocab, resume })

@@ -8,7 +8,9 @@ import type { Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
+import type { ParameterOptions } from "../../nn/parameters.ts";
 import { createSequenceScorer } from "../../train/score.ts";
+import { frozenFields, frozenOf } from "../frozen-flags.ts";
 import { adapterField } from "../lora-flags.ts";
 import { loadAdapted, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
@@ -29,6 +31,7 @@ const schema = z.strictObject({
     .boolean()
     .default(false)
     .meta({ description: "cut texts that exceed the model's context, instead of refusing them" }),
+  ...frozenFields,
 });
 type Config = z.output<typeof schema>;
 
@@ -75,8 +78,9 @@ async function run(config: Config, io: Io): Promise<void> {
   const examples: Example[] = [];
   for await (const example of readExamples(config.input)) examples.push(example);
   const device = await io.device();
-  const { model, tokenizer } = await openModel(device, config, examples);
-  const reward = config.reward === undefined ? undefined : await openReward(device, config.reward);
+  const frozen = frozenOf(config, device);
+  const { model, tokenizer } = await openModel(device, config, frozen, examples);
+  const reward = config.reward === undefined ? undefined : await openReward(device, config.reward, frozen);
   // All lines are encoded before any is scored: a line that does not fit costs no work.
   const rows = examples.map((example) => encode(example, tokenizer, model.config.blockSize, config));
   const sink = await openSink(config.output, io);
@@ -97,11 +101,12 @@ async function run(config: Config, io: Io): Promise<void> {
 async function openModel(
   device: Device,
   { model: folder, reward, adapter }: Config,
+  frozen: ParameterOptions,
   examples: readonly Example[],
 ): Promise<{ model: LanguageModel; tokenizer?: Tokenizer }> {
   if (reward !== undefined || examples.some((e) => !("ids" in e)))
-    return openLanguageModel(device, folder, undefined, adapter);
-  return { model: await loadAdapted(device, folder, { trainable: false }, adapter) };
+    return openLanguageModel(device, folder, frozen, adapter);
+  return { model: await loadAdapted(device, folder, frozen, adapter) };
 }
 
 function encode(

@@ -8,9 +8,11 @@ import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import { forSampling, type LanguageModel } from "../../nn/lm.ts";
+import { lastLayers } from "../../nn/last-layers.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
+import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.ts";
 import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { type Opened, openLanguageModel } from "../open.ts";
 import { createSampler, type Sampler } from "../train-samples.ts";
@@ -67,6 +69,7 @@ const schema = z.strictObject({
     heading: "A model to start from",
   }),
   ...scratchFields({ layers: 4, dim: 128, vocab: 2048 }),
+  ...layerFields,
   ...loraFields,
   ...trainingFields({ lr: 1e-3, epochs: 1, batch: 16, weightDecay: 0.1 }),
   ...runFields({ evalEvery: 200, saveEvery: 200 }),
@@ -172,6 +175,7 @@ async function openStart(
     return openForTraining(device, config.model, config);
   }
   refuseLoraFromScratch("sft", config);
+  refuseLayersFromScratch("sft", config);
   const tokenizer =
     config.tokenizer === undefined
       ? await trainedTokenizer(join(config.out, "tokenizer"), textsOf(text), {
@@ -183,12 +187,13 @@ async function openStart(
   return { model: createModel(device, json, { trainable: true, seed: config.seed }), tokenizer };
 }
 
-/** All weights to train, or adapters on them. */
+/** All weights to train, the last layers, or adapters. */
 async function openForTraining(device: Device, folder: string, config: Config): Promise<Opened> {
-  const lora = loraOf(config);
-  const opened = await openLanguageModel(device, folder, { trainable: lora === undefined });
-  if (!lora) return opened;
+  const [lora, layers] = [loraOf(config), layersOf("sft", config)];
+  const opened = await openLanguageModel(device, folder, { trainable: !lora && !layers });
   const { model } = opened;
+  if (layers) return { ...opened, model: model.with(await lastLayers(model, layers, config)) };
+  if (!lora) return opened;
   return { ...opened, model: model.with(adaptedParameters(model, lora, { seed: config.seed })) };
 }
 
