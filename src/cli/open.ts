@@ -71,10 +71,13 @@ async function loadLanguageModel(
   return { name, model, tokenizer, dispose: () => model.parameters.dispose() };
 }
 
-/** The tokens that end a response: EOS and, where the tokenizer has one, BOS (a new text begins). */
+/**
+ * The tokens that end a response: EOS as the model and the tokenizer have it, which differ where a model was trained on
+ * conversations; what `generation_config.json` lists; and, where the tokenizer has one, BOS (a new text begins).
+ */
 export function endIds({ config }: LanguageModel, tokenizer: Tokenizer): number[] {
-  const ids = [config.eosId ?? tokenizer.eosId, tokenizer.bosId];
-  return [...new Set(ids.filter((id) => id !== undefined))];
+  const ids = [config.eosId, tokenizer.eosId, ...tokenizer.endIds, tokenizer.bosId];
+  return [...new Set(ids.filter((id) => id !== undefined && id < config.vocabSize))] as number[];
 }
 
 /** What `--reward` takes, for help pages. */

@@ -36,6 +36,40 @@ export interface Chat {
   answers(messages: readonly Message[], where: string): Answer[];
 }
 
+/** How a command meets conversations. */
+export interface Conversing {
+  /** The tokenizer's chat; opened where the first conversation is met. Throws as {@link openChat}. */
+  open(): Chat;
+  /** A plain prompt as a conversation; without it, plain prompts stay plain. */
+  readonly wrap?: (prompt: string) => readonly Message[];
+}
+
+/**
+ * Conversations in the template called `name`.
+ * @param asked `chat`: plain prompts are what a user says, after what `system` says
+ */
+export function conversing(
+  tokenizer: Tokenizer,
+  {
+    chat,
+    system,
+    name,
+  }: { readonly chat?: boolean; readonly system?: string | undefined; readonly name?: string | undefined },
+): Conversing {
+  let opened: Chat | undefined;
+  const open = (): Chat => (opened ??= openChat(tokenizer, name));
+  const first = system === undefined ? [] : [{ role: "system", content: system }];
+  return chat ? { open, wrap: (content) => [...first, { role: "user", content }] } : { open };
+}
+
+/** A prompt and its response as a conversation, where plain prompts are to be one. */
+export function exchange(
+  { prompt, response }: { readonly prompt: string; readonly response: string },
+  { wrap }: Conversing,
+): readonly Message[] | undefined {
+  return wrap && [...wrap(prompt), { role: ASSISTANT, content: response }];
+}
+
 const NAME_OF_DEFAULT = "default";
 const ASSISTANT = "assistant";
 

@@ -39,6 +39,14 @@ const schema = z.strictObject({
     hint: "FILE",
     heading: "Data (--data, --positive with --negative, --pairs, or --west-of)",
   }),
+  textField: z
+    .string()
+    .optional()
+    .meta({ description: "the field or column of --data that holds the text (default text)", hint: "NAME" }),
+  labelField: z
+    .string()
+    .optional()
+    .meta({ description: "and the one that holds the label (default label)", hint: "NAME" }),
   positive: z.string().optional().meta({ description: "good texts, one a line", hint: "FILE" }),
   negative: z.string().optional().meta({ description: "bad texts, one a line", hint: "FILE" }),
   pairs: z.string().optional().meta({
