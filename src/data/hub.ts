@@ -40,6 +40,7 @@ const SMALL_FILES: ReadonlySet<string> = new Set([
   "generation_config.json",
   "tokenizer.json",
   "tokenizer_config.json",
+  "chat_template.jinja",
   "special_tokens_map.json",
   "added_tokens.json",
   "vocab.json",
