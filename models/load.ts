@@ -1,9 +1,9 @@
-/** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. */
+/** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. And from files of llama2.c. */
 import { join } from "node:path";
-import { readJson, writeFileAtomic } from "../src/data/files.ts";
+import { writeFileAtomic } from "../src/data/files.ts";
 import { isRecord } from "../src/data/json.ts";
 import { type Checkpoint, type TensorToWrite, writeSafetensors } from "../src/data/safetensors.ts";
-import { openWeights } from "../src/data/weights.ts";
+import { openWeights, readModelConfig } from "../src/data/weights.ts";
 import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";
@@ -79,8 +79,7 @@ export async function saveModel(
 }
 
 async function readConfig(folder: string): Promise<Config> {
-  const where = join(folder, "config.json");
-  const json = await readJson(where);
+  const { where, json } = await readModelConfig(folder);
   if (!isRecord(json)) throw new FormatError(`${where}: expected a JSON object`);
   return { json, where, kind: modelKind(json, where) };
 }

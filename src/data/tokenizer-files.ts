@@ -2,8 +2,9 @@
 import { join } from "node:path";
 import { FormatError } from "../errors.ts";
 import { byteLevelJson } from "./bpe.ts";
-import { exists, readJson, readText } from "./files.ts";
+import { exists, kindOf, readJson, readText } from "./files.ts";
 import { isRecord } from "./json.ts";
+import { readLlama2cTokenizer } from "./llama2c-tokenizer.ts";
 import { ROBERTA_SPECIAL, robertaProcessor, wordPieceJson } from "./word-piece.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -23,11 +24,15 @@ export interface TokenizerFiles {
 }
 
 /**
- * Reads the files of `folder`: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt` of a
+ * Reads the files of `folder`, or a `tokenizer.bin` of llama2.c. Of a folder: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt` of a
  * WordPiece. Special tokens come from `tokenizer_config.json`, then `special_tokens_map.json`.
  * @throws FormatError when files are missing or malformed
  */
 export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
+  if ((await kindOf(folder)) === "file") {
+    const { json, config } = await readLlama2cTokenizer(folder);
+    return { json, config, names: spelledTokens(config), model: {}, endIds: [] };
+  }
   const config = await readRecord(join(folder, "tokenizer_config.json"));
   const map = await readRecord(join(folder, "special_tokens_map.json"));
   const model = await readRecord(join(folder, "config.json"));

@@ -9,7 +9,7 @@ import { ConfigError } from "../../errors.ts";
 import { createEngine } from "../../generate/engine.ts";
 import { cacheSummary } from "../cache-summary.ts";
 import { adapterField } from "../lora-flags.ts";
-import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
 import { readPromptSource } from "../prompt-source.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
@@ -30,6 +30,7 @@ const schema = z.strictObject({
     hint: "DIR",
   }),
   model: z.string().optional().meta({ description: "the same as --policy", hint: "DIR" }),
+  tokenizer: tokenizerField,
   adapter: adapterField,
   reward: z.string().meta({ description: REWARD_HELP, hint: "SPEC" }),
   out: z.string().meta({
@@ -115,7 +116,13 @@ export const cache: AnyVerb = defineVerb({
   ],
   async run(config, io) {
     const device = await io.device();
-    const opened = await openLanguageModel(device, folderOf(config), undefined, config.adapter);
+    const opened = await openLanguageModel(
+      device,
+      folderOf(config),
+      undefined,
+      config.adapter,
+      config.tokenizer,
+    );
     const reward = await openReward(device, config.reward);
     const { tokenizer, conversing } = await talking(opened.tokenizer, config);
     const source = { ...config, reading: promptReading(config, conversing) };

@@ -8,7 +8,7 @@ import { createEngine, type Engine, inOrder, type Request, type Sample } from ".
 import { bestOf, type Cost, costText } from "../best-of.ts";
 import { speculativeBestOf } from "../speculative.ts";
 import { adapterField } from "../lora-flags.ts";
-import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
@@ -17,7 +17,8 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 const MAX_NEW_TOKENS = 256;
 
 const schema = z.strictObject({
-  model: z.string().meta({ description: "the model's folder", hint: "DIR" }),
+  model: z.string().meta({ description: "the model's folder, or a .bin file of llama2.c", hint: "DIR" }),
+  tokenizer: tokenizerField,
   adapter: adapterField,
   prompt: z
     .string()
@@ -119,7 +120,13 @@ export const generate: AnyVerb = defineVerb({
   async run(config, io) {
     checkBestOf(config);
     const device = await io.device();
-    const { model, tokenizer } = await openLanguageModel(device, config.model, undefined, config.adapter);
+    const { model, tokenizer } = await openLanguageModel(
+      device,
+      config.model,
+      undefined,
+      config.adapter,
+      config.tokenizer,
+    );
     const prompts = await promptsOf(config, tokenizer);
     const who = config.prompts ?? "--prompt";
     checkPrompts(who, prompts, model.config);

@@ -11,12 +11,13 @@ import type { Device } from "../../gpu/device.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
 import { createSequenceScorer } from "../../train/score.ts";
 import { adapterField } from "../lora-flags.ts";
-import { loadAdapted, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { loadAdapted, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({
   model: z.string().meta({ description: "the language model's folder", hint: "DIR" }),
+  tokenizer: tokenizerField,
   adapter: adapterField,
   input: z.string().meta({
     description: "records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response}, {messages} or {ids}",
@@ -101,11 +102,11 @@ async function run(config: Config, io: Io): Promise<void> {
 /** Ids need no tokenizer: a folder without one will do. */
 async function openModel(
   device: Device,
-  { model: folder, reward, adapter }: Config,
+  { model: folder, reward, adapter, tokenizer }: Config,
   examples: readonly Example[],
 ): Promise<{ model: LanguageModel; tokenizer?: Tokenizer }> {
   if (reward !== undefined || examples.some((e) => !("ids" in e)))
-    return openLanguageModel(device, folder, undefined, adapter);
+    return openLanguageModel(device, folder, undefined, adapter, tokenizer);
   return { model: await loadAdapted(device, folder, { trainable: false }, adapter) };
 }
 
