@@ -55,11 +55,15 @@ export async function llama2cFile(
   if (version === 0) {
     const tables = Buffer.alloc(4 * context * headDim, 7);
     return Buffer.concat([
-      ...[numbersRaw, embedding, await norms[0]],
+      numbersRaw,
+      embedding,
+      await norms[0],
       ...(await Promise.all(attention)),
       await norms[1],
       ...(await Promise.all(mlp)),
-      ...[norm, tables, ...head],
+      norm,
+      tables,
+      ...head,
     ]);
   }
   const start = Buffer.alloc(256);
@@ -68,7 +72,10 @@ export async function llama2cFile(
   numbersRaw.copy(start, 8);
   start[36] = tied ? 1 : 0;
   return Buffer.concat([
-    ...[start, await norms[0], await norms[1], norm, embedding],
+    start,
+    ...(await Promise.all(norms)),
+    norm,
+    embedding,
     ...(await Promise.all([...attention, ...mlp])),
     ...head,
   ]);
