@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { saveAdapter } from "../../../models/adapter.ts";
-import { saveModel } from "../../../models/load.ts";
 import { createModel } from "../../../models/model.ts";
 import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
@@ -14,13 +13,13 @@ import { languageModelTraining, type LmData, type SftSettings } from "../../trai
 import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { type Opened, openLanguageModel } from "../open.ts";
 import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
+import { saveTrained } from "../save-model.ts";
 import { createSampler, type Sampler } from "../train-samples.ts";
 import { encodeTextData, readTextData, type TextData, textsOf, trainedTokenizer } from "../text-data.ts";
 import {
   CHANGEABLE_ON_RESUME,
   computingOf,
   runFields,
-  saveDtype,
   scratchConfig,
   scratchFields,
   trainingFields,
@@ -222,9 +221,14 @@ async function finish(
   step: number,
   io: Io,
 ): Promise<void> {
-  const out = join(config.out, "model");
-  await saveModel(out, model, { dtype: saveDtype(config.dtype) });
-  await tokenizer.save(out);
+  const out = await saveTrained({
+    model,
+    tokenizer,
+    verb: "sft",
+    schema,
+    config,
+    results: { steps: step, ...results },
+  });
   const lora = loraOf(config);
   if (lora) await saveAdapter(join(config.out, "adapter"), model, lora, config.model!);
   const numbers = ["loss", "evalLoss"].flatMap((name) =>
