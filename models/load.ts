@@ -1,9 +1,10 @@
-/** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. */
+/** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. And from files of llama2.c. */
 import { join } from "node:path";
-import { readJson, writeFileAtomic } from "../src/data/files.ts";
+import { writeFileAtomic } from "../src/data/files.ts";
 import { isRecord } from "../src/data/json.ts";
-import { type Checkpoint, type TensorToWrite, writeSafetensors } from "../src/data/safetensors.ts";
-import { openWeights } from "../src/data/weights.ts";
+import type { Checkpoint, TensorToWrite } from "../src/data/safetensors.ts";
+import { writeWeights } from "../src/data/save-weights.ts";
+import { openWeights, readModelConfig } from "../src/data/weights.ts";
 import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";
@@ -62,25 +63,32 @@ export async function loadScalarModel(
   return scalarModel(plan, await load(device, checkpoint, config, plan, options));
 }
 
-/** Writes `model.safetensors` and `config.json` into `folder`, each by rename; adapters are merged into the weights. */
+/** How a model is written. */
+export interface SaveOptions {
+  /** "F32" by default. */
+  readonly dtype?: SaveDtype;
+  /** Bytes of a file of weights at most; larger models are written in several. 5 GB by default, as Hugging Face does. */
+  readonly maxShardBytes?: number;
+}
+
+/** Writes weights and `config.json` into `folder`, each file by rename; adapters are merged into the weights. */
 export async function saveModel(
   folder: string,
   model: Trunk,
-  { dtype = "F32" }: { readonly dtype?: SaveDtype } = {},
+  { dtype = "F32", maxShardBytes = 5e9 }: SaveOptions = {},
 ): Promise<void> {
   const tensors = model.specs.map((spec): TensorToWrite => {
     const { name, shape } = spec;
     return { name, dtype, shape, data: () => mergedValues(model.parameters, spec) };
   });
-  await writeSafetensors(join(folder, "model.safetensors"), tensors, { format: "pt" });
+  await writeWeights(folder, tensors, maxShardBytes);
   // Newer configs say `dtype`, older readers want `torch_dtype`.
   const config = { ...model.toHf(), torch_dtype: TORCH_NAMES[dtype], dtype: TORCH_NAMES[dtype] };
   await writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
 }
 
 async function readConfig(folder: string): Promise<Config> {
-  const where = join(folder, "config.json");
-  const json = await readJson(where);
+  const { where, json } = await readModelConfig(folder);
   if (!isRecord(json)) throw new FormatError(`${where}: expected a JSON object`);
   return { json, where, kind: modelKind(json, where) };
 }

@@ -1,10 +1,19 @@
-/** Prompts: from a JSONL file, or the beginnings of documents as the paper cuts them (section 5: IMDB prefixes). */
-import { readDocuments, readRecords } from "../data/dataset.ts";
+/** Prompts: from a file of records, or the beginnings of documents as the paper cuts them (section 5: IMDB prefixes). */
+import { checkAsks, type Conversing, conversing, readMessages } from "../data/chat.ts";
+import { type DocumentOptions, readDocuments, readRecords } from "../data/dataset.ts";
 import { isRecord } from "../data/json.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError, FormatError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
 import type { Prompt } from "./build-cache.ts";
+import {
+  type Distribution,
+  distributionOf,
+  fittedTldr,
+  type RedditPost,
+  redditPost,
+  TLDR_TOKENS,
+} from "./tldr.ts";
 
 /** How to cut prompts from documents. */
 export interface CutOptions {
@@ -12,6 +21,8 @@ export interface CutOptions {
   readonly least: number;
   readonly most: number;
   readonly seed: number;
+  /** Where a file of records has its texts; "text" by default. */
+  readonly textField?: string | undefined;
 }
 
 /**
@@ -36,13 +47,13 @@ export function promptOf(text: string, tokenizer: Tokenizer): Prompt {
 export async function cutPrompts(
   path: string,
   tokenizer: Tokenizer,
-  { least, most, seed }: CutOptions,
+  { least, most, seed, textField }: CutOptions,
 ): Promise<Prompt[]> {
   if (!(least >= 1 && most >= least))
     throw new ConfigError(`prompts: from ${least} to ${most} tokens; expected 1 <= least <= most`);
   const lengths = createRandom(seed, "prompt lengths");
   const prompts = new Map<string, Prompt>();
-  for await (const document of readDocuments(path, documentOptions(path))) {
+  for await (const document of readDocuments(path, documentOptions(path, textField))) {
     const n = least + lengths.integer(most - least + 1);
     // The beginning is enough, and much quicker to encode than the whole.
     const encoded = tokenizer.encode(document.slice(0, 40 * most));
@@ -59,31 +70,96 @@ export async function cutPrompts(
     .map((i) => all[i]!);
 }
 
-/** Files of other kinds than text separated by <|endoftext|> are read a line a document. */
-function documentOptions(path: string): { format: "documents" | "lines" } {
-  return { format: path.endsWith(".txt") ? "documents" : "lines" };
+/** Text is separated by <|endoftext|> in .txt, else a line a document; records have it in a field. */
+function documentOptions(path: string, textField = "text"): DocumentOptions {
+  return { format: path.endsWith(".txt") ? "documents" : "lines", textField };
+}
+
+/** How the records of a file become prompts. */
+export interface PromptOptions {
+  /** Only records whose `split` is this. */
+  readonly split?: string | undefined;
+  /** The field of the prompt; by default `text` or `prompt`. */
+  readonly field?: string | undefined;
+  /** "tldr": posts of Reddit in the paper's template ({@link fittedTldr}). */
+  readonly format?: "plain" | "tldr" | undefined;
+  /** Of "tldr": posts of these forums only, and tokens of a prompt at most. */
+  readonly distribution?: Distribution | undefined;
+  readonly maxTokens?: number | undefined;
+  /** For conversations. By default those of the tokenizer's own template, and plain prompts stay plain. */
+  readonly conversing?: Conversing | undefined;
 }
 
 /**
- * The prompts of a file of records: those with `{prompt}` (other fields are not read), `{text}` or `{ids}`.
- * @param split only lines whose `split` is this
- * @throws FormatError naming the line that is something else
+ * The prompts of a file of records: those with `{text}`, `{prompt}` (other fields are not read), `{messages}` or `{ids}`.
+ * @throws FormatError naming the line that is something else, or a conversation that nobody is asked to continue;
+ *   ConfigError for conversations where the tokenizer has no chat template
  */
-export async function readPrompts(path: string, tokenizer: Tokenizer, split?: string): Promise<Prompt[]> {
+export async function readPrompts(
+  path: string,
+  tokenizer: Tokenizer,
+  options: PromptOptions = {},
+): Promise<Prompt[]> {
+  const { split, field, format = "plain", distribution } = options;
+  const prompter = createPrompter(tokenizer, options);
   const prompts: Prompt[] = [];
-  for await (const { line, value } of readRecords(path)) {
+  for await (const { line, value } of readRecords(path, { prompt: field })) {
+    const where = `${path}:${line}`;
     if (split !== undefined && !(isRecord(value) && value["split"] === split)) continue;
-    prompts.push(promptFrom(value, `${path}:${line}`, tokenizer));
+    if (format === "plain") prompts.push(promptFrom(value, where, field === undefined, prompter));
+    else {
+      const post = redditPost(value, where);
+      if (distribution === undefined || distributionOf(post) === distribution)
+        prompts.push(prompter.tldr(post, where));
+    }
   }
   return prompts;
 }
 
-function promptFrom(value: unknown, where: string, tokenizer: Tokenizer): Prompt {
-  const { prompt, text = prompt, ids } = isRecord(value) ? value : {};
-  if (typeof text === "string") return promptOf(text, tokenizer);
-  if (Array.isArray(ids) && ids.every((id) => Number.isInteger(id) && id >= 0)) {
-    return { ids: ids as number[], text: tokenizer.decode(ids as number[], { skipSpecialTokens: true }) };
-  }
-  const got = JSON.stringify(value).slice(0, 80);
-  throw new FormatError(`${where}: expected {"prompt"}, {"text"} or {"ids"}, got ${got}`);
+/** Prompts of one tokenizer. */
+interface Prompter {
+  text(text: string, where: string): Prompt;
+  messages(value: unknown, where: string): Prompt;
+  ids(ids: readonly number[]): Prompt;
+  tldr(post: RedditPost, where: string): Prompt;
 }
+
+function createPrompter(tokenizer: Tokenizer, options: PromptOptions): Prompter {
+  const { conversing: how = conversing(tokenizer, {}), maxTokens = TLDR_TOKENS } = options;
+  const ids: Prompter["ids"] = (all) => ({
+    ids: [...all],
+    text: tokenizer.decode(all, { skipSpecialTokens: true }),
+  });
+  const text: Prompter["text"] = (plain, where) =>
+    how.wrap ? ids(how.open().prompt(how.wrap(plain), where)) : promptOf(plain, tokenizer);
+  return {
+    ids,
+    text,
+    messages(value, where) {
+      const messages = readMessages(value, where);
+      checkAsks(messages, where);
+      return ids(how.open().prompt(messages, where));
+    },
+    tldr: (post, where) =>
+      text(
+        fittedTldr(post, (whole) => text(whole, where).ids.length <= maxTokens, where),
+        where,
+      ),
+  };
+}
+
+/** @param free whether `text` may stand for `prompt` */
+function promptFrom(value: unknown, where: string, free: boolean, prompter: Prompter): Prompt {
+  const { prompt, text: other, messages, ids } = isRecord(value) ? value : {};
+  const text = free ? (other ?? prompt) : prompt;
+  if (typeof text === "string") return prompter.text(text, where);
+  if (Array.isArray(text) || messages !== undefined) return prompter.messages(text ?? messages, where);
+  if (Array.isArray(ids) && ids.every((id) => Number.isInteger(id) && id >= 0))
+    return prompter.ids(ids as number[]);
+  const got = JSON.stringify(value)?.slice(0, 80) ?? "nothing";
+  throw new FormatError(`${where}: expected {"prompt"}, {"text"}, {"messages"} or {"ids"}, got ${got}`);
+}
+
+/** A plain prompt, in a conversation where that is asked for. */
+export const promptOfText = (text: string, tokenizer: Tokenizer, how: Conversing): Prompt =>
+  createPrompter(tokenizer, { conversing: how }).text(text, "--prompt");

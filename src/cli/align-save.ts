@@ -11,6 +11,8 @@ import { commandLine } from "./command-line.ts";
 import { bonPointsOf, type EvaluationReport } from "./evaluation-report.ts";
 import { machineName } from "./machine.ts";
 import type { Opened } from "./open.ts";
+import { saveGenerationConfig } from "./save-model.ts";
+import { saveDtype } from "./training-flags.ts";
 import { version } from "./version.ts";
 
 /** A run that has ended. */
@@ -33,21 +35,10 @@ export interface Ended {
 
 /** Writes weights, config, tokenizer, generation settings and the card into `folder`. */
 export async function saveAligned(folder: string, ended: Ended): Promise<void> {
-  const { policy, reference, task, eosIds } = ended;
-  await saveModel(folder, policy);
+  const { policy, reference, task, eosIds, flags } = ended;
+  await saveModel(folder, policy, { dtype: saveDtype(flags.dtype) });
   await reference.tokenizer.save(folder);
-  const { temperature, maxNewTokens } = task.sampling;
-  const bos = reference.tokenizer.bosId;
-  const generation = {
-    ...(bos !== undefined && { bos_token_id: bos }),
-    ...(eosIds.length > 0 && { eos_token_id: eosIds }),
-    do_sample: true,
-    temperature,
-    top_k: 0,
-    top_p: 1,
-    max_new_tokens: maxNewTokens,
-  };
-  await writeFileAtomic(join(folder, "generation_config.json"), `${JSON.stringify(generation, null, 2)}\n`);
+  await saveGenerationConfig(folder, reference.tokenizer, { eosIds, ...task.sampling });
   await writeFileAtomic(join(folder, "README.md"), await card(ended));
 }
 

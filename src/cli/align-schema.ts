@@ -31,6 +31,7 @@ const task = {
       "folder of the run: config.json, metrics.jsonl, samples.jsonl, checkpoint/, evaluation.json, model/",
     hint: "DIR",
   }),
+  dtype: z.enum(["f32", "f16", "bf16"]).default("f32").meta({ description: "of the weights in model/" }),
   evalCache: z
     .string()
     .optional()
@@ -240,6 +241,7 @@ export interface AlignFlags
   readonly reward: string;
   readonly cache: string;
   readonly out: string;
+  readonly dtype: "f32" | "f16" | "bf16";
   readonly evalCache?: string | undefined;
   readonly evalReward?: string | undefined;
   readonly method: string;
@@ -287,6 +289,7 @@ export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
 
 /** Flags that may change when a run resumes: they do not change its result. */
 export const ALIGN_CHANGEABLE: readonly string[] = [
+  "dtype",
   "gradientCheckpointing",
   "saveEvery",
   "evalEvery",

@@ -1,5 +1,6 @@
 /** What several commands open: a language model with its tokenizer, and a reward by its SPEC. */
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
+import { z } from "zod";
 import { modelKind } from "../../models/index.ts";
 import { mergeAdapterFolder } from "../../models/adapter.ts";
 import { loadModel, loadScalarModel } from "../../models/load.ts";
@@ -25,9 +26,10 @@ export interface Opened {
 }
 
 /**
- * Loads the language model of `folder` and its tokenizer.
+ * Loads the language model of `folder`, or of a file of llama2.c, and its tokenizer.
  * @param options default: frozen
  * @param adapter folder of an adapter that is merged into its weights
+ * @param tokenizer where its tokenizer is, if not with it
  * @throws FormatError when files are missing or corrupt; ConfigError when model and tokenizer do not fit
  */
 export async function openLanguageModel(
@@ -35,8 +37,10 @@ export async function openLanguageModel(
   folder: string,
   options: ParameterOptions = { trainable: false },
   adapter?: string,
+  tokenizer?: string,
 ): Promise<Opened> {
-  if (options.trainable || adapter !== undefined) return loadLanguageModel(device, folder, options, adapter);
+  if (options.trainable || adapter !== undefined || tokenizer !== undefined)
+    return loadLanguageModel(device, folder, options, adapter, tokenizer);
   const key = sharedAs(folder, options);
   const { dispose, ...opened } = await shared(device, key, () => loadLanguageModel(device, folder, options));
   return { ...opened, dispose: () => isShared(device, key) || dispose() };
@@ -61,20 +65,30 @@ async function loadLanguageModel(
   folder: string,
   options: ParameterOptions,
   adapter?: string,
+  tokenizerPath?: string,
 ): Promise<Opened> {
-  await needFolder(folder, MODEL_FOLDER);
-  const tokenizer = await loadTokenizer(folder);
+  await needModel(folder);
+  const tokenizer = await loadTokenizer(tokenizerPath ?? (await tokenizerOf(folder)));
   const model = await loadAdapted(device, folder, options, adapter);
   checkVocabulary(folder, tokenizer, model.config);
   const name = adapter === undefined ? nameOf(folder) : `${nameOf(folder)}+${nameOf(adapter)}`;
   return { name, model, tokenizer, dispose: () => model.parameters.dispose() };
 }
 
-/** The tokens that end a response: EOS and, where the tokenizer has one, BOS (a new text begins). */
+/**
+ * The tokens that end a response: EOS as the model and the tokenizer have it, which differ where a model was trained on
+ * conversations; what `generation_config.json` lists; and, where the tokenizer has one, BOS (a new text begins).
+ */
 export function endIds({ config }: LanguageModel, tokenizer: Tokenizer): number[] {
-  const ids = [config.eosId ?? tokenizer.eosId, tokenizer.bosId];
-  return [...new Set(ids.filter((id) => id !== undefined))];
+  const ids = [config.eosId, tokenizer.eosId, ...tokenizer.endIds, tokenizer.bosId];
+  return [...new Set(ids.filter((id) => id !== undefined && id < config.vocabSize))] as number[];
 }
+
+/** `--tokenizer`, of commands that read a model. */
+export const tokenizerField: z.ZodOptional<z.ZodString> = z.string().optional().meta({
+  description: "its tokenizer, where that is not with it: a folder, or a tokenizer.bin of llama2.c",
+  hint: "DIR|FILE",
+});
 
 /** What `--reward` takes, for help pages. */
 export const REWARD_HELP: string =
@@ -146,6 +160,22 @@ export function checkVocabulary(folder: string, tokenizer: Tokenizer, { vocabSiz
 }
 
 const MODEL_FOLDER = "a model folder (config.json, model.safetensors, tokenizer.json)";
+
+/** A folder, or a file of llama2.c, which says itself what it is. */
+const needModel = async (path: string): Promise<void> => {
+  if ((await kindOf(path)) !== "file") await needFolder(path, MODEL_FOLDER);
+};
+
+/** Where a model's tokenizer is: in its folder, or beside its file. */
+async function tokenizerOf(path: string): Promise<string> {
+  if ((await kindOf(path)) !== "file") return path;
+  const beside = ["tokenizer.bin", "tokenizer.json"].map((name) => join(dirname(path), name));
+  if ((await kindOf(beside[0]!)) === "file") return beside[0]!;
+  if ((await kindOf(beside[1]!)) === "file") return dirname(path);
+  throw new FormatError(
+    `${path}: expected its tokenizer.bin (or tokenizer.json) beside it, there is none; name it with --tokenizer`,
+  );
+}
 
 async function needFolder(folder: string, what: string): Promise<void> {
   const kind = await kindOf(folder);

@@ -1,6 +1,6 @@
 /** Prompts from a file of prompts, or cut from a file of documents. */
 import type { Prompt } from "../align/build-cache.ts";
-import { cutPrompts, readPrompts } from "../align/prompts.ts";
+import { cutPrompts, type PromptOptions, readPrompts } from "../align/prompts.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { distinctPrompts } from "./prompts.ts";
@@ -18,6 +18,10 @@ export interface PromptSource {
   /** All, where it is undefined. */
   readonly count?: number | undefined;
   readonly seed: number;
+  /** Where documents in records have their texts. */
+  readonly textField: string;
+  /** How records become prompts. */
+  readonly reading: PromptOptions;
 }
 
 /** What was found. */
@@ -39,7 +43,9 @@ export async function readPromptSource(source: PromptSource, tokenizer: Tokenize
     throw new ConfigError("vbon cache: expected --prompts FILE.jsonl or --documents FILE, one of them");
   }
   const all =
-    file === undefined ? await cut(path, source, tokenizer) : await readPrompts(path, tokenizer, split);
+    file === undefined
+      ? await cut(path, source, tokenizer)
+      : await readPrompts(path, tokenizer, { ...source.reading, split });
   const distinct = distinctPrompts(all);
   const wanted = count ?? Math.max(0, distinct.length - skip);
   const prompts = distinct.slice(skip, skip + wanted);
@@ -49,7 +55,11 @@ export async function readPromptSource(source: PromptSource, tokenizer: Tokenize
   throw new ConfigError(`${path}: has ${distinct.length} prompts; ${asked} asks for more`);
 }
 
-function cut(path: string, { promptTokens, seed }: PromptSource, tokenizer: Tokenizer): Promise<Prompt[]> {
+function cut(
+  path: string,
+  { promptTokens, seed, textField }: PromptSource,
+  tokenizer: Tokenizer,
+): Promise<Prompt[]> {
   const [least = 8, most = least] = promptTokens.split("-").map(Number);
-  return cutPrompts(path, tokenizer, { least, most, seed });
+  return cutPrompts(path, tokenizer, { least, most, seed, textField });
 }

@@ -1,7 +1,14 @@
 /** What `vbon reward` learns from: texts with labels, or preferences; of either kind the parts of a split. */
 import { readCache } from "../align/cache-file.ts";
 import { groupsOf } from "../align/pairs.ts";
-import { readLabelled, readPreferences, splitHeldOut, type TextPair } from "../data/dataset.ts";
+import {
+  type FieldNames,
+  type LabelledSource,
+  readLabelled,
+  readPreferences,
+  splitHeldOut,
+  type TextPair,
+} from "../data/dataset.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import type { ScalarModel } from "../nn/lm.ts";
@@ -19,6 +26,9 @@ import type { Training } from "../train/training.ts";
 /** The flags that say where the data are. */
 export interface RewardSource {
   readonly data?: string | undefined;
+  /** What the fields of `data` are called. */
+  readonly textField?: string | undefined;
+  readonly labelField?: string | undefined;
   readonly positive?: string | undefined;
   readonly negative?: string | undefined;
   readonly pairs?: string | undefined;
@@ -77,11 +87,14 @@ export async function readRewardData(source: RewardSource): Promise<RewardData> 
   if (pairs !== undefined)
     return preferences(await readPreferences(pairs, source.chosenField, source.rejectedField));
   if (westOf !== undefined) return preferences(await westOfN(westOf, source));
-  return labelled(data === undefined ? { positive: positive!, negative: negative! } : { file: data });
+  return labelled(data === undefined ? { positive: positive!, negative: negative! } : { file: data }, {
+    text: source.textField,
+    label: source.labelField,
+  });
 }
 
-async function labelled(source: Parameters<typeof readLabelled>[0]): Promise<RewardData> {
-  const all = await readLabelled(source);
+async function labelled(source: LabelledSource, names: FieldNames): Promise<RewardData> {
+  const all = await readLabelled(source, names);
   const good = all.filter(({ label }) => label === 1).length;
   if (good === 0 || good === all.length)
     throw new ConfigError(`reward: expected texts of both labels, got ${good} good ones of ${all.length}`);

@@ -3,19 +3,20 @@ import { packDocuments } from "../data/batch.ts";
 import { saveBpeTokenizer, trainBpe } from "../data/bpe.ts";
 import {
   type Example,
+  type FieldNames,
   holdsRecords,
   readDocuments,
   readExamples,
-  readTexts,
   splitHeldOut,
 } from "../data/dataset.ts";
+import { type Conversing, exchange } from "../data/chat.ts";
 import { exists } from "../data/files.ts";
 import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { blockSource, type LmSource, rowSource, type TrainingRow } from "../train/examples.ts";
 import type { LmData } from "../train/sft.ts";
 
-/** What a file holds: documents (texts, or ids already), or prompts with responses. */
+/** What a file holds: documents (texts, or ids already), prompts with responses, or conversations. */
 export type TextData =
   | { readonly kind: "documents"; readonly documents: readonly (string | readonly number[])[] }
   | {
@@ -25,35 +26,46 @@ export type TextData =
         readonly response: string;
         readonly line: number;
       }[];
-    };
+    }
+  | { readonly kind: "chats"; readonly chats: readonly Conversation[] };
+
+type Conversation = Extract<Example, { messages: unknown }>;
 
 /**
  * Reads `path`: records (JSONL, CSV, TSV, Parquet) where its name says so, else text whose documents are separated by `<|endoftext|>`.
- * @throws FormatError naming file and line; ConfigError when the file holds nothing, or both kinds of lines
+ * @param names what the fields of the file are called
+ * @throws FormatError naming file and line; ConfigError when the file holds nothing, or several kinds of lines
  */
-export async function readTextData(path: string, textField: string): Promise<TextData> {
+export async function readTextData(path: string, names: FieldNames): Promise<TextData> {
   const documents: (string | readonly number[])[] = [];
   const pairs: Extract<Example, { prompt: string }>[] = [];
+  const chats: Conversation[] = [];
   if (!holdsRecords(path)) for await (const text of readDocuments(path)) documents.push(text);
   else {
-    for await (const example of textField === "text" ? readExamples(path) : readTexts(path, textField)) {
+    for await (const example of readExamples(path, names)) {
       if ("prompt" in example) pairs.push(example);
+      else if ("messages" in example) chats.push(example);
       else documents.push("text" in example ? example.text : example.ids);
     }
   }
-  if (documents.length > 0 && pairs.length > 0) {
+  const [some, ...others] = [documents, pairs, chats].filter((kind) => kind.length > 0);
+  if (some === undefined) throw new ConfigError(`${path}: holds no text; expected documents to train on`);
+  if (others.length > 0) {
+    const { line } = (pairs[0] ?? chats[0])!;
+    const kind = pairs.length > 0 ? '{"prompt", "response"}' : '{"messages"}';
     throw new ConfigError(
-      `${path}:${pairs[0]!.line}: {"prompt", "response"} among lines of text; expected one kind in a file`,
+      `${path}:${line}: ${kind} among lines of ${documents.length > 0 ? "text" : '{"messages"}'}; expected one kind in a file`,
     );
   }
   if (pairs.length > 0) return { kind: "pairs", pairs };
-  if (documents.length === 0) throw new ConfigError(`${path}: holds no text; expected documents to train on`);
-  return { kind: "documents", documents };
+  return chats.length > 0 ? { kind: "chats", chats } : { kind: "documents", documents };
 }
 
 /** The texts that a tokenizer can be trained on. */
 export function* textsOf(data: TextData): Generator<string> {
   if (data.kind === "pairs") for (const { prompt, response } of data.pairs) yield prompt + response;
+  else if (data.kind === "chats")
+    for (const { messages } of data.chats) yield messages.map(({ content }) => content).join("\n");
   else for (const document of data.documents) if (typeof document === "string") yield document;
 }
 
@@ -87,6 +99,8 @@ export async function trainedTokenizer(
 /** How to turn text into items to train on. */
 export interface EncodeOptions {
   readonly tokenizer: Tokenizer;
+  /** How conversations are written, and whether pairs are such. */
+  readonly conversing: Conversing;
   /** Longest sequence. */
   readonly blockSize: number;
   /** Cut responses that are too long instead of refusing them. */
@@ -101,14 +115,17 @@ export interface EncodeOptions {
  * @throws ConfigError when the tokenizer has no end token, when there is too little text, or when a pair is too long
  */
 export function encodeTextData(data: TextData, options: EncodeOptions): LmData {
-  const { tokenizer, blockSize } = options;
+  const { tokenizer, blockSize, conversing } = options;
   const eosId = tokenizer.eosId;
   if (eosId === undefined)
     throw new ConfigError(
       "sft: the tokenizer has no end token (eos_token in tokenizer_config.json); training needs one",
     );
-  if (data.kind === "pairs") {
-    const rows = data.pairs.map((pair) => encodePair(pair, eosId, options));
+  if (data.kind !== "documents") {
+    const rows =
+      data.kind === "chats" || conversing.wrap
+        ? conversations(data, conversing).flatMap((chat) => encodeChat(chat, eosId, options))
+        : data.pairs.map((pair) => encodePair(pair, eosId, options));
     return split(rows, options, (some) => rowSource(some, blockSize));
   }
   const documents = data.documents.map((d) => (typeof d === "string" ? tokenizer.encode(d) : d));
@@ -144,14 +161,40 @@ function encodePair(
   eosId: number,
   options: EncodeOptions,
 ): TrainingRow {
-  const { tokenizer, blockSize, truncate } = options;
+  const { tokenizer } = options;
   const prompt = tokenizer.encode(pair.prompt);
   const response = tokenizer.encode(pair.response, { addSpecialTokens: false });
   const query = prompt.length > 0 ? prompt : [tokenizer.bosId ?? eosId];
-  const ids = [...query, ...response, eosId];
+  return fitted(query, [...response, eosId], pair.line, options);
+}
+
+function conversations(data: Exclude<TextData, { kind: "documents" }>, how: Conversing): Conversation[] {
+  if (data.kind === "chats") return [...data.chats];
+  return data.pairs.map((pair) => ({ messages: exchange(pair, how)!, line: pair.line }));
+}
+
+/** A row for each answer; the template ends it, or EOS does where the template has no token for that. */
+function encodeChat({ messages, line }: Conversation, eosId: number, options: EncodeOptions): TrainingRow[] {
+  const { conversing, tokenizer } = options;
+  return conversing
+    .open()
+    .answers(messages, `sft: line ${line}`)
+    .map(({ prompt, response }) => {
+      const ended = response.some((id) => id === eosId || tokenizer.specialIds.has(id));
+      return fitted(prompt, ended ? response : [...response, eosId], line, options);
+    });
+}
+
+function fitted(
+  query: readonly number[],
+  response: readonly number[],
+  line: number,
+  { blockSize, truncate }: EncodeOptions,
+): TrainingRow {
+  const ids = [...query, ...response];
   if (ids.length > blockSize + 1 && !(truncate && query.length <= blockSize)) {
     throw new ConfigError(
-      `sft: line ${pair.line}: prompt and response have ${ids.length} tokens; expected at most ${blockSize + 1}. ` +
+      `sft: line ${line}: prompt and response have ${ids.length} tokens; expected at most ${blockSize + 1}. ` +
         "Raise --block, shorten the text, or cut responses with --truncate",
     );
   }

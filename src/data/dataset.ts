@@ -3,15 +3,20 @@
  */
 import { ConfigError, FormatError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
+import { type Message, readMessages } from "./chat.ts";
 import { readPieces } from "./files.ts";
 import { isRecord, parseJson } from "./json.ts";
 import { isTable, readTable } from "./table.ts";
 
-/** One record: a text, a prompt with its response, or token ids. `line` counts from 1. */
+/** One record: a text, a prompt with its response, token ids, or a conversation. `line` counts from 1. */
 export type Example =
   | { readonly text: string; readonly line: number }
   | { readonly prompt: string; readonly response: string; readonly line: number }
-  | { readonly ids: readonly number[]; readonly line: number };
+  | { readonly ids: readonly number[]; readonly line: number }
+  | { readonly messages: readonly Message[]; readonly line: number };
+
+/** Which field or column of a file holds what we call by the key: `{ text: "review" }`. */
+export type FieldNames = Readonly<Record<string, string | undefined>>;
 
 /** A text and what a reward model should make of it. */
 export interface LabelledText {
@@ -24,6 +29,8 @@ export interface LabelledText {
 export interface DocumentOptions {
   readonly format?: "documents" | "lines";
   readonly separator?: string;
+  /** Where a file of records has its texts; "text" by default. */
+  readonly textField?: string;
 }
 
 /**
@@ -58,21 +65,38 @@ export const holdsRecords = (path: string): boolean => /\.jsonl?$/.test(path) ||
 
 /**
  * The records of a file: rows of a table where its name says so (.csv, .tsv, .parquet), else lines of JSONL.
- * @throws FormatError as {@link readJsonl}, {@link readTable}
+ * @param names where fields are called otherwise: a record then has ours beside its own
+ * @throws FormatError as {@link readJsonl}, {@link readTable}; for a record without a field that is named
  */
-export function readRecords(path: string): AsyncGenerator<{ line: number; value: unknown }> {
-  return isTable(path) ? readTable(path) : readJsonl(path);
+export async function* readRecords(
+  path: string,
+  names: FieldNames = {},
+): AsyncGenerator<{ line: number; value: unknown }> {
+  const renamed = Object.entries(names).filter(([ours, theirs]) => theirs !== undefined && theirs !== ours);
+  for await (const { line, value } of isTable(path) ? readTable(path) : readJsonl(path)) {
+    const record: unknown = renamed.length === 0 ? value : { ...(value as object) };
+    for (const [ours, theirs] of renamed) {
+      if (!isRecord(value) || !isRecord(record) || !Object.hasOwn(value, theirs!)) {
+        const has = isRecord(value) ? Object.keys(value).join(", ") : brief(value);
+        throw new FormatError(
+          `${path}:${line}: expected a field "${theirs}" with the ${ours}, it has ${has}`,
+        );
+      }
+      record[ours] = value[theirs!];
+    }
+    yield { line, value: record };
+  }
 }
 
 /**
- * The documents of a text file, or of a table's column "text", trimmed, empty ones left out. In memory stands one document, and what was read with it.
+ * The documents of a text file, or the texts of a file of records, trimmed, empty ones left out. In memory stands one document, and what was read with it.
  * Throws FormatError for a missing file or broken UTF-8, ConfigError for an empty separator.
  */
 export async function* readDocuments(path: string, options: DocumentOptions = {}): AsyncGenerator<string> {
-  const { format = "documents", separator = "<|endoftext|>" } = options;
+  const { format = "documents", separator = "<|endoftext|>", textField = "text" } = options;
   if (separator === "") throw new ConfigError("dataset: expected a separator, got an empty one");
-  if (isTable(path)) {
-    for await (const { text } of readTexts(path, "text")) yield* nonEmpty([text]);
+  if (holdsRecords(path)) {
+    for await (const { text } of readTexts(path, textField)) yield* nonEmpty([text]);
     return;
   }
   if (format === "lines") {
@@ -103,13 +127,18 @@ export async function* readTexts(
   }
 }
 
-/** The examples of a file of records. Throws FormatError, naming the line, for one that is none of the three kinds. */
-export async function* readExamples(path: string): AsyncGenerator<Example> {
-  for await (const { line, value } of readRecords(path)) {
-    const example = toExample(value, line);
+/** The examples of a file of records. Throws FormatError, naming the line, for one that is none of the four kinds. */
+export async function* readExamples(path: string, names: FieldNames = {}): AsyncGenerator<Example> {
+  for await (const { line, value } of readRecords(path, names)) {
+    const example = toExample(value, line, path);
+    const named = names["text"] ?? names["response"];
+    if (example === undefined && named !== undefined)
+      throw new FormatError(
+        `${path}:${line}: expected a text in "${named}", got ${brief((value as Record<string, unknown>)[named])}`,
+      );
     if (example === undefined) {
       throw new FormatError(
-        `${path}:${line}: expected {"text"}, {"prompt", "response"} or {"ids"}, got ${brief(value)}`,
+        `${path}:${line}: expected {"text"}, {"prompt", "response"}, {"messages"} or {"ids"}, got ${brief(value)}`,
       );
     }
     yield example;
@@ -125,8 +154,8 @@ export type LabelledSource =
  * All labelled texts, in the order of the file (positive before negative). Labels are 0 and 1, or false and true.
  * Throws FormatError, naming the line, for anything else.
  */
-export async function readLabelled(source: LabelledSource): Promise<LabelledText[]> {
-  if ("file" in source) return readLabelledRecords(source.file);
+export async function readLabelled(source: LabelledSource, names: FieldNames = {}): Promise<LabelledText[]> {
+  if ("file" in source) return readLabelledRecords(source.file, names);
   const labelled: LabelledText[] = [];
   for (const [path, label] of [
     [source.positive, 1],
@@ -188,9 +217,9 @@ export function splitHeldOut<T>(
   };
 }
 
-async function readLabelledRecords(path: string): Promise<LabelledText[]> {
+async function readLabelledRecords(path: string, names: FieldNames): Promise<LabelledText[]> {
   const labelled: LabelledText[] = [];
-  for await (const { line, value } of readRecords(path)) {
+  for await (const { line, value } of readRecords(path, names)) {
     const { text, label: given } = isRecord(value) ? value : {};
     // Cells of CSV are texts.
     const label = toLabel(isTable(path) && /^[01]$/.test(String(given)) ? Number(given) : given);
@@ -209,11 +238,12 @@ function toLabel(value: unknown): 0 | 1 | undefined {
   return value === 1 || value === true ? 1 : undefined;
 }
 
-function toExample(value: unknown, line: number): Example | undefined {
+function toExample(value: unknown, line: number, path: string): Example | undefined {
   if (!isRecord(value)) return undefined;
-  const { text, prompt, response, ids } = value;
+  const { text, prompt, response, messages, ids } = value;
   if (typeof text === "string") return { text, line };
   if (typeof prompt === "string" && typeof response === "string") return { prompt, response, line };
+  if (messages !== undefined) return { messages: readMessages(messages, `${path}:${line}`), line };
   const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0;
   return Array.isArray(ids) && ids.every(isId) ? { ids: ids as number[], line } : undefined;
 }

@@ -239,3 +239,6 @@ function unreadable(path: string, error: unknown): FormatError {
   if (code === "EISDIR") return new FormatError(`${path}: expected a file, got a folder`);
   return new FormatError(`${path}: cannot be read (${messageOf(error)})`);
 }
+
+/** Removes `path` where it is there. */
+export const removeFile = (path: string): Promise<void> => rm(path, { force: true });

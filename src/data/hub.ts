@@ -1,4 +1,11 @@
-/** Models from the Hugging Face hub: what a model needs is fetched into the cache that the Python tools share. */
+/**
+ * Models from the Hugging Face hub: what a model needs is fetched into the cache that the Python tools share.
+ *
+ * Why not `@huggingface/hub` (read at 2.17.5): its `snapshotDownload` fetches every file of a repository, all formats of the weights;
+ * `downloadFileToCacheDir` begins a broken download anew, gives a blob the name of its hash without computing it, counts no bytes,
+ * hears no abort signal, tries once, and says what it does with `console.debug`, on stdout, where results go. There is no offline mode. Each of
+ * these is what makes up this file; the layout of the cache, which it does have, is the short one of hub-cache.ts.
+ */
 import { ConfigError, FormatError, messageOf, UserError } from "../errors.ts";
 import { env } from "../host.ts";
 import { exists } from "./files.ts";
@@ -40,6 +47,7 @@ const SMALL_FILES: ReadonlySet<string> = new Set([
   "generation_config.json",
   "tokenizer.json",
   "tokenizer_config.json",
+  "chat_template.jinja",
   "special_tokens_map.json",
   "added_tokens.json",
   "vocab.json",

@@ -4,10 +4,9 @@
 import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import { join } from "node:path";
 import { ConfigError, FormatError, messageOf } from "../errors.ts";
-import { byteLevelJson } from "./bpe.ts";
-import { ensureFolder, exists, readJson, readText, writeFileAtomic } from "./files.ts";
-import { isRecord } from "./json.ts";
-import { ROBERTA_SPECIAL, robertaProcessor, wordPieceJson } from "./word-piece.ts";
+import { byteLevelEncoder, type Encode } from "./byte-level.ts";
+import { ensureFolder, writeFileAtomic } from "./files.ts";
+import { chatTemplatesIn, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files.ts";
 
 /** A tokenizer: a vocabulary, its special tokens, and the two directions. */
 export interface Tokenizer {
@@ -16,8 +15,14 @@ export interface Tokenizer {
   readonly bosId?: number;
   readonly eosId?: number;
   readonly padId?: number;
+  /** Ids that end a response, as `generation_config.json` lists them; empty where it does not. */
+  readonly endIds: readonly number[];
   /** Ids that `skipSpecialTokens` leaves out. */
   readonly specialIds: ReadonlySet<number>;
+  /** `bos_token`, `eos_token`… as the vocabulary spells them. */
+  readonly specialTokens: Readonly<Record<string, string>>;
+  /** Jinja templates of conversations, by name; the usual one is "default". */
+  readonly chatTemplates: ReadonlyMap<string, string>;
   /** Ids of `text`. `addSpecialTokens` (default true) adds what the tokenizer's own template says: BOS for Llama. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
   /**
@@ -27,11 +32,11 @@ export interface Tokenizer {
   decode(ids: Iterable<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Id of a token as the vocabulary spells it. */
   idOf(token: string): number | undefined;
+  /** The same tokenizer with another chat template, which is saved with it. */
+  withChatTemplate(template: string): Tokenizer;
   /** Writes `tokenizer.json` and `tokenizer_config.json` into `folder`. */
   save(folder: string): Promise<void>;
 }
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /**
  * Loads the tokenizer of `folder`: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt`
@@ -40,15 +45,8 @@ type Fields = Readonly<Record<string, unknown>>;
  * Throws FormatError when files are missing, malformed, or of a kind that the library does not know.
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const config = await readRecord(join(folder, "tokenizer_config.json"));
-  const map = await readRecord(join(folder, "special_tokens_map.json"));
-  const model = await readRecord(join(folder, "config.json"));
-  const names = { ...spelledTokens(map), ...spelledTokens(config) };
-  const json = await readTokenizerJson(folder, names, { config, model });
-  const hf = build(folder, json, config);
-  const roles = { bos: roleId(hf, "bos", names, model), eos: roleId(hf, "eos", names, model) };
-  const pad = roleId(hf, "pad", names, model);
-  return wrap(hf, { ...roles, pad }, { json, config: { ...config, ...names } });
+  const files = await readTokenizerFiles(folder);
+  return wrap(folder, build(folder, files), files);
 }
 
 /** Turns a stream of ids into text, character by complete character. */
@@ -98,71 +96,36 @@ export function createTextStream(
   };
 }
 
-async function readRecord(path: string): Promise<Fields> {
-  if (!(await exists(path))) return {};
-  const value = await readJson(path);
-  if (!isRecord(value)) throw new FormatError(`${path}: expected a JSON object`);
-  return value;
-}
-
-async function readTokenizerJson(
-  folder: string,
-  names: Readonly<Record<string, string>>,
-  { config, model }: { readonly config: Fields; readonly model: Fields },
-): Promise<Fields> {
-  const [path, words] = [join(folder, "tokenizer.json"), join(folder, "vocab.txt")];
-  if (await exists(path)) return readRecord(path);
-  if (await exists(words)) return wordPieceJson(words, await readText(words), config);
-  const [vocabPath, mergesPath] = [join(folder, "vocab.json"), join(folder, "merges.txt")];
-  if (!(await exists(vocabPath)) || !(await exists(mergesPath))) {
-    throw new FormatError(
-      `${folder}: expected tokenizer.json (or vocab.json and merges.txt, or vocab.txt), got none; copy it from where the model came`,
-    );
-  }
-  const vocab = (await readRecord(vocabPath)) as Record<string, number>;
-  const lines = (await readText(mergesPath)).split(/\r?\n/);
-  const merges = lines.filter((line) => line !== "" && !line.startsWith("#version"));
-  const isRoberta = model["model_type"] === "roberta";
-  const named = [...Object.values(names), ...(isRoberta ? ROBERTA_SPECIAL : [])];
-  const special = [...new Set(named)].filter((token) => Object.hasOwn(vocab, token));
-  const json = byteLevelJson(
-    vocab,
-    merges,
-    special.map((content) => ({ content, id: vocab[content] as number })),
-  );
-  return isRoberta ? { ...json, post_processor: robertaProcessor(vocab) } : json;
-}
-
-function build(folder: string, json: Fields, config: Fields): HfTokenizer {
+function build(folder: string, { json, config }: TokenizerFiles): HfTokenizer {
   const optional = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
   try {
     const hf = new HfTokenizer({ ...optional, added_tokens: [], ...json }, config);
     if (hf.model === null) throw new Error("it has no model");
     return hf;
   } catch (error) {
-    throw new FormatError(
-      `${join(folder, "tokenizer.json")}: not a tokenizer that @huggingface/tokenizers reads (${messageOf(error)})`,
-    );
+    throw unusable(folder, error);
   }
 }
 
-/** The entries `bos_token`, `eos_token`… as strings; older files spell them as `{content}`. */
-function spelledTokens(fields: Fields): Record<string, string> {
-  const names: Record<string, string> = {};
-  for (const key of ["bos_token", "eos_token", "pad_token", "unk_token"]) {
-    const value = fields[key];
-    const content = isRecord(value) ? value["content"] : value;
-    if (typeof content === "string") names[key] = content;
+const unusable = (folder: string, error: unknown): FormatError =>
+  new FormatError(
+    `${join(folder, "tokenizer.json")}: not a tokenizer that @huggingface/tokenizers reads (${messageOf(error)})`,
+  );
+
+/** The library finds out about some malformed files only when it uses them. */
+function guarded<T>(folder: string, use: () => T): T {
+  try {
+    return use();
+  } catch (error) {
+    throw error instanceof FormatError ? error : unusable(folder, error);
   }
-  return names;
 }
 
 /** `config.json` may list several end tokens: the first is the one to write. */
 function roleId(
   hf: HfTokenizer,
   role: "bos" | "eos" | "pad",
-  names: Readonly<Record<string, string>>,
-  model: Fields,
+  { names, model }: TokenizerFiles,
 ): number | undefined {
   const name = names[`${role}_token`];
   const named = name === undefined ? undefined : hf.token_to_id(name);
@@ -172,13 +135,12 @@ function roleId(
   return typeof id === "number" && hf.id_to_token(id) !== undefined ? id : undefined;
 }
 
-function wrap(
-  hf: HfTokenizer,
-  ids: { readonly [role in "bos" | "eos" | "pad"]: number | undefined },
-  files: { readonly json: Fields; readonly config: Fields },
-): Tokenizer {
+function wrap(folder: string, hf: HfTokenizer, files: TokenizerFiles): Tokenizer {
+  const { config, names, json, endIds } = files;
   const added = [...hf.get_added_tokens_decoder().values()];
   const specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
+  const [bos, eos, pad] = (["bos", "eos", "pad"] as const).map((role) => roleId(hf, role, files));
+  const encode = guarded(folder, () => byteLevelEncoder(hf, json, config)) ?? byLibrary(hf);
   const shown = (id: number, skip: boolean): boolean => {
     if (!Number.isInteger(id) || id < 0) {
       throw new ConfigError(`tokenizer: expected a token id, a whole number from 0, got ${id}`);
@@ -187,27 +149,42 @@ function wrap(
   };
   return {
     vocabSize: hf.model?.vocab.length ?? 0,
-    ...(ids.bos === undefined ? {} : { bosId: ids.bos }),
-    ...(ids.eos === undefined ? {} : { eosId: ids.eos }),
-    ...(ids.pad === undefined ? {} : { padId: ids.pad }),
+    ...(bos !== undefined && { bosId: bos }),
+    ...(eos !== undefined && { eosId: eos }),
+    ...(pad !== undefined && { padId: pad }),
+    endIds: endIds.filter((id) => hf.id_to_token(id) !== undefined),
     specialIds,
+    specialTokens: names,
+    chatTemplates: chatTemplatesIn(folder, config),
     encode: (text, { addSpecialTokens = true } = {}) =>
-      hf.encode(text, { add_special_tokens: addSpecialTokens }).ids,
+      guarded(folder, () => checked(encode(text, addSpecialTokens))),
     decode: (all, { skipSpecialTokens = false } = {}) => {
       const kept = [...all].filter((id) => shown(id, skipSpecialTokens));
       // The library refuses an empty list.
-      return kept.length === 0 ? "" : hf.decode(kept, { clean_up_tokenization_spaces: false });
+      if (kept.length === 0) return "";
+      return guarded(folder, () => hf.decode(kept, { clean_up_tokenization_spaces: false }));
     },
     idOf: (token) => hf.token_to_id(token),
-    save: (folder) => save(folder, files),
+    withChatTemplate: (template) =>
+      wrap(folder, hf, { ...files, config: { ...config, chat_template: template } }),
+    save: (target) => save(target, files),
   };
 }
 
-async function save(
-  folder: string,
-  { json, config }: { readonly json: Fields; readonly config: Fields },
-): Promise<void> {
+const byLibrary =
+  (hf: HfTokenizer): Encode =>
+  (text, addSpecialTokens) =>
+    hf.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+
+/** A piece that is not in the vocabulary, where there is no token for the unknown either. */
+function checked(ids: number[]): number[] {
+  if (ids.includes(undefined as never)) throw new Error("a part of the text has no token");
+  return ids;
+}
+
+async function save(folder: string, { json, config, names }: TokenizerFiles): Promise<void> {
+  const settings = { ...config, ...names };
   await ensureFolder(folder);
   await writeFileAtomic(join(folder, "tokenizer.json"), JSON.stringify(json));
-  await writeFileAtomic(join(folder, "tokenizer_config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  await writeFileAtomic(join(folder, "tokenizer_config.json"), `${JSON.stringify(settings, null, 2)}\n`);
 }

@@ -1,6 +1,6 @@
 /**
  * Checkpoints that torch.save wrote (`pytorch_model.bin`): state dicts, as a zip file or in the format before torch 1.6, in
- * one file or in shards. Nothing of the pickle is run: see pickle.ts. Hosts are taken to be little-endian.
+ * one file or in shards; not the tar files of before 0.1.10. Nothing of the pickle is run: see pickle.ts. Hosts are taken to be little-endian.
  */
 import { FormatError } from "../errors.ts";
 import { type FileReader, withFile } from "./files.ts";
@@ -29,9 +29,22 @@ async function readTorch(file: FileReader): Promise<Header<StridedInfo>> {
   await file.read(head, 0);
   if (head[0] === 0x50 && head[1] === 0x4b) return { tensors: await readZip(file), metadata: {} };
   if (head[0] === 0x80) return { tensors: await readOlder(file), metadata: {} };
+  if (await isTar(file))
+    throw new FormatError(
+      `${file.path}: it is a tar file, as torch.save wrote them before PyTorch 0.1.10 (2017), which are not read; ` +
+        "torch.load it, and torch.save its state_dict() again",
+    );
   throw new FormatError(
     `${file.path}: expected a file of torch.save, got something else; it is corrupt or truncated`,
   );
+}
+
+/** Whether the first block of the file is the head of a tar member (POSIX.1: "ustar" at 257). */
+async function isTar(file: FileReader): Promise<boolean> {
+  if (file.size < 512) return false;
+  const magic = new Uint8Array(5);
+  await file.read(magic, 257);
+  return new TextDecoder().decode(magic) === "ustar";
 }
 
 /** `<archive>/data.pkl`, and each storage as `<archive>/data/<key>`. */

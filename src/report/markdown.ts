@@ -34,12 +34,21 @@ export interface ModelCard {
   readonly baseModel?: string;
   /** Hub ids of data sets. */
   readonly datasets?: readonly string[];
-  readonly comparison: Comparison;
+  /** What the hub files it under; text generation by default. */
+  readonly pipeline?: string;
+  /** How it compares with others, of an aligned model. */
+  readonly comparison?: Comparison;
+  /** Results and settings of another one, by their names. */
+  readonly results?: Facts;
+  readonly settings?: Facts;
   readonly attributions: readonly Attribution[];
   readonly commands: readonly CardCommand[];
   /** What the model is not good for. */
   readonly limits?: readonly string[];
 }
+
+/** Names and values, in their order. */
+export type Facts = readonly (readonly [name: string, value: string])[];
 
 /** The model card as Markdown with YAML front matter, a newline at the end. Sections without content are left out. */
 export function renderModelCard(card: ModelCard): string {
@@ -47,8 +56,9 @@ export function renderModelCard(card: ModelCard): string {
     frontMatter(card),
     `# ${inline(card.name)}`,
     inline(card.summary),
-    results(card.comparison),
-    settings(card.comparison),
+    ...(card.comparison ? [results(card.comparison), settings(card.comparison)] : []),
+    facts("Results", card.results),
+    facts("Setting", card.settings),
     part("Commands", card.commands.map(command)),
     part(
       "Data and licences",
@@ -67,7 +77,7 @@ function frontMatter(card: ModelCard): string {
     "---",
     `license: ${JSON.stringify(oneLine(card.license))}`,
     ...list("language", card.language),
-    "pipeline_tag: text-generation",
+    `pipeline_tag: ${card.pipeline ?? "text-generation"}`,
     ...list("tags", card.tags),
     ...(card.baseModel === undefined ? [] : [`base_model: ${JSON.stringify(oneLine(card.baseModel))}`]),
     ...list("datasets", card.datasets ?? []),
@@ -101,7 +111,7 @@ function brackets(spread: string | undefined): string {
 }
 
 function settings({ task }: Comparison): string {
-  const rows: (readonly [string, string])[] = [
+  return facts("Setting", [
     ["policy and reference", task.policy],
     ["N", plain(task.N)],
     ["reference samples per prompt, M", plain(task.M)],
@@ -113,8 +123,12 @@ function settings({ task }: Comparison): string {
     ["measured on", task.machine],
     ["date", task.date],
     ["version", `vbon ${task.version}`],
-  ];
-  return part("Setting", [
+  ]);
+}
+
+function facts(heading: string, rows: Facts = []): string {
+  if (rows.length === 0) return "";
+  return part(heading, [
     markdownTable(
       ["", ""],
       rows.map((row) => row.map(inline)),

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { readCache } from "../../src/align/cache-file.ts";
+import { loadTokenizer } from "../../src/data/tokenizer.ts";
 import { testDevice } from "../support/device.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
 import { letterReward, promptFile, tinyLm } from "../support/tiny-lm.ts";
@@ -237,4 +238,54 @@ describe("wrong input", () => {
     copyFileSync(prompts, path);
     return path;
   }
+});
+
+describe("the paper's prompts", () => {
+  const header = async (out: string): Promise<object> => (await readCache(join(folder, out))).header!;
+  const whole = (settings: Settings): Settings => ({
+    prompts: undefined,
+    maxNewTokens: undefined,
+    samples: 2,
+    ...settings,
+  });
+
+  it("imdb: the first 2 to 8 tokens of records, the same for the same seed", async () => {
+    const documents = join(folder, "reviews.jsonl");
+    const text = "the cat sat on a mat and the dog ran to a tree so that we saw it";
+    writeFileSync(
+      documents,
+      Array.from({ length: 12 }, (_, i) => `${JSON.stringify({ review: text.slice(i) })}\n`).join(""),
+    );
+    const settings = whole({ preset: "imdb", documents, textField: "review", count: 8 });
+    for (const out of ["imdb.jsonl", "again.jsonl"]) expect((await run(out, settings)).code).toBe(0);
+    expect(undated(read("again.jsonl"))).toBe(undated(read("imdb.jsonl")));
+    expect(await header("imdb.jsonl")).toMatchObject({ maxNewTokens: 40, temperature: 1 });
+    const lengths = [...(await readCache(join(folder, "imdb.jsonl"))).entries.values()].map(
+      ({ promptIds }) => promptIds.length,
+    );
+    expect(Math.min(...lengths)).toBeGreaterThanOrEqual(2);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(8);
+    expect(new Set(lengths).size).toBeGreaterThan(2);
+  });
+
+  it("tldr: a temperature of 0.7, posts of one half, flags going before", async () => {
+    const posts = join(folder, "posts.jsonl");
+    const post = { title: "a", post: "the cat sat\non a mat" };
+    const records = ["relationships", "dogs", "cats"].map((subreddit) => ({ ...post, subreddit }));
+    writeFileSync(posts, records.map((record) => `${JSON.stringify(record)}\n`).join(""));
+    const cut = (name: string): string => `SUBREDDIT: r/${name}\n\nTITLE: a\n\nPOST: the cat sat\n\nTL;DR:`;
+    const most = (await loadTokenizer(policy)).encode(cut("dogs")).length;
+    const settings = whole({
+      preset: "tldr",
+      prompts: posts,
+      maxNewTokens: 4,
+      promptMaxTokens: most,
+      distribution: "out",
+    });
+    const { code, stderr } = await run("tldr.jsonl", settings);
+    expect([code, stderr]).toEqual([0, expect.any(String)]);
+    expect(await header("tldr.jsonl")).toMatchObject({ maxNewTokens: 4, temperature: 0.7 });
+    const prompts = [...(await readCache(join(folder, "tldr.jsonl"))).entries.values()].map((e) => e.prompt);
+    expect(prompts).toEqual([cut("dogs"), cut("cats")]);
+  });
 });

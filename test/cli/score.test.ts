@@ -131,7 +131,7 @@ describe("bad input to score", () => {
     [
       "a line of another kind",
       [good, '{"words": "x"}'],
-      /data\.jsonl:2: expected \{"text"\}, \{"prompt", "response"\} or \{"ids"\}/,
+      /data\.jsonl:2: expected \{"text"\}, \{"prompt", "response"\}, \{"messages"\} or \{"ids"\}/,
     ],
     [
       "a text beyond the context",

@@ -9,8 +9,8 @@ import { temporaryFolder } from "./support.ts";
 const folder = temporaryFolder();
 
 describe("training by hand", () => {
-  it("merges the published toy corpus of Sennrich et al.", () => {
-    // low x5, lower x2, newest x6, widest x3, without end-of-word marks. es and st occur 9 times each: st is the greater;
+  it("merges the toy corpus of Sennrich et al. as Stanford's CS336 (2025, assignment 1, section 2.4) publishes it", () => {
+    // low x5, lower x2, newest x6, widest x3. es and st occur 9 times each: st is the greater;
     // then (e, st) 9; (o, w) and (l, o) 7 each: (o, w) is the greater; (l, ow) 7; then (n, e), (e, w), (w, est) 6 each.
     const words = new Map([
       ["low", 5],
@@ -18,7 +18,7 @@ describe("training by hand", () => {
       ["newest", 6],
       ["widest", 3],
     ]);
-    const { tokens, merges } = learnMerges(words, 7, 2);
+    const { tokens, merges } = learnMerges(words, 12, 1);
     expect(merges.map(([a, b]) => [tokens[a], tokens[b]])).toEqual([
       ["s", "t"],
       ["e", "st"],
@@ -27,6 +27,11 @@ describe("training by hand", () => {
       ["w", "est"],
       ["n", "e"],
       ["ne", "west"],
+      ["w", "i"],
+      ["wi", "d"],
+      ["wid", "est"],
+      ["low", "e"],
+      ["lowe", "r"],
     ]);
   });
 

@@ -205,6 +205,15 @@ describe("pickles that are refused", () => {
     expect(await formatErrorOf(withPickle(pickle(value)))).toContain(message);
   });
 
+  it("tar files of before 0.1.10, by name", async () => {
+    const block = Buffer.alloc(1024);
+    block.write("sys_info", 0);
+    block.write("ustar  \0", 257, "latin1");
+    expect(await formatErrorOf(open(block))).toContain(
+      "it is a tar file, as torch.save wrote them before PyTorch 0.1.10 (2017), which are not read; torch.load it",
+    );
+  });
+
   it("whole models and training checkpoints", async () => {
     expect(await formatErrorOf(openTorchCheckpoint(fixture("module.bin")))).toContain(
       "the pickle names torch.nn.modules.linear.Linear",

@@ -86,7 +86,11 @@ export const tokenizer: Tokenizer = {
   vocabSize: 4,
   bosId: BOS,
   eosId: END,
+  endIds: [],
   specialIds: new Set([END, BOS]),
+  specialTokens: {},
+  chatTemplates: new Map(),
+  withChatTemplate: () => tokenizer,
   encode: () => {
     throw new Error("a rollout encoded text");
   },

@@ -4,12 +4,14 @@ import { buildCache, type Prompt } from "../../align/build-cache.ts";
 import { type CacheHeader, cacheWarnings, promptIdOf, type RewardCache } from "../../align/cache.ts";
 import { openCacheWriter, readCache } from "../../align/cache-file.ts";
 import type { Reward } from "../../align/rewards.ts";
+import { TLDR_TOKENS } from "../../align/tldr.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine } from "../../generate/engine.ts";
 import { cacheSummary } from "../cache-summary.ts";
 import { frozenFields, frozenOf } from "../frozen-flags.ts";
 import { adapterField } from "../lora-flags.ts";
-import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
+import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
 import { readPromptSource } from "../prompt-source.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
@@ -17,12 +19,19 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const count = z.number().int().positive();
 
+/** The paper's two tasks (section 5): what their prompts are, and how their responses are drawn (alignment.md 1.11). */
+const presets = {
+  imdb: { promptTokens: "2-8", maxNewTokens: 40 },
+  tldr: { promptFormat: "tldr", promptMaxTokens: TLDR_TOKENS, maxNewTokens: 53, temperature: 0.7 },
+} as const;
+
 const schema = z.strictObject({
   policy: z.string().optional().meta({
     description: "the reference's folder: the policy before alignment (--model means the same)",
     hint: "DIR",
   }),
   model: z.string().optional().meta({ description: "the same as --policy", hint: "DIR" }),
+  tokenizer: tokenizerField,
   adapter: adapterField,
   reward: z.string().meta({ description: REWARD_HELP, hint: "SPEC" }),
   out: z.string().meta({
@@ -30,19 +39,28 @@ const schema = z.strictObject({
     hint: "FILE.jsonl",
   }),
   prompts: z.string().optional().meta({
-    description: "records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text} or {ids}",
+    description: "records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}",
     hint: "FILE",
     heading: "Prompts",
   }),
+  preset: z.enum(["imdb", "tldr"]).optional().meta({
+    description:
+      "the paper's prompts, where no flag says otherwise: the first 2 to 8 tokens of --documents (imdb), or --prompts in the template of TL;DR (tldr)",
+  }),
+  ...promptFields,
   split: z
     .string()
     .optional()
     .meta({ description: 'of --prompts, only the lines with this "split"', hint: "train|test" }),
   documents: z.string().optional().meta({
     description:
-      "cut prompts from the beginnings of documents (.txt: separated by <|endoftext|>; a table's column text; else one a line), in an order drawn from --seed",
+      "cut prompts from the beginnings of documents (.txt: separated by <|endoftext|>; the texts of records; else one a line), in an order drawn from --seed",
     hint: "FILE",
   }),
+  textField: z
+    .string()
+    .default("text")
+    .meta({ description: "the field or column of --documents that holds the text", hint: "NAME" }),
   promptTokens: z
     .string()
     .regex(/^\d+(-\d+)?$/, "expected a number or a range such as 2-8")
@@ -59,6 +77,7 @@ const schema = z.strictObject({
     .min(0)
     .default(0)
     .meta({ description: "leave out this many first: train and test prompts from one file" }),
+  ...chatFields,
   samples: count
     .default(64)
     .meta({ description: "samples to each prompt, M", hint: "M", heading: "Sampling" }),
@@ -82,6 +101,7 @@ export const cache: AnyVerb = defineVerb({
   name: "cache",
   summary: "sample the reference and score its responses: what vBoN and Best-of-N learn from",
   schema,
+  presets,
   examples: [
     {
       does: "200 prompts of 8 tokens, 64 samples each",
@@ -91,13 +111,25 @@ export const cache: AnyVerb = defineVerb({
       does: "100 others to test on",
       line: "vbon cache --policy runs/stories/model --reward lexicon:vader --documents stories.txt --skip 200 --count 100 --out test.jsonl",
     },
+    {
+      does: "posts of Reddit as the paper asks for summaries, from other forums than it trains on",
+      line: "vbon cache --preset tldr --distribution out --policy DIR --reward DIR --prompts posts.jsonl --out out.jsonl",
+    },
   ],
   async run(config, io) {
     const device = await io.device();
     const frozen = frozenOf(config, device);
-    const opened = await openLanguageModel(device, folderOf(config), frozen, config.adapter);
+    const opened = await openLanguageModel(
+      device,
+      folderOf(config),
+      frozen,
+      config.adapter,
+      config.tokenizer,
+    );
     const reward = await openReward(device, config.reward, frozen);
-    const { prompts, path, repeated } = await readPromptSource(config, opened.tokenizer);
+    const { tokenizer, conversing } = await talking(opened.tokenizer, config);
+    const source = { ...config, reading: promptReading(config, conversing) };
+    const { prompts, path, repeated } = await readPromptSource(source, tokenizer);
     if (repeated > 0) io.note(`${path}: ${repeated} prompts are there more than once; each is used once`);
     checkPrompts(path, prompts, opened.model.config);
     roomFor(path, prompts, opened.model.config, config.maxNewTokens, 1);

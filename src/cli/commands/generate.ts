@@ -1,14 +1,15 @@
 /** `vbon generate`: text from a model. */
 import { z } from "zod";
 import { type Prompt, responseText, streamOf } from "../../align/build-cache.ts";
-import { promptOf, readPrompts } from "../../align/prompts.ts";
+import { promptOfText, readPrompts } from "../../align/prompts.ts";
 import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { bestOf, type Cost, costText } from "../best-of.ts";
 import { speculativeBestOf } from "../speculative.ts";
 import { adapterField } from "../lora-flags.ts";
-import { endIds, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
+import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
 import { checkPrompts, roomFor } from "../prompts.ts";
 import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
@@ -16,16 +17,19 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 const MAX_NEW_TOKENS = 256;
 
 const schema = z.strictObject({
-  model: z.string().meta({ description: "the model's folder", hint: "DIR" }),
+  model: z.string().meta({ description: "the model's folder, or a .bin file of llama2.c", hint: "DIR" }),
+  tokenizer: tokenizerField,
   adapter: adapterField,
   prompt: z
     .string()
     .optional()
     .meta({ description: "text to continue; without one, a text from its beginning (BOS)" }),
   prompts: z.string().optional().meta({
-    description: "many prompts: records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text} or {ids}",
+    description:
+      "many prompts: records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}",
     hint: "FILE",
   }),
+  ...promptFields,
   samples: z
     .number()
     .int()
@@ -40,6 +44,7 @@ const schema = z.strictObject({
     .meta({
       description: `most tokens of a response (default ${MAX_NEW_TOKENS}, or what the context leaves)`,
     }),
+  ...chatFields,
   greedy: z
     .boolean()
     .default(false)
@@ -96,6 +101,10 @@ export const generate: AnyVerb = defineVerb({
       line: 'vbon generate --model runs/stories/model --prompt "Once upon a time"',
     },
     {
+      does: "an answer of a model that was trained on conversations",
+      line: 'vbon generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "Why is the sky blue?"',
+    },
+    {
       does: "four responses to each prompt, as JSON lines",
       line: "vbon generate --model runs/stories/model --prompts prompts.jsonl --samples 4 --json",
     },
@@ -111,7 +120,13 @@ export const generate: AnyVerb = defineVerb({
   async run(config, io) {
     checkBestOf(config);
     const device = await io.device();
-    const { model, tokenizer } = await openLanguageModel(device, config.model, undefined, config.adapter);
+    const { model, tokenizer } = await openLanguageModel(
+      device,
+      config.model,
+      undefined,
+      config.adapter,
+      config.tokenizer,
+    );
     const prompts = await promptsOf(config, tokenizer);
     const who = config.prompts ?? "--prompt";
     checkPrompts(who, prompts, model.config);
@@ -136,11 +151,16 @@ export const generate: AnyVerb = defineVerb({
   },
 });
 
-async function promptsOf({ prompt, prompts }: Config, tokenizer: Tokenizer): Promise<Prompt[]> {
-  if (prompts === undefined) return [promptOf(prompt ?? "", tokenizer)];
+async function promptsOf(config: Config, given: Tokenizer): Promise<Prompt[]> {
+  const { prompt, prompts } = config;
+  const { tokenizer, conversing } = await talking(given, config);
+  const reading = promptReading(config, conversing);
+  if (prompts === undefined && config.chat && prompt === undefined)
+    throw new ConfigError("vbon generate: --chat answers somebody; expected --prompt TEXT or --prompts FILE");
+  if (prompts === undefined) return [promptOfText(prompt ?? "", tokenizer, conversing)];
   if (prompt !== undefined)
     throw new ConfigError("vbon generate: --prompt and --prompts are both given; expected one of them");
-  return readPrompts(prompts, tokenizer);
+  return readPrompts(prompts, tokenizer, reading);
 }
 
 /** A prompt that is there twice gets other responses the second time. */

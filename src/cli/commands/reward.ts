@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { saveAdapter } from "../../../models/adapter.ts";
-import { loadScalarModel, saveModel } from "../../../models/load.ts";
+import { loadScalarModel } from "../../../models/load.ts";
 import { createScalarModel } from "../../../models/model.ts";
 import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
@@ -18,12 +18,12 @@ import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.t
 import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { checkVocabulary } from "../open.ts";
 import { type RewardData, type RewardSplit, readRewardData } from "../reward-data.ts";
+import { saveTrained } from "../save-model.ts";
 import { trainedTokenizer } from "../text-data.ts";
 import {
   CHANGEABLE_ON_RESUME,
   computingOf,
   runFields,
-  saveDtype,
   scratchConfig,
   scratchFields,
   trainingFields,
@@ -41,6 +41,14 @@ const schema = z.strictObject({
     hint: "FILE",
     heading: "Data (--data, --positive with --negative, --pairs, or --west-of)",
   }),
+  textField: z
+    .string()
+    .optional()
+    .meta({ description: "the field or column of --data that holds the text (default text)", hint: "NAME" }),
+  labelField: z
+    .string()
+    .optional()
+    .meta({ description: "and the one that holds the label (default label)", hint: "NAME" }),
   positive: z.string().optional().meta({ description: "good texts, one a line", hint: "FILE" }),
   negative: z.string().optional().meta({ description: "bad texts, one a line", hint: "FILE" }),
   pairs: z.string().optional().meta({
@@ -194,15 +202,25 @@ async function finish(
   { model, tokenizer, data, unit, best }: Trained,
   io: Io,
 ): Promise<void> {
-  const out = join(config.out, "model");
-  await saveModel(out, model, { dtype: saveDtype(config.dtype) });
-  await tokenizer.save(out);
   const lora = loraOf(config);
   if (lora) await saveAdapter(join(config.out, "adapter"), model, lora, config.model!);
   const { evalAccuracy: accuracy, evalLoss: loss } = await data.measure(model, config.batch);
   // The half-width of the normal 95 % interval of a proportion.
   const interval = 1.96 * Math.sqrt((accuracy * (1 - accuracy)) / data.test);
   const { bestStep: step, bestScore = NaN } = best.state;
+  const results = {
+    accuracy: `${accuracy.toFixed(4)} ± ${interval.toFixed(4)}`,
+    loss,
+    [`held-out ${unit}`]: data.test,
+  };
+  const out = await saveTrained({
+    model,
+    tokenizer,
+    verb: "reward",
+    schema,
+    config,
+    results: { ...results, steps: step },
+  });
   io.result(
     { model: out, accuracy, interval, loss, [unit]: data.test, step, validationLoss: -bestScore },
     `${out}: accuracy ${accuracy.toFixed(4)} ± ${interval.toFixed(4)}, loss ${loss.toFixed(4)} on ${data.test} held-out ${unit} (weights of step ${step})`,

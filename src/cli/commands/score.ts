@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Reward, RewardInput } from "../../align/rewards.ts";
 import { type Example, readExamples } from "../../data/dataset.ts";
 import { openAppender, writeFileAtomic } from "../../data/files.ts";
+import { exchange, type Message } from "../../data/chat.ts";
 import type { Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
@@ -12,16 +13,19 @@ import type { ParameterOptions } from "../../nn/parameters.ts";
 import { createSequenceScorer } from "../../train/score.ts";
 import { frozenFields, frozenOf } from "../frozen-flags.ts";
 import { adapterField } from "../lora-flags.ts";
-import { loadAdapted, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
+import { loadAdapted, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
+import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({
   model: z.string().meta({ description: "the language model's folder", hint: "DIR" }),
+  tokenizer: tokenizerField,
   adapter: adapterField,
   input: z.string().meta({
-    description: "records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response} or {ids}",
+    description: "records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response}, {messages} or {ids}",
     hint: "FILE",
   }),
+  ...fieldFields,
   output: z
     .string()
     .optional()
@@ -31,6 +35,7 @@ const schema = z.strictObject({
     .boolean()
     .default(false)
     .meta({ description: "cut texts that exceed the model's context, instead of refusing them" }),
+  ...chatFields,
   ...frozenFields,
 });
 type Config = z.output<typeof schema>;
@@ -76,13 +81,14 @@ const CHUNK = 512;
 
 async function run(config: Config, io: Io): Promise<void> {
   const examples: Example[] = [];
-  for await (const example of readExamples(config.input)) examples.push(example);
+  for await (const example of readExamples(config.input, fieldsOf(config))) examples.push(example);
   const device = await io.device();
   const frozen = frozenOf(config, device);
   const { model, tokenizer } = await openModel(device, config, frozen, examples);
+  const talk = tokenizer && (await talking(tokenizer, config));
   const reward = config.reward === undefined ? undefined : await openReward(device, config.reward, frozen);
   // All lines are encoded before any is scored: a line that does not fit costs no work.
-  const rows = examples.map((example) => encode(example, tokenizer, model.config.blockSize, config));
+  const rows = examples.map((example) => encode(example, talk, model.config.blockSize, config));
   const sink = await openSink(config.output, io);
   const done = await scoreRows(rows, model, reward, sink.write, io);
   await sink.close(done.lines === rows.length);
@@ -100,22 +106,22 @@ async function run(config: Config, io: Io): Promise<void> {
 /** Ids need no tokenizer: a folder without one will do. */
 async function openModel(
   device: Device,
-  { model: folder, reward, adapter }: Config,
+  { model: folder, reward, adapter, tokenizer }: Config,
   frozen: ParameterOptions,
   examples: readonly Example[],
 ): Promise<{ model: LanguageModel; tokenizer?: Tokenizer }> {
   if (reward !== undefined || examples.some((e) => !("ids" in e)))
-    return openLanguageModel(device, folder, frozen, adapter);
+    return openLanguageModel(device, folder, frozen, adapter, tokenizer);
   return { model: await loadAdapted(device, folder, frozen, adapter) };
 }
 
 function encode(
   example: Example,
-  tokenizer: Tokenizer | undefined,
+  talk: Talking | undefined,
   blockSize: number,
   { input, truncate }: Config,
 ): Row {
-  const row = seenOf(example, tokenizer);
+  const row = seenOf(example, talk, `${input}:${example.line}`);
   if (row.ids.length <= blockSize) return row;
   if (truncate) return { ...row, ids: row.ids.slice(0, blockSize) };
   throw new ConfigError(
@@ -123,21 +129,39 @@ function encode(
   );
 }
 
-function seenOf(example: Example, tokenizer: Tokenizer | undefined): Row {
+function seenOf(example: Example, talk: Talking | undefined, where: string): Row {
+  const { tokenizer, conversing } = talk ?? {};
   if ("ids" in example) {
     const response = tokenizer?.decode(example.ids, { skipSpecialTokens: true }) ?? "";
     return { ids: example.ids, seen: { prompt: "", response, promptIds: [], responseIds: example.ids } };
   }
-  const [prompt, response] = "text" in example ? ["", example.text] : [example.prompt, example.response];
   if ("text" in example) {
-    const ids = tokenizer!.encode(response);
-    return { ids, seen: { prompt, response, promptIds: [], responseIds: ids } };
+    const ids = tokenizer!.encode(example.text);
+    return { ids, seen: { prompt: "", response: example.text, promptIds: [], responseIds: ids } };
   }
+  const messages = "messages" in example ? example.messages : exchange(example, conversing!);
+  if (messages) return conversationSeen(messages, talk!, where);
+  const { prompt, response } = example as Exclude<typeof example, { messages: unknown }>;
   const [promptIds, responseIds] = [
     tokenizer!.encode(prompt),
     tokenizer!.encode(response, { addSpecialTokens: false }),
   ];
   return { ids: [...promptIds, ...responseIds], seen: { prompt, response, promptIds, responseIds } };
+}
+
+/** Of a conversation the last answer is what is judged. */
+function conversationSeen(
+  messages: readonly Message[],
+  { tokenizer, conversing }: Talking,
+  where: string,
+): Row {
+  const {
+    prompt: promptIds,
+    response: responseIds,
+    text,
+  } = conversing.open().answers(messages, where).at(-1)!;
+  const prompt = tokenizer.decode(promptIds, { skipSpecialTokens: true });
+  return { ids: [...promptIds, ...responseIds], seen: { prompt, response: text, promptIds, responseIds } };
 }
 
 interface Totals {

@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { saveAdapter } from "../../../models/adapter.ts";
-import { saveModel } from "../../../models/load.ts";
 import { createModel } from "../../../models/model.ts";
 import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
@@ -15,13 +14,14 @@ import { languageModelTraining, type LmData, type SftSettings } from "../../trai
 import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.ts";
 import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { type Opened, openLanguageModel } from "../open.ts";
+import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
+import { saveTrained } from "../save-model.ts";
 import { createSampler, type Sampler } from "../train-samples.ts";
 import { encodeTextData, readTextData, type TextData, textsOf, trainedTokenizer } from "../text-data.ts";
 import {
   CHANGEABLE_ON_RESUME,
   computingOf,
   runFields,
-  saveDtype,
   scratchConfig,
   scratchFields,
   trainingFields,
@@ -33,14 +33,11 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 const schema = z.strictObject({
   data: z.string().meta({
     description:
-      "text (documents separated by <|endoftext|>), or records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response} or {ids}",
+      "text (documents separated by <|endoftext|>), or records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response}, {messages} or {ids}",
     hint: "FILE",
     heading: "Data",
   }),
-  textField: z
-    .string()
-    .default("text")
-    .meta({ description: "the field or column that holds the text", hint: "NAME" }),
+  ...fieldFields,
   block: z
     .number()
     .int()
@@ -63,6 +60,7 @@ const schema = z.strictObject({
     .min(1)
     .default(256)
     .meta({ description: "most held-out sequences an evaluation looks at" }),
+  ...chatFields,
   model: z.string().optional().meta({
     description: "model to fine-tune (a Hugging Face folder)",
     hint: "DIR",
@@ -101,6 +99,10 @@ export const sft: AnyVerb = defineVerb({
       does: "fine-tune on responses (the loss counts only there)",
       line: "vbon sft --model runs/stories/model --data pairs.jsonl --lr 1e-4 --out runs/tuned",
     },
+    {
+      does: "fine-tune on conversations, records of {messages}",
+      line: "vbon sft --model DIR --data chats.jsonl --chat-template chatml.jinja --out runs/chat",
+    },
     { does: "continue after a stop or a crash", line: "vbon sft --resume --out runs/stories" },
   ],
   run,
@@ -108,12 +110,13 @@ export const sft: AnyVerb = defineVerb({
 
 async function run(config: Config, io: Io): Promise<void> {
   await claimRunFolder(config.out, config.resume);
-  const text = await readTextData(config.data, config.textField);
+  const text = await readTextData(config.data, fieldsOf(config));
   const device = await io.device();
   const computing = computingOf(config, device);
-  const { model: opened, tokenizer } = await openStart(device, config, text);
-  const model = opened.with(opened.parameters, computing);
-  const data = encode(text, model, tokenizer, config);
+  const start = await openStart(device, config, text);
+  const { tokenizer, conversing } = await talking(start.tokenizer, config);
+  const model = start.model.with(start.model.parameters, computing);
+  const data = encode(text, model, { tokenizer, conversing }, config);
   const settings: SftSettings = {
     ...trainingSettings(config, data.train.count),
     evalItems: config.evalItems,
@@ -199,7 +202,7 @@ async function openForTraining(device: Device, folder: string, config: Config): 
 
 const DEFAULT_BLOCK = 256;
 
-function encode(text: TextData, model: LanguageModel, tokenizer: Tokenizer, config: Config): LmData {
+function encode(text: TextData, model: LanguageModel, talk: Talking, config: Config): LmData {
   const most = model.config.blockSize;
   const blockSize = config.block ?? Math.min(DEFAULT_BLOCK, most);
   if (blockSize > most)
@@ -207,7 +210,7 @@ function encode(text: TextData, model: LanguageModel, tokenizer: Tokenizer, conf
       `sft: --block ${blockSize} exceeds the model's context of ${most}; expected at most that`,
     );
   const { truncate, evalFraction, seed } = config;
-  return encodeTextData(text, { tokenizer, blockSize, truncate, evalFraction, seed });
+  return encodeTextData(text, { ...talk, blockSize, truncate, evalFraction, seed });
 }
 
 async function writeSamples(folder: RunFolder, sampler: Sampler, step: number, io: Io): Promise<void> {
@@ -224,9 +227,14 @@ async function finish(
   step: number,
   io: Io,
 ): Promise<void> {
-  const out = join(config.out, "model");
-  await saveModel(out, model, { dtype: saveDtype(config.dtype) });
-  await tokenizer.save(out);
+  const out = await saveTrained({
+    model,
+    tokenizer,
+    verb: "sft",
+    schema,
+    config,
+    results: { steps: step, ...results },
+  });
   const lora = loraOf(config);
   if (lora) await saveAdapter(join(config.out, "adapter"), model, lora, config.model!);
   const numbers = ["loss", "evalLoss"].flatMap((name) =>
