@@ -18,10 +18,12 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { createAnchor } from "./anchor.ts";
 import { type Prompt } from "./build-cache.ts";
 import { cacheEntry, entryCdf, type RewardCache } from "./cache.ts";
+import { checkKlTarget, checkObjective, checkSampling } from "./checks.ts";
 import type { CdfOptions, EmpiricalCdf } from "./cdf.ts";
 import type { Objective, ObjectiveSettings, OfflineSettings } from "./objectives/index.ts";
 import type { Reward } from "./rewards.ts";
 import { checkGroups, type OnlineOptimizer } from "./group-advantage.ts";
+import { type KlController, updateKlController } from "./kl.ts";
 import { createPairUpdater } from "./pair-update.ts";
 import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
 import { createClock } from "../train/clock.ts";
@@ -73,6 +75,10 @@ export interface PpoSettings {
   readonly eps?: number;
   /** How much of the policy an anchor takes over at each optimizer step; default 0.02. */
   readonly anchorRate?: number;
+  /** Move the KL coefficient until the KL is this, nats a response; by default it stays. Of KL-regularised RL only. */
+  readonly klTarget?: number | undefined;
+  /** Episodes over which a large error moves the coefficient by a fifth; default 10,000. */
+  readonly klHorizon?: number | undefined;
   readonly seed: number;
 }
 
@@ -107,6 +113,8 @@ export interface AlignMetrics extends RolloutStats, UpdateStats {
   readonly iteration: number;
   readonly episodes: number;
   readonly lr: number;
+  /** The KL coefficient, where it moves. */
+  readonly klCoef?: number;
   /** Response tokens drawn a second, the whole iteration counted. */
   readonly tokensPerSecond: number;
   /** By part: those of a rollout ({@link Rollout}), `update`, and `value` for further passes of the value function. */
@@ -125,6 +133,8 @@ export interface AlignRun {
   readonly valueTrainer: ValueTrainer | undefined;
   /** The average's tensors are among `tensors`; a checkpoint restores its count as well. */
   readonly average: Average | undefined;
+  /** The KL coefficient as it is now; a checkpoint restores it. */
+  readonly kl: { control: KlController };
   /** Weights and moments by name, for checkpoints, and the optimizers' step counts. */
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly optimizers: readonly Optimizer[];
@@ -154,6 +164,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   checkSampling(generate);
   checkGroups(ppo);
   checkObjective(objective, ppo);
+  checkKlTarget(objective, ppo);
   const cdfs = cache && prompts.map((p) => entryCdf(cacheEntry(cache, p), options.cdf));
   const { device } = refPolicy.parameters;
   const { optimizer: advantages = "ppo", group = 1 } = ppo;
@@ -210,8 +221,13 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
   const parts = { ...options, engine, scorer, cdfs, ...ppo, episodes: ppo.rolloutSize, teacher };
   // The responses of a pair's group stay together.
   const unit = objective.pairLoss ? group : 1;
+  const { klTarget: target, klHorizon: horizon } = ppo;
+  const moves = target !== undefined;
+  const given = { klCoef: options.settings.klCoef, ...(horizon !== undefined && { horizon }) };
+  const kl: AlignRun["kl"] = { control: moves ? { ...given, target } : given };
   return {
     policy,
+    kl,
     value,
     iterations: total,
     valueTrainer,
@@ -232,7 +248,9 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
     async iterate(i, onProgress) {
       const start = performance.now();
       const clock = createClock();
-      const rolled = await rollout(i, { ...parts, clock, ...(onProgress && { onProgress }) });
+      const { klCoef } = kl.control;
+      const aim = moves ? { ...options.settings, klCoef } : options.settings;
+      const rolled = await rollout(i, { ...parts, settings: aim, clock, ...(onProgress && { onProgress }) });
       const factor = ppo.lrSchedule === "linear" ? 1 - i / total : 1;
       const rates = { lr: ppo.lr * factor, valueLr: ppo.valueLr * factor };
       const learning = { updater, teacher, rates, unit, ...ppo };
@@ -243,6 +261,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
         const how = { lr: rates.valueLr, minibatch, seed, stream };
         await clock.time("value", () => valueTrainer.pass(rolled.experience, how));
       }
+      kl.control = updateKlController(kl.control, rolled.stats.kl, ppo.rolloutSize);
       // However short the run, its last weights count.
       if (average && i >= Math.min(total - 1, total * (1 - ppo.averageLast))) average.add();
       const end = performance.now();
@@ -253,6 +272,7 @@ export async function createAlignRun(options: AlignOptions): Promise<AlignRun> {
         ...rolled.stats,
         ...stats,
         lr: rates.lr,
+        ...(moves && { klCoef }),
         tokensPerSecond: (1000 * tokens) / (end - start),
         seconds: clock.seconds,
       };
@@ -298,25 +318,6 @@ function pairSettings({ settings: { klCoef: beta }, ppo: { group = 1 } }: AlignO
   return { n: group, beta, labelSmoothing: 0, alpha: 0, desirable: 1, undesirable: 1 };
 }
 
-/** @throws ConfigError for an optimizer that the objective's second loss, or its pairs, cannot stand beside */
-function checkObjective(
-  { name, imitates, pairLoss }: Objective,
-  { optimizer = "ppo", group = 1, minibatch }: PpoSettings,
-): void {
-  if (imitates && (optimizer === "ppo" || optimizer === "grpo")) {
-    throw new ConfigError(
-      `align: ${name} adds imitation to the rewards' gradient, and ${optimizer} divides advantages by their spread, which would ` +
-        "change the weight of one against the other; expected --optimizer reinforce or rloo",
-    );
-  }
-  if (pairLoss && (group < 2 || minibatch % group !== 0)) {
-    throw new ConfigError(
-      `align: ${name} compares the responses of a group, and ${group} stand in one, ${minibatch} in a minibatch; expected at ` +
-        "least 2, and minibatches of whole groups: change --group or --minibatch",
-    );
-  }
-}
-
 function valueOf(
   kind: PpoSettings["value"],
   policy: LanguageModel,
@@ -325,15 +326,6 @@ function valueOf(
   return kind === "shared"
     ? sharedValue(policy)
     : separateValue(valueFrom ?? refPolicy, ppo.seed, { lora, layers });
-}
-
-/** Log-probabilities, KL and Best-of-N all speak of the whole distribution: samples of a truncated one would bias them. */
-function checkSampling({ topK = 0, topP = 1, greedy = false }: GenerateSettings): void {
-  if (topK === 0 && topP === 1 && !greedy) return;
-  throw new ConfigError(
-    `align: rollouts would be sampled ${greedy ? "greedily" : `with top-k ${topK} and top-p ${topP}`}; ` +
-      "expected the whole distribution: leave these settings out, and lower the temperature for bolder samples",
-  );
 }
 
 /** Iterations that `episodes` make, at least one. */

@@ -45,7 +45,7 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
   const { rollout: rolloutSize, adamBeta1, adamBeta2 } = flags;
   const { episodes, minibatch, microBatch, ppoEpochs, lrSchedule, weightDecay, gradClip, averageLast } =
     flags;
-  const { clipRange, anchorRate, whitenRewards, adamEps: eps, gamma, lam, seed } = flags;
+  const { clipRange, anchorRate, whitenRewards, klTarget, klHorizon, adamEps: eps, gamma, lam, seed } = flags;
   const { imitates, pairLoss } = findObjective(flags.method);
   const { optimizer = imitates ? "reinforce" : "ppo", group = pairLoss ? 2 : 1 } = flags;
   const { value: kind, valueLr, valueEpochs, vfCoef, clipRangeValue } = flags;
@@ -68,6 +68,8 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
     group,
     anchorRate,
     whitenRewards,
+    klTarget,
+    klHorizon,
     eps,
     gamma,
     lam,

@@ -89,12 +89,19 @@ async function rescue(training: Training, at: Position, error: unknown, io: Io):
 const due = (every: number, step: number): boolean => every > 0 && step % every === 0;
 
 function save({ folder, run, task }: Training, at: Position): Promise<void> {
-  return folder.save({ ...at, averaged: run.average?.count ?? 0, data: task.hash });
+  return folder.save({
+    ...at,
+    averaged: run.average?.count ?? 0,
+    klCoef: run.kl.control.klCoef,
+    data: task.hash,
+  });
 }
 
 function restoredPosition({ folder: { restored }, run }: Training): Position | undefined {
   if (!restored) return undefined;
   if (run.average) run.average.count = Number(restored["averaged"]);
+  const { klCoef = run.kl.control.klCoef } = restored as { klCoef?: number };
+  run.kl.control = { ...run.kl.control, klCoef };
   return { step: restored.step, seconds: Number(restored["seconds"]) };
 }
 

@@ -114,6 +114,12 @@ const ppo = {
   whitenRewards: z.boolean().default(false).meta({
     description: "divide per-token rewards by their standard deviation over the rollout",
   }),
+  klTarget: positive.optional().meta({
+    description: "of ppo: move beta until the KL is this, nats a response (default: beta stays)",
+  }),
+  klHorizon: positive.default(10_000).meta({
+    description: "responses over which a KL far from --kl-target moves beta by a fifth",
+  }),
   gamma: share.default(1).meta({ description: "discount" }),
   lam: share.default(0.95).meta({ description: "lambda of generalised advantage estimation" }),
   averageLast: share.default(0.2).meta({

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { updateKlController } from "../../src/align/kl.ts";
 import { openAlignTask, computed } from "../support/align-task.ts";
 import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";
 import { letterReward, tinyLm } from "../support/tiny-lm.ts";
@@ -190,6 +191,32 @@ describe("resuming", () => {
     const resumed = await vbon(device, ["align", "--resume", "--out", at("dragged")]);
     expect(resumed.code, resumed.stderr).toBe(0);
     expect(computed(at("dragged"))).toEqual(computed(at("anchored")));
+  });
+
+  it("moves the KL coefficient toward a target, and continues where it was", async () => {
+    const ruled = { ...settings, method: "ppo", beta: 0.2, klTarget: 0.01, klHorizon: 50, out: at("ruled") };
+    const { code, stderr } = await align(ruled);
+    expect(code, stderr).toBe(0);
+    const rows = records(at("ruled/metrics.jsonl")).filter((row) => "klCoef" in row) as {
+      klCoef: number;
+      kl: number;
+    }[];
+    expect(rows[0]!.klCoef).toBe(0.2);
+    rows.slice(1).forEach(({ klCoef }, i) => {
+      const before = { ...rows[i]!, target: 0.01, horizon: 50 };
+      expect(klCoef).toBeCloseTo(updateKlController(before, before.kl, 16).klCoef, 12);
+    });
+    const stopped = await align({ ...ruled, out: at("unruled") }, (text, stop) => {
+      if (/^ +2 /m.test(text)) stop();
+    });
+    expect(stopped.code).toBe(130);
+    expect((await vbon(device, ["align", "--resume", "--out", at("unruled")])).code).toBe(0);
+    expect(computed(at("unruled"))).toEqual(computed(at("ruled")));
+    const refused = await align({ ...ruled, method: "vbon", out: at("refused") });
+    expect([refused.code, refused.stderr]).toEqual([
+      2,
+      expect.stringContaining("vbon stands for one KL weight"),
+    ]);
   });
 
   it("continues after the value function's pre-training", async () => {

@@ -58,6 +58,8 @@ export interface Objective {
   terminal(sample: ScoredSample, settings: ObjectiveSettings): number;
   /** Weight of the per-token KL penalty. */
   klWeight(settings: ObjectiveSettings): number;
+  /** Its KL coefficient is a means, which may move toward a target, and no part of what it is. */
+  readonly klMoves?: boolean;
   readonly imitates?: Imitates;
   /** The loss of pairs of the policy's own responses, in place of rewards and advantages. */
   readonly pairLoss?: OfflineObjective;

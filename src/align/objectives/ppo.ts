@@ -7,6 +7,7 @@ export const ppo: Objective = {
   name: "ppo",
   doc: "E[score] - klCoef KL(policy || reference)",
   needsCache: false,
+  klMoves: true,
   terminal: ({ score }, { scale = 1 }) => score / scale,
   klWeight: ({ klCoef, scale = 1 }) => klCoef / scale,
 };
