@@ -1,6 +1,6 @@
 /** `vbon sweep` on a random model: every point there once, whatever happens in between; refusals before any work. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { preset, presetNames } from "../../src/cli/sweep/presets.ts";
 import { type SweepFile, pointsOf } from "../../src/cli/sweep/file.ts";
@@ -125,9 +125,10 @@ describe("a sweep", () => {
 });
 
 describe("the presets", () => {
-  it("are sweeps whose every run is valid", async () => {
-    for (const name of presetNames) {
-      const out = at(name);
+  it("and the examples are sweeps whose every run is valid", async () => {
+    const examples = readdirSync("examples/sweeps").map((file) => join("examples/sweeps", file));
+    for (const name of [...presetNames, ...examples]) {
+      const out = at(basename(name));
       const { code, stdout, stderr } = await vbon(undefined, ["sweep", name, "--dry-run", "--out", out]);
       expect(code, stderr).toBe(0);
       expect(stdout.split("\n").length).toBeGreaterThan(3);

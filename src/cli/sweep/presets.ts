@@ -18,6 +18,8 @@ interface Size {
 interface Grids {
   /** N of vbon and bonbon. */
   readonly n: readonly number[];
+  /** Learning rates of methods that learn online, where the default was not the best of those tried. */
+  readonly rates?: Readonly<Record<string, number>>;
   /** beta of ppo and of vbon-l, which is vBoN's with N = 1/beta + 1. */
   readonly beta: readonly number[];
   readonly dpoBeta: readonly number[];
@@ -96,6 +98,7 @@ function laptop(): Size {
       offline: { lr: 3e-4, passes: 2 },
       sftN: [2, 4, 8, 16, 32, 64],
       bondN: [2, 4, 8, 16, 32, 64],
+      rates: { ppo: 4e-4, bond: 4e-4 },
       judge: shipped("movie-judge"),
       m: [4, 8, 16, 32, 64, 128],
       mN: 10,
@@ -180,9 +183,14 @@ const offlineRuns = ({ n, dpoBeta, offline }: Grids): Runs => [
   { method: "dpo", n: 8, beta: dpoBeta, ...offline },
   { method: "bonbon", n: n.filter((best) => best > 1), ...offline },
 ];
-const rlRuns = (method: string, { beta }: Grids): Runs => [{ method, beta }];
+const rlRuns = (method: string, { beta, rates }: Grids): Runs => [{ method, beta, ...rateOf(method, rates) }];
+const rateOf = (method: string, rates: Grids["rates"]): Settings => {
+  const lr = rates?.[method];
+  return lr === undefined ? {} : { lr };
+};
 const figure2 = (grids: Grids): Runs => [...vbonRuns(grids), ...rlRuns("ppo", grids), ...offlineRuns(grids)];
-const bond = ({ bondN }: Grids): Runs => (bondN ? [{ method: "bond", n: bondN }] : []);
+const bond = ({ bondN, rates }: Grids): Runs =>
+  bondN ? [{ method: "bond", n: bondN, ...rateOf("bond", rates) }] : [];
 const sft = ({ sftN, offline }: Grids): Runs => [{ method: "bon-sft", n: sftN, ...offline }];
 
 const FIGURES: Readonly<Record<string, Figure>> = {
