@@ -130,6 +130,7 @@ describe("what it says", async () => {
     const { total } = await planned(device, sizes);
     const { fits, help } = await planned(device, { ...sizes, memory: (total - 4096) / 2 ** 30 }, 1);
     expect(fits).toBe(false);
+    expect(help.map((change) => change.flags).join("\n")).not.toContain("undefined");
     const found = help.find((change) => change.flags === "--micro-batch 2")!;
     expect(found).toMatchObject({ fits: true });
     expect((await planned(device, { ...sizes, microBatch: 2 })).total).toBe(found.total);
