@@ -119,6 +119,10 @@ describe("what it says", async () => {
     },
   );
 
+  it("takes the same for any n, which a cache need not hold", async () => {
+    expect((await planned(device, { ...sizes, n: 1e9 })).total).toBe((await planned(device, sizes)).total);
+  });
+
   it("says the largest micro-batch that fits", async () => {
     const { largestMicroBatch, help, total } = await planned(device, sizes);
     expect([largestMicroBatch, help]).toEqual([8, []]);
