@@ -282,9 +282,9 @@ export interface AlignFlags
 /** Parses {@link AlignFlags}. */
 export const alignSchema: Schema & z.ZodType<AlignFlags> = z.strictObject({
   ...task,
+  ...frozenFields,
   ...ppo,
   ...value,
-  ...frozenFields,
   ...layerFields,
   ...loraFields,
   ...bond,

@@ -100,5 +100,6 @@ function candidates(flags: PlanFlags, device: Device): Settings[] {
 
 const spelled = (settings: Settings): string =>
   Object.entries(settings)
+    .filter(([, to]) => to !== undefined)
     .map(([key, to]) => `--${kebab(key)}${to === true ? "" : ` ${String(to)}`}`)
     .join(" ");

@@ -113,6 +113,8 @@ async function subjectOf(paper: Device, reference: Opened, flags: PlanFlags): Pr
 }
 
 const UNASKED_N = 8;
+/** Of an imagined cache, to each prompt: an n beyond it changes nothing. */
+const MOST_RESPONSES = 4096;
 
 function purposeOf(label: string, kind: BufferKind, opening: Purpose): Purpose {
   if (kind === "scratch") return "activations and scratch";
@@ -154,13 +156,14 @@ function imagined(
       `vbon plan: --prompt-tokens ${promptTokens} and --max-new-tokens ${maxNewTokens} exceed the model's context of ${blockSize}; ` +
         "lower one of them",
     );
+  const answers = responses(Math.min(MOST_RESPONSES, Math.ceil(n ?? UNASKED_N)), maxNewTokens);
   const entries = Array.from({ length: count }, (_, i): CacheEntry => {
     const ids = Array.from({ length: promptTokens }, (__, t) => Math.floor(i / vocabSize ** t) % vocabSize);
     return {
       promptId: promptIdOf(ids),
       prompt: tokenizer.decode(ids),
       promptIds: ids,
-      ...responses(Math.ceil(n ?? UNASKED_N), maxNewTokens),
+      ...answers,
     };
   });
   const distinct = new Map(entries.map((entry) => [entry.promptId, entry]));

@@ -43,7 +43,7 @@ describe.runIf(hasHalves(device))("--frozen-precision f16", () => {
   it.each([
     {},
     { lora: "all-linear", value: "shared" },
-    { trainableLayers: 1 },
+    { trainableLayers: 1, precision: "mixed" },
     { method: "dpo", passes: 1 },
   ])("samples, aligns and evaluates: %j", async (settings) => {
     if (!existsSync(cache))

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { vbon } from "../support/run-cli.ts";
 
 describe("help", () => {
-  for (const verb of ["generate", "cache", "align", "evaluate"]) {
+  for (const verb of ["generate", "cache", "align", "plan", "evaluate"]) {
     it(`of ${verb}`, async () => {
       const { code, stdout, stderr } = await vbon(undefined, [verb, "--help"]);
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });

@@ -119,6 +119,10 @@ describe("what it says", async () => {
     },
   );
 
+  it("takes the same for any n, which a cache need not hold", async () => {
+    expect((await planned(device, { ...sizes, n: 1e9 })).total).toBe((await planned(device, sizes)).total);
+  });
+
   it("says the largest micro-batch that fits", async () => {
     const { largestMicroBatch, help, total } = await planned(device, sizes);
     expect([largestMicroBatch, help]).toEqual([8, []]);
@@ -130,6 +134,7 @@ describe("what it says", async () => {
     const { total } = await planned(device, sizes);
     const { fits, help } = await planned(device, { ...sizes, memory: (total - 4096) / 2 ** 30 }, 1);
     expect(fits).toBe(false);
+    expect(help.map((change) => change.flags).join("\n")).not.toContain("undefined");
     const found = help.find((change) => change.flags === "--micro-batch 2")!;
     expect(found).toMatchObject({ fits: true });
     expect((await planned(device, { ...sizes, microBatch: 2 })).total).toBe(found.total);

@@ -16,7 +16,7 @@ const schema = z.strictObject({
   reward: z.string().optional().meta({ description: REWARD_HELP, hint: "SPEC" }),
   cache: z.string().optional().meta({
     description:
-      "the reference's scores, of which only the lengths matter; or say with the next two what it will hold",
+      "the reference's scores, of which only the lengths matter; or say with --prompts and --prompt-tokens what it will hold",
     hint: "TRAIN.jsonl",
   }),
   out: z
