@@ -48,7 +48,10 @@ const MAX_VOCAB = 1 << 22;
 export async function openLlama2c(path: string): Promise<Llama2cModel> {
   const sizes = await withFile(path, readSizes);
   const tensors = sizes.version === 0 ? legacy(path, sizes) : current(path, sizes);
-  return { config: configOf(sizes), checkpoint: checkpointOf(path, tensors, {}, readPlaced) };
+  return {
+    config: configOf(sizes),
+    checkpoint: checkpointOf(path, tensors, {}, readPlaced, ({ headDim }) => headDim === undefined),
+  };
 }
 
 async function readSizes(file: FileReader): Promise<Sizes> {

@@ -6,10 +6,9 @@
 import { join } from "node:path";
 import { FormatError } from "../errors.ts";
 import { exists, kindOf, replaceFile, withFile } from "./files.ts";
-import type { FileReader } from "./files.ts";
 import { widen } from "../tensor/half.ts";
 import type { Dtype, Header, TensorInfo } from "./safetensors-header.ts";
-import { readHeader } from "./safetensors-header.ts";
+import { bytesOf, readHeader } from "./safetensors-header.ts";
 import type { TensorToWrite } from "./safetensors-layout.ts";
 import { layOut, pieces } from "./safetensors-layout.ts";
 import { readShards } from "./shards.ts";
@@ -30,6 +29,8 @@ export interface Checkpoint {
    * Integers, BOOL and F8 are refused with FormatError: no rule turns them into weights.
    */
   read(name: string): Promise<Float32Array>;
+  /** The same in parts, in order; a part is overwritten when the next one is asked for. */
+  parts(name: string): AsyncIterable<Float32Array>;
   /** The values of a U32 tensor. Throws FormatError for another dtype. */
   readU32(name: string): Promise<Uint32Array>;
   /** The values of an I64 tensor. Throws FormatError for another dtype. */
@@ -51,12 +52,17 @@ export async function openSafetensors(path: string): Promise<Checkpoint> {
   return checkpointOf(path, tensors, metadata, readFloats);
 }
 
-/** The checkpoint at `path` of tensors whose headers were read, with `read` for values as floats. */
+/**
+ * The checkpoint at `path` of tensors whose headers were read.
+ * @param read a tensor's values as floats
+ * @param inOrder whether they lie in the file as they are read
+ */
 export function checkpointOf<T extends TensorInfo>(
   path: string,
   tensors: readonly T[],
   metadata: Readonly<Record<string, string>>,
   read: (info: T) => Promise<Float32Array>,
+  inOrder: (info: T) => boolean = () => true,
 ): Checkpoint {
   const byName = new Map(tensors.map((info) => [info.name, info]));
   return {
@@ -64,6 +70,11 @@ export function checkpointOf<T extends TensorInfo>(
     tensors: byName,
     metadata,
     read: async (name) => read(find(path, byName, name)),
+    async *parts(name) {
+      const info = find(path, byName, name);
+      if (inOrder(info)) yield* floatParts(info);
+      else yield await read(info);
+    },
     readU32: async (name) => new Uint32Array(await readRaw(find(path, byName, name), "U32")),
     readI64: async (name) => new BigInt64Array(await readRaw(find(path, byName, name), "I64")),
   };
@@ -113,38 +124,40 @@ function find<T extends TensorInfo>(path: string, tensors: ReadonlyMap<string, T
 
 /** The values of a tensor that lies in its file in one piece, as {@link Checkpoint.read} gives them. */
 export async function readFloats(info: TensorInfo): Promise<Float32Array> {
+  const values = new Float32Array(info.count);
+  let first = 0;
+  for await (const part of floatParts(info)) {
+    values.set(part, first);
+    first += part.length;
+  }
+  return values;
+}
+
+/** The same in parts of at most a piece, in one array. */
+async function* floatParts(info: TensorInfo): AsyncGenerator<Float32Array> {
   const { name, dtype, path, count } = info;
   if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16" && dtype !== "F64") {
     throw new FormatError(
       `${path}: tensor ${name}: expected F32, F16, BF16 or F64 values, got ${dtype}; convert the checkpoint to floats first`,
     );
   }
-  const values = new Float32Array(count);
-  await withFile(path, async (file) => {
-    if (dtype === "F32") await file.read(new Uint8Array(values.buffer), info.offset);
-    else await readConverted(file, info, dtype, values);
-  });
-  return values;
+  const width = bytesOf(dtype);
+  const raw = new Uint8Array(Math.min(info.bytes, pieceBytes));
+  const values = dtype === "F32" ? new Float32Array(raw.buffer) : new Float32Array(raw.length / width);
+  for (let done = 0; done < count; done += values.length) {
+    const part = values.subarray(0, Math.min(values.length, count - done));
+    const bytes = raw.subarray(0, part.length * width);
+    // Opened for each part: a reader that stops in between leaves nothing open.
+    await withFile(path, (file) => file.read(bytes, info.offset + done * width));
+    convert(dtype, bytes, part);
+    yield part;
+  }
 }
 
-/** Piece by piece, so that no second copy of the tensor stands in memory. */
-async function readConverted(
-  file: FileReader,
-  info: TensorInfo,
-  dtype: "F16" | "BF16" | "F64",
-  values: Float32Array,
-): Promise<void> {
-  const raw = new Uint8Array(Math.min(info.bytes, pieceBytes));
-  for (let done = 0; done < info.bytes; done += pieceBytes) {
-    const piece = raw.subarray(0, Math.min(pieceBytes, info.bytes - done));
-    await file.read(piece, info.offset + done);
-    if (dtype === "F64") {
-      values.set(new Float64Array(raw.buffer, 0, piece.length / 8), done / 8);
-    } else {
-      const half = new Uint16Array(raw.buffer, 0, piece.length / 2);
-      widen(dtype, half, values.subarray(done / 2, done / 2 + half.length));
-    }
-  }
+/** Widens `bytes` into `values`; F32 lie there already. */
+function convert(dtype: "F32" | "F16" | "BF16" | "F64", bytes: Uint8Array, values: Float32Array): void {
+  if (dtype === "F64") values.set(new Float64Array(bytes.buffer, 0, values.length));
+  else if (dtype !== "F32") widen(dtype, new Uint16Array(bytes.buffer, 0, values.length), values);
 }
 
 async function readRaw(info: TensorInfo, dtype: Dtype): Promise<ArrayBuffer> {

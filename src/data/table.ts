@@ -67,10 +67,14 @@ async function* textOf(path: string): AsyncGenerator<string> {
 
 async function* readParquet(path: string): AsyncGenerator<TableRow> {
   if ((await kindOf(path)) !== "file") throw new FormatError(`${path}: no such file; check the path`);
+  let failed = false;
   try {
-    const { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } = await import("hyparquet");
-    const file = await asyncBufferFromFile(path);
+    const { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema } =
+      await import("hyparquet");
+    const whole = await asyncBufferFromFile(path);
+    const file = settled(whole, () => failed);
     const metadata = await parquetMetadataAsync(file);
+    checkColumns(leavesOf(parquetSchema(metadata)), metadata.row_groups);
     let first = 0;
     for (const { num_rows: count } of metadata.row_groups) {
       const end = first + Number(count);
@@ -79,10 +83,62 @@ async function* readParquet(path: string): AsyncGenerator<TableRow> {
       first = end;
     }
   } catch (error) {
+    failed = true;
     throw new FormatError(
       `${path}: not a Parquet file that can be read (${messageOf(error)}); expected one without compression, or with snappy or gzip`,
     );
   }
+}
+
+/** A schema as hyparquet has it. */
+interface Branch {
+  readonly path: readonly string[];
+  readonly children: readonly Branch[];
+}
+
+/** The columns of a schema, by their whole names. */
+const leavesOf = ({ path, children }: Branch): string[] =>
+  children.length === 0 ? [JSON.stringify(path)] : children.flatMap(leavesOf);
+
+interface RowGroup {
+  readonly columns: readonly { readonly meta_data?: { readonly path_in_schema: readonly string[] } }[];
+}
+
+/** A group with a column twice, or with one of no schema: the library would read it, and hear of no failure. */
+function checkColumns(leaves: readonly string[], groups: readonly RowGroup[]): void {
+  for (const { columns } of groups) {
+    const paths = columns.map(({ meta_data: about }) => JSON.stringify(about?.path_in_schema));
+    const odd = paths.find((path, i) => !leaves.includes(path) || paths.indexOf(path) !== i);
+    if (odd !== undefined)
+      throw new Error(`a group of rows has the column ${odd} twice, or the schema lacks it`);
+  }
+}
+
+/** What hyparquet reads from. */
+interface Bytes {
+  readonly byteLength: number;
+  slice(start: number, end?: number): Promise<ArrayBuffer> | ArrayBuffer;
+}
+
+/**
+ * The same bytes for a library that stops at the first broken column while others are on their way, and leaves nobody to hear how
+ * those fail: once reading has `failed` they never come.
+ */
+function settled({ byteLength, slice }: Bytes, failed: () => boolean): Bytes {
+  const read = async (start: number, end = byteLength): Promise<ArrayBuffer> => {
+    await new Promise(setImmediate); // what stops at once has stopped
+    if (failed()) return new Promise<never>(() => {});
+    if (!(start >= 0 && end >= start && end <= byteLength))
+      throw new Error(`it names bytes ${start} to ${end} of ${byteLength}`);
+    const bytes = await slice(start, end);
+    return failed() ? new Promise<never>(() => {}) : bytes;
+  };
+  const handled = (start: number, end?: number): Promise<ArrayBuffer> => {
+    const bytes = read(start, end);
+    bytes.catch(() => undefined); // fetched ahead, and perhaps never asked for
+    return bytes;
+  };
+  return { byteLength, slice: handled };
 }
 
 /** 64-bit integers as numbers: what JSON would hold. */

@@ -21,7 +21,7 @@ const MAX_PICKLE = 1 << 26;
 export async function openTorchCheckpoint(path: string): Promise<Checkpoint> {
   const read = (file: string): Promise<Header<StridedInfo>> => withFile(file, readTorch);
   const { tensors } = path.endsWith(".json") ? await readShards(path, ".bin", read) : await read(path);
-  return checkpointOf(path, tensors, {}, readStrided);
+  return checkpointOf(path, tensors, {}, readStrided, ({ strides }) => !strides);
 }
 
 async function readTorch(file: FileReader): Promise<Header<StridedInfo>> {

@@ -15,7 +15,12 @@ export interface TensorSource {
   readonly path: string;
   readonly tensors: ReadonlyMap<string, { readonly shape: Shape }>;
   read(name: string): Promise<Float32Array>;
+  /** The same in parts, one after the other, of an even number of values but for the last; a part is read over by the next. */
+  parts?(name: string): AsyncIterable<Float32Array>;
 }
+
+/** Bytes that may wait for the device to take them. */
+const MOST_PENDING = 1 << 23;
 
 /** How the names in a source relate to ours. */
 export interface Naming {
@@ -112,18 +117,28 @@ export class Parameters {
   }
 
   /**
-   * Fills every tensor from `source`, one at a time.
+   * Fills every tensor from `source`, one at a time and in parts: beside the tensors stand a few MB.
    * @throws FormatError listing the missing, the unexpected and the wrongly shaped tensors; for a number that f16 cannot hold
    */
   async writeFrom(source: TensorSource, naming: Naming = {}): Promise<void> {
     const sourceName = match(this.specs, source, naming);
     if (this.device.onPaper) return;
+    let pending = 0;
     for (const [name, tensor] of this.#tensors) {
       const theirs = sourceName.get(name);
       if (theirs === undefined) continue;
-      const values = await source.read(theirs);
-      if (tensor.dtype === "f16") checkRange(source.path, name, values);
-      tensor.write(values);
+      let first = 0;
+      for await (const part of source.parts?.(theirs) ?? [await source.read(theirs)]) {
+        if (tensor.dtype === "f16") checkRange(source.path, name, part);
+        tensor.writePart(part, first);
+        first += part.length;
+        pending += part.byteLength;
+        if (pending < MOST_PENDING) continue;
+        await this.device.drain();
+        pending = 0;
+      }
+      if (first !== tensor.size)
+        throw new ShapeError(`${source.path}: ${theirs}: expected ${tensor.size} values, got ${first}`);
     }
   }
 

@@ -119,11 +119,24 @@ export class Tensor {
   write(values: ArrayLike<number>): void {
     if (values.length !== this.size)
       throw new ShapeError(`write: [${this.shape}] has ${this.size} elements, got ${values.length}`);
+    this.writePart(values, 0);
+  }
+
+  /**
+   * Writes the elements from number `first` on, row-major; of an f16 tensor an even number of them, but for the last.
+   * @throws as {@link write}
+   */
+  writePart(values: ArrayLike<number>, first: number): void {
+    if (first + values.length > this.size)
+      throw new ShapeError(
+        `write: [${this.shape}] has ${this.size} elements, got ${values.length} from number ${first}`,
+      );
     const { place, shared } = this.storage;
     if (!place || shared) throw new KernelError(`write: ${strayed(this.storage)}`);
     const array = bitsOf(values, this.dtype);
     const { buffer, offset } = place;
-    this.device.gpu.queue.writeBuffer(buffer, offset + this.offset, array);
+    const at = offset + this.offset + first * WIDTH[this.dtype];
+    this.device.gpu.queue.writeBuffer(buffer, at, array);
   }
 
   /**

@@ -112,7 +112,7 @@ const reviews = sharedData("movie-reviews/movie_reviews.jsonl");
 describe.skipIf(!gpt2 || !reviews)("GPT-2's own", () => {
   const texts = (): string[] =>
     readFileSync(reviews!, "utf8")
-      .split("\n", 60)
+      .split("\n", 1500)
       .map((line) => (JSON.parse(line) as { text: string }).text);
 
   it("encodes reviews as the library, and faster than a megabyte a second", async () => {

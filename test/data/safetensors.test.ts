@@ -36,6 +36,24 @@ describe("round trip", () => {
     { name: "scalar", dtype: "F32", shape: [], data: new Float32Array([42]) },
   ];
 
+  it.each(["F32", "F16", "BF16"] as const)(
+    "reads %s of more than a piece, in parts as at once",
+    async (dtype) => {
+      const path = join(folder, `large-${dtype}.safetensors`);
+      const data = Float32Array.from({ length: 2_500_001 }, (_, i) => (i % 509) / 4);
+      await writeSafetensors(path, [{ name: "x", dtype, shape: [data.length], data }]);
+      const checkpoint = await openSafetensors(path);
+      const whole = await checkpoint.read("x");
+      if (dtype !== "BF16") expect(whole.every((value, i) => value === data[i])).toBe(true);
+      let first = 0;
+      for await (const part of checkpoint.parts("x")) {
+        expect(part.every((value, i) => value === whole[first + i])).toBe(true);
+        first += part.length;
+      }
+      expect(first).toBe(data.length);
+    },
+  );
+
   it("reads back what was written, rounded to nearest even", async () => {
     const path = join(folder, "round.safetensors");
     await writeSafetensors(path, tensors, { format: "pt", step: "12" });

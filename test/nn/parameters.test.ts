@@ -79,6 +79,30 @@ describe("parameters", () => {
     await parameters.writeFrom(sourceOf({ norm: [5] }), { optional: (name) => name === "shift" });
   });
 
+  it("takes a source in parts, and refuses parts that do not add up", async () => {
+    const parameters = createParameters(device, two, { trainable: false });
+    const parts = (count: number) =>
+      async function* (name: string): AsyncGenerator<Float32Array> {
+        const part = new Float32Array(2); // one array, as a reader of files has it
+        for (let first = 0; first < (name === "norm" ? count : 3); first += 2) {
+          part.set([first, first + 1]);
+          yield part.subarray(0, Math.min(2, (name === "norm" ? count : 3) - first));
+        }
+      };
+    const source = sourceOf({ norm: [5], shift: [3] });
+    await parameters.writeFrom({ ...source, parts: parts(5) });
+    expect([...(await parameters.readAll()).values()].map((v) => [...v])).toEqual([
+      [0, 1, 2, 3, 4],
+      [0, 1, 2],
+    ]);
+    await expect(parameters.writeFrom({ ...source, parts: parts(4) })).rejects.toThrow(
+      "norm: expected 5 values, got 4",
+    );
+    await expect(parameters.writeFrom({ ...source, parts: parts(6) })).rejects.toThrow(
+      "[5] has 5 elements, got 2 from number 4",
+    );
+  });
+
   it("lists what does not fit", async () => {
     const parameters = createParameters(device, two, { trainable: false });
     const load = parameters.writeFrom(sourceOf({ norm: [4], extra: [2] }));
