@@ -42,6 +42,16 @@ export async function readPromptSource(source: PromptSource, tokenizer: Tokenize
   if (path === undefined || (file !== undefined && documents !== undefined)) {
     throw new ConfigError("vbon cache: expected --prompts FILE.jsonl or --documents FILE, one of them");
   }
+  const { format, conversing, field } = source.reading;
+  const forRecords = [
+    ["--prompt-format tldr", format === "tldr"],
+    ["--chat", conversing?.wrap !== undefined],
+    ["--prompt-field", field !== undefined],
+    ["--split", split !== undefined],
+  ] as const;
+  const [odd] = forRecords.find(([, given]) => given) ?? [];
+  if (file === undefined && odd !== undefined)
+    throw new ConfigError(`vbon cache: ${odd} is for records of --prompts; --documents are cut as they are`);
   const all =
     file === undefined
       ? await cut(path, source, tokenizer)

@@ -128,6 +128,10 @@ export function encodeTextData(data: TextData, options: EncodeOptions): LmData {
         : data.pairs.map((pair) => encodePair(pair, eosId, options));
     return split(rows, options, (some) => rowSource(some, blockSize));
   }
+  if (conversing.wrap)
+    throw new ConfigError(
+      "sft: --chat is for records of {prompt, response} or {messages}; the data are documents",
+    );
   const documents = data.documents.map((d) => (typeof d === "string" ? tokenizer.encode(d) : d));
   return split(inParts(documents, options), options, (some) =>
     blockSource(packDocuments(some, { blockSize, eosId })),

@@ -194,6 +194,42 @@ describe("wrong input is one message and exit code 2", () => {
       }),
       /two.jsonl:1: \{"messages"\} among lines of text/,
     ],
+    [
+      "a conversation of documents",
+      "cache",
+      () => ({
+        policy: model,
+        reward: "lexicon:vader",
+        out: join(folder, "c.jsonl"),
+        documents: write("d.jsonl", { text: "a" }),
+        chat: true,
+      }),
+      /--chat is for records of --prompts/,
+    ],
+    [
+      "a template of documents",
+      "cache",
+      () => ({
+        preset: "tldr",
+        policy: model,
+        reward: "lexicon:vader",
+        out: join(folder, "c.jsonl"),
+        documents: write("d.jsonl", { text: "a" }),
+      }),
+      /--prompt-format tldr is for records of --prompts/,
+    ],
+    [
+      "documents in a conversation",
+      "sft",
+      () => ({ model, chat: true, data: write("x.jsonl", { text: "a" }), out: join(folder, "v") }),
+      /^sft: --chat is for records of/,
+    ],
+    [
+      "a text in a conversation",
+      "score",
+      () => ({ model, chat: true, input: write("x.jsonl", { text: "a" }) }),
+      /x.jsonl:1: --chat is for/,
+    ],
   ])("%s", async (_, verb, settings, message) => {
     const { code, stderr } = await run(verb, settings());
     expect(stderr).toMatch(message);

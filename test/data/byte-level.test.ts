@@ -1,5 +1,5 @@
 /** The quick way through byte-level BPE gives the library's ids, every byte comes back, and it is quick. */
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import fc from "fast-check";
@@ -7,7 +7,9 @@ import { describe, expect, it } from "vitest";
 import { byteLevelEncoder } from "../../src/data/byte-level.ts";
 import { byteAlphabet, byteLevelJson, toTokenizerJson, trainBpe } from "../../src/data/bpe.ts";
 import { loadTokenizer } from "../../src/data/tokenizer.ts";
-import { sharedData } from "./support.ts";
+import { sharedData, temporaryFolder } from "./support.ts";
+
+const folder = temporaryFolder();
 
 type Json = Record<string, unknown>;
 
@@ -129,5 +131,47 @@ describe.skipIf(!gpt2 || !reviews)("GPT-2's own", () => {
     for (const some of all) tokenizer.encode(some);
     const { user } = process.cpuUsage(start);
     expect(bytes / user).toBeGreaterThan(1); // bytes a microsecond: megabytes a second
+  });
+});
+
+describe("special tokens of older folders", () => {
+  const trained = trainBpe(["the cat sat"], { vocabSize: 262, specialTokens: ["<|endoftext|>"] });
+  const written = (name: string, files: Readonly<Record<string, unknown>>): string => {
+    const path = join(folder, name);
+    mkdirSync(path);
+    const vocab = Object.fromEntries(trained.tokens.map((token, id) => [token, id]));
+    writeFileSync(join(path, "vocab.json"), JSON.stringify(vocab));
+    writeFileSync(
+      join(path, "merges.txt"),
+      `#version: 0.2\n${trained.merges.map(([a, b]) => `${a} ${b}\n`).join("")}`,
+    );
+    for (const [file, json] of Object.entries(files)) writeFileSync(join(path, file), JSON.stringify(json));
+    return path;
+  };
+  const eos = "<|endoftext|>";
+
+  it("come from added_tokens.json and the maps, and the padding is not taken to be EOS", async () => {
+    const size = trained.tokens.length;
+    const path = written("added", {
+      "added_tokens.json": { "<pad>": size, "[USER]": size + 1 },
+      "special_tokens_map.json": { eos_token: { content: eos }, pad_token: "<pad>" },
+    });
+    const tokenizer = await loadTokenizer(path);
+    expect([tokenizer.eosId, tokenizer.padId, tokenizer.vocabSize]).toEqual([size - 1, size, size + 2]);
+    const ids = tokenizer.encode("cat<pad>[USER]the");
+    expect(ids.filter((id) => id >= size)).toEqual([size, size + 1]);
+    expect(tokenizer.decode(ids)).toBe("cat<pad>[USER]the");
+    expect(tokenizer.decode(ids, { skipSpecialTokens: true })).toBe("catthe");
+    await tokenizer.save(join(folder, "added-saved"));
+    expect((await loadTokenizer(join(folder, "added-saved"))).padId).toBe(size);
+  });
+
+  it("are none where no file names them, and ends are those of generation_config.json", async () => {
+    const path = written("plain", {
+      "tokenizer_config.json": { eos_token: eos },
+      "generation_config.json": { eos_token_id: [3, 5, 99_999] },
+    });
+    const tokenizer = await loadTokenizer(path);
+    expect([tokenizer.padId, tokenizer.bosId, tokenizer.endIds]).toEqual([undefined, undefined, [3, 5]]);
   });
 });

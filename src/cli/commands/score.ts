@@ -136,6 +136,8 @@ function seenOf(example: Example, talk: Talking | undefined, where: string): Row
     return { ids: example.ids, seen: { prompt: "", response, promptIds: [], responseIds: example.ids } };
   }
   if ("text" in example) {
+    if (conversing?.wrap)
+      throw new ConfigError(`${where}: --chat is for {prompt, response} or {messages}, this is a {text}`);
     const ids = tokenizer!.encode(example.text);
     return { ids, seen: { prompt: "", response: example.text, promptIds: [], responseIds: ids } };
   }
