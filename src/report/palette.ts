@@ -1,7 +1,7 @@
 /**
  * Which colour, shape and dash stands for which method: the same in every chart and table of a report. Colours are
- * those of Okabe and Ito (2008), told apart by colour-blind readers, without the yellow that vanishes on white; shape
- * and dash repeat the information for print in grey.
+ * those of Okabe and Ito (2008), told apart by colour-blind readers, with the wine of Tol (2021) for the yellow that vanishes on
+ * white; shape and dash repeat the information for print in grey.
  */
 import type { Comparison } from "./types.ts";
 
@@ -17,7 +17,7 @@ export type Shape = "circle" | "square" | "triangle-up" | "diamond" | "triangle-
 /** The series name of the Best-of-N curve. */
 export const BON_SERIES = "Best-of-N (KL bound)";
 
-const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"] as const;
+const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255"] as const;
 const SHAPES: readonly Shape[] = ["square", "triangle-up", "diamond", "triangle-down", "cross", "circle"];
 const DASHES = [
   [1, 0],
@@ -38,13 +38,12 @@ export const SHAPE_PATHS: Readonly<Record<Shape, string>> = {
   cross: "M-1.7,-5H1.7V-1.7H5V1.7H1.7V5H-1.7V1.7H-5V-1.7H-1.7Z",
 };
 
-/** The style of the `index`-th method; 36 differ: the seventh has the first's colour with another shape and dash. */
+/** The style of the `index`-th method; 42 differ: the eighth has the first's colour with another shape and dash. */
 export function styleAt(index: number): SeriesStyle {
-  const turn = index + Math.floor(index / COLORS.length);
   return {
     color: COLORS[index % COLORS.length] ?? "#000000",
-    shape: SHAPES[turn % SHAPES.length] ?? "circle",
-    dash: DASHES[turn % DASHES.length] ?? [1, 0],
+    shape: SHAPES[index % SHAPES.length] ?? "circle",
+    dash: DASHES[index % DASHES.length] ?? [1, 0],
   };
 }
 

@@ -45,6 +45,9 @@ function expectEnd(got: readonly number[], want: readonly number[], tolerance: n
   );
 }
 
+/** Hundreds of steps each: seconds alone, more beside other work. */
+const LONG = { timeout: 240_000 };
+
 describe("BOND", () => {
   const n = 4;
   /** The optimum for a Jeffreys weight b: 200 cached samples, so that p_<= is (200 atMost + 1)/201. */
@@ -63,7 +66,7 @@ describe("BOND", () => {
     ppo: { ...long, optimizer: "reinforce" },
   });
 
-  it.each([0.5, 1, 0])("ends at the optimum of its divergence, b = %d", async (b) => {
+  it.each([0.5, 1, 0])("ends at the optimum of its divergence, b = %d", LONG, async (b) => {
     expectEnd(await end(options(b)), optimum(b), 0.02);
   });
 
@@ -134,7 +137,7 @@ describe("J-BOND", () => {
     expectClose(-Math.log(16) / 4, Math.log(1 / 2), 1e-12);
   });
 
-  it("climbs past Best-of-4, with an anchor that follows and is part of the checkpoint", async () => {
+  it("climbs past Best-of-4, with an anchor that follows and is part of the checkpoint", LONG, async () => {
     const run = await tableRun(device, options);
     const anchor = run.tensors.get("policy.anchor.table")!;
     for (let i = 0; i < run.iterations; i++) await run.iterate(i);
@@ -159,7 +162,7 @@ describe("online DPO", () => {
     });
   };
 
-  it("ends where KL-regularised RL does, for labels of Bradley-Terry", async () => {
+  it("ends where KL-regularised RL does, for labels of Bradley-Terry", LONG, async () => {
     const options: Options = {
       objective: findObjective("online-dpo"),
       settings: resolveSettings({ beta: 1 }),

@@ -177,9 +177,9 @@ describe("drawing", () => {
     expect(await winAgainstKl(sample)).toBe(await winAgainstKl(sample));
   });
 
-  it("tells 36 series apart by colour, shape and dash", () => {
-    const seen = new Set(Array.from({ length: 36 }, (_, i) => JSON.stringify(styleAt(i))));
-    expect(seen.size).toBe(36);
+  it("tells 42 series apart by colour, shape and dash", () => {
+    const seen = new Set(Array.from({ length: 42 }, (_, i) => JSON.stringify(styleAt(i))));
+    expect(seen.size).toBe(42);
   });
 
   it("knows the widths of Helvetica", () => {
