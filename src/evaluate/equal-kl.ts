@@ -26,40 +26,33 @@ export interface AtKl {
 }
 
 /**
- * The value of a line at `kl`: straight from the reference (KL 0, `origin`) through the points in the order of their KL.
- * Nothing is extrapolated.
- * @returns undefined beyond the farthest point
+ * The value of a line at `kl`: straight between its points, in the order of their KL. Nothing is extrapolated, not even down to the
+ * reference: lines are concave, and one with no run nearby would seem low there.
+ * @returns undefined below the nearest point and beyond the farthest
  */
 export function valueAt(
   points: readonly { readonly kl: number; readonly value: number }[],
   kl: number,
-  origin: number,
 ): number | undefined {
-  const line = [{ kl: 0, value: origin }, ...points.toSorted((a, b) => a.kl - b.kl)];
+  const line = points.toSorted((a, b) => a.kl - b.kl);
   const to = line.findIndex((point) => point.kl >= kl);
-  if (to < 0) return undefined;
-  if (to === 0) return origin;
-  const [a, b] = [line[to - 1]!, line[to]!];
-  return a.value + ((b.value - a.value) * (kl - a.kl)) / (b.kl - a.kl);
+  const b = line[to];
+  if (!b || b.kl === kl) return b?.value;
+  const a = line[to - 1];
+  return a && a.value + ((b.value - a.value) * (kl - a.kl)) / (b.kl - a.kl);
 }
 
 /**
  * Every series at one KL, the best first.
- * @param origin the reference's value: .5 of a win rate
  * @param against the series that differences are taken from
  */
-export function seriesAt(
-  points: readonly SeriesPoint[],
-  kl: number,
-  origin: number,
-  against: string,
-): AtKl[] {
+export function seriesAt(points: readonly SeriesPoint[], kl: number, against: string): AtKl[] {
   const linesOf = (series: string): Map<number, number> => {
     const own = points.filter((point) => point.series === series);
     const seeds = [...new Set(own.map(({ seed }) => seed))];
     const found = seeds.map((seed) => {
       const line = own.filter((point) => point.seed === seed);
-      return [seed, valueAt(line, kl, origin)] as const;
+      return [seed, valueAt(line, kl)] as const;
     });
     return new Map(found.flatMap(([seed, value]) => (value === undefined ? [] : [[seed, value] as const])));
   };

@@ -49,6 +49,8 @@ describe("vbon analyse", () => {
     });
     // The golden points of the Pareto trap: (1, .6), (2, .7) own the front.
     const rows = [point("a", 1, 0.6), point("a", 2, 0.7), point("b", 2.5, 0.65), point("b", 3, 0.7, 3.5)];
+    const judged = [point("a", 1, 0.6), point("a", 3, 0.8), point("b", 0.5, 0.5), point("b", 3, 0.75)];
+    for (const row of judged) rows.push({ ...row, evaluation: "judge" });
     writeFileSync(join(folder, "points.json"), JSON.stringify({ rows, baselines: {} }));
     const { code, stdout, stderr } = await cli(["analyse", "--points", folder, "--json"]);
     expect(code, stderr).toBe(0);
@@ -63,10 +65,12 @@ describe("vbon analyse", () => {
       ["b-3", "", "yes"],
     ]);
     expect(pareto!.notes[0]).toBe("Front of win rates: 2 of 4 runs; shares: a 100 %, b 0 %.");
-    const at1 = equal!.rows.filter((row) => row["measure"] === "win" && row["kl"] === 1);
-    expect(at1.map(({ series, value, difference }) => [series, value, difference])).toEqual([
-      ["a", 0.6, 0],
-      ["b", 0.56, expect.closeTo(-0.04, 12)],
+    // Held out, there is no KL that both lines reach.
+    const wins = equal!.rows.filter(({ measure }) => measure === "win");
+    expect(wins.map((row) => row["evaluation"])).toEqual(Array(10).fill("judge"));
+    expect(wins.slice(0, 2).map(({ kl: at, series, value }) => [at, series, value])).toEqual([
+      [1, "a", 0.6],
+      [1, "b", expect.closeTo(0.55, 12)],
     ]);
     expect(kl!.rows[3]!["z"]).toBeCloseTo(10, 9);
     expect(kl!.notes[1]).toMatch(/more than 3 .* in b-3/);

@@ -8,14 +8,13 @@ describe("a line of runs", () => {
     { kl: 1, value: 0.6 },
   ];
   it.each([
-    [0, 0.5],
-    [0.5, 0.55],
+    [0.99, undefined],
     [1, 0.6],
     [1.75, 0.75],
     [2, 0.8],
     [2.01, undefined],
   ])("at KL %d is %d", (kl, value) => {
-    const found = valueAt(line, kl, 0.5);
+    const found = valueAt(line, kl);
     if (value === undefined) expect(found).toBeUndefined();
     else expect(found).toBeCloseTo(value, 12);
   });
@@ -30,7 +29,7 @@ it("compares series seed by seed, the best first", () => {
     point("ppo", 1, 0.82),
     point("dpo", 0, 0.6),
   ] as Parameters<typeof seriesAt>[0];
-  const [ppo, vbon, dpo] = seriesAt(points, 2, 0.5, "vbon");
+  const [ppo, vbon, dpo] = seriesAt(points, 2, "vbon");
   expect([ppo!.series, vbon!.series, dpo!.series]).toEqual(["ppo", "vbon", "dpo"]);
   expect(ppo!.value).toBeCloseTo(0.78, 12);
   expect(ppo!.se).toBeCloseTo(0.04, 12);
@@ -40,5 +39,5 @@ it("compares series seed by seed, the best first", () => {
   expect(vbon!.difference).toBe(0);
   expect([dpo!.seeds, dpo!.se]).toEqual([1, NaN]);
   expect(dpo!.difference).toBeCloseTo(-0.1, 12);
-  expect(seriesAt(points, 2.5, 0.5, "vbon")).toEqual([]);
+  expect(seriesAt(points, 2.5, "vbon")).toEqual([]);
 });

@@ -99,7 +99,7 @@ export const equalKl: PointAnalysis = {
   name: "equal-kl",
   question:
     "which series is ahead where all went equally far from the reference, and is that more than the seeds' spread?",
-  run({ rows: all, baselines }) {
+  run({ rows: all }) {
     const against = all.some(({ name }) => name === "vbon") ? "vbon" : (all[0]?.name ?? "");
     const compared = (evaluation: string, key: (typeof MEASURES)[number]): AnalysisRow[] => {
       const rows = all.filter((row) => row.evaluation === evaluation);
@@ -109,8 +109,7 @@ export const equalKl: PointAnalysis = {
         kl: far,
         value,
       }));
-      const origin = key === "win" ? 0.5 : (baselines[evaluation]?.reference.reward ?? NaN);
-      const at = LEVELS.map((level) => [level, seriesAt(points, level, origin, against)] as const);
+      const at = LEVELS.map((level) => [level, seriesAt(points, level, against)] as const);
       return at
         .filter(([, found]) => found.length > 1)
         .flatMap(([level, found]) => found.map((row) => ({ evaluation, measure: key, kl: level, ...row })));
@@ -120,7 +119,7 @@ export const equalKl: PointAnalysis = {
       columns: [
         { key: "evaluation", title: "evaluation" },
         { key: "measure", title: "measure" },
-        { key: "kl", title: "at KL", digits: 1 },
+        { key: "kl", title: "at KL", digits: 2 },
         { key: "series", title: "series" },
         { key: "value", title: "mean over seeds", digits: 3 },
         { key: "se", title: "s.e.", digits: 3 },
@@ -130,7 +129,7 @@ export const equalKl: PointAnalysis = {
       ],
       rows: evaluations.flatMap((evaluation) => MEASURES.flatMap((key) => compared(evaluation, key))),
       notes: [
-        "Of each series and seed a line from the reference through its runs in the order of their KL, read off at these KLs; nothing is extrapolated. Standard errors are over seeds, differences within a seed.",
+        "Of each series and seed a line through its runs in the order of their KL, read off at these KLs; nothing is extrapolated. Standard errors are over seeds, differences within a seed.",
       ],
     };
   },
