@@ -90,7 +90,10 @@ async function run(config: Config, io: Io): Promise<void> {
   // All lines are encoded before any is scored: a line that does not fit costs no work.
   const rows = examples.map((example) => encode(example, talk, model.config.blockSize, config));
   const sink = await openSink(config.output, io);
-  const done = await scoreRows(rows, model, reward, sink.write, io);
+  const done = await scoreRows(rows, model, reward, sink.write, io).catch(async (error: unknown) => {
+    await sink.close(false);
+    throw error;
+  });
   await sink.close(done.lines === rows.length);
   if (done.lines < rows.length)
     io.note(
