@@ -43,7 +43,8 @@ export function styleAt(index: number): SeriesStyle {
   return {
     color: COLORS[index % COLORS.length] ?? "#000000",
     shape: SHAPES[index % SHAPES.length] ?? "circle",
-    dash: DASHES[index % DASHES.length] ?? [1, 0],
+    // In print without colour the seventh, whose shape is the first's, is told by its line.
+    dash: DASHES[(index + Math.floor(index / SHAPES.length)) % DASHES.length] ?? [1, 0],
   };
 }
 
