@@ -75,7 +75,9 @@ async function main(): Promise<void> {
   const skipped = roster.absent.map(({ name, why }) => `${name}: ${why}`);
   for (const line of skipped) say(line);
   const [cpu] = cpus();
-  process.once("SIGINT", () => process.exit(130)); // so that the held workers are ended too
+  // However it is ended, the held workers are ended too: they would not hear of it.
+  const ends = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+  for (const [signal, code] of Object.entries(ends)) process.once(signal, () => process.exit(code));
   const heading = {
     machine: `${adapter.name}; ${cpu?.model ?? "unknown processor"}, ${cpus().length} threads; ${runtime()}`,
     date: new Date().toISOString().slice(0, 10),
