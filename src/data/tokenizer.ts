@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { ConfigError, FormatError, messageOf } from "../errors.ts";
 import { byteLevelEncoder, type Encode } from "./byte-level.ts";
 import { ensureFolder, writeFileAtomic } from "./files.ts";
+import { wordSplit } from "./sentence-piece.ts";
 import { chatTemplatesIn, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files.ts";
 
 /** A tokenizer: a vocabulary, its special tokens, and the two directions. */
@@ -99,7 +100,9 @@ export function createTextStream(
 function build(folder: string, { json, config }: TokenizerFiles): HfTokenizer {
   const optional = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
   try {
-    const hf = new HfTokenizer({ ...optional, added_tokens: [], ...json }, config);
+    const words = wordSplit(json);
+    const given = words ? { ...json, pre_tokenizer: words } : json;
+    const hf = new HfTokenizer({ ...optional, added_tokens: [], ...given }, config);
     if (hf.model === null) throw new Error("it has no model");
     return hf;
   } catch (error) {
