@@ -4,7 +4,7 @@ import type { Parameters } from "../src/nn/parameters.ts";
 import type { Reads } from "../src/nn/pooling.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { dense, linearSpecs } from "./layers.ts";
+import { linearLayers, linearSpecs } from "./layers.ts";
 
 /** A classifier on top of a trunk. */
 export interface Classifier {
@@ -31,7 +31,7 @@ export function lastTokenClassifier(nEmbd: number, init: Init): Classifier {
   return {
     reads: "last",
     specs: (labels, has) => linearSpecs("score", [labels, nEmbd], init, has("score.bias")),
-    logits: (parameters, hidden) => dense(parameters)(hidden, "score"),
+    logits: (parameters, hidden) => linearLayers(parameters).dense(hidden, "score"),
   };
 }
 
@@ -50,8 +50,8 @@ export function firstTokenClassifier(
       ...linearSpecs(outer, [labels, nEmbd], init),
     ],
     logits: (parameters, hidden) => {
-      const layer = dense(parameters);
-      return layer(activation(layer(hidden, inner)), outer);
+      const { dense } = linearLayers(parameters);
+      return dense(activation(dense(hidden, inner)), outer);
     },
   };
 }

@@ -12,15 +12,7 @@ import type { Activation } from "./activations.ts";
 import type { Classifier } from "./classifier.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import {
-  blockSpecs,
-  dense as linearsOf,
-  denseOnto,
-  linearSpecs,
-  mlpOnto,
-  norms,
-  normSpecs,
-} from "./layers.ts";
+import { blockSpecs, linearLayers, linearSpecs, norms, normSpecs } from "./layers.ts";
 import type { SizedConfig } from "./sizes.ts";
 
 /** What the config of an encoder says. */
@@ -130,9 +122,9 @@ function hidden(
     throw new ConfigError(
       `${config.family}: an encoder reads whole texts; it cannot decode token by token over a cache`,
     );
-  const [norm, dense] = [norms(p, config.eps), linearsOf(p, computing)];
-  const onto = denseOnto(p, computing);
-  const mlp = mlpOnto(p, computing, config.activation.kind);
+  const norm = norms(p, config.eps);
+  const { dense, onto, mlp } = linearLayers(p, computing);
+  const { kind } = config.activation;
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
     const qkv = dense(x, `${h}.${names.query}`, `${h}.${names.key}`, `${h}.${names.value}`);
     const y = attend(qkv, { config, batch, cache: undefined, layer, causal: false });
@@ -141,7 +133,7 @@ function hidden(
   const block = (x: Tensor, layer: number): Tensor => {
     const h = `${names.trunk}.${names.blocks}.${layer}`;
     const middle = norm(attention(x, h, layer), `${h}.${names.attentionNorm}`);
-    const y = mlp(middle, middle, `${h}.${names.up}`, `${h}.${names.down}`);
+    const y = mlp(middle, middle, { up: `${h}.${names.up}`, down: `${h}.${names.down}`, kind });
     return norm(y, `${h}.${names.mlpNorm}`);
   };
   return stack(embeddings(config, names, p, batch, norm), config.nLayer, block, computing);

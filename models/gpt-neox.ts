@@ -13,15 +13,7 @@ import { type Activation, activationOf } from "./activations.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import {
-  blockSpecs,
-  dense as linearsOf,
-  denseOnto,
-  linearSpecs,
-  mlpOnto,
-  norms,
-  normSpecs,
-} from "./layers.ts";
+import { blockSpecs, linearLayers, linearSpecs, norms, normSpecs } from "./layers.ts";
 import { type Rotary, rotaryOf } from "./rotary.ts";
 import { readEvenSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 
@@ -92,11 +84,11 @@ function byKind(qkv: Tensor, { nHead, headDim: D }: NeoxConfig): Tensor {
 
 function hidden(config: NeoxConfig, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const { rotary, rotaryDim, blockSize: maxPositions, nHead } = config;
-  const [norm, dense] = [norms(p, config.eps), linearsOf(p, computing)];
+  const norm = norms(p, config.eps);
+  const { dense, onto, mlp } = linearLayers(p, computing);
   // In place: only attention reads the regrouped copy.
   const turned = { ...rotary, rotaryDim, maxPositions, inPlace: true, heads: 2 * nHead };
-  const onto = denseOnto(p, computing);
-  const mlp = mlpOnto(p, computing, config.activation.kind);
+  const { kind } = config.activation;
   const attention = (residual: Tensor, x: Tensor, h: string, layer: number): Tensor => {
     const qkv = rope(byKind(dense(x, `${h}.query_key_value`), config), batch.positions, turned);
     return onto(residual, attend(qkv, { config, batch, cache, layer }), `${h}.dense`);
@@ -108,7 +100,7 @@ function hidden(config: NeoxConfig, { parameters: p, batch, computing, cache }: 
     // Side by side, the MLP reads what attention read, not what it wrote.
     const source = config.parallel ? x : middle;
     const read = norm(source, `${h}.post_attention_layernorm`);
-    return mlp(middle, read, `${h}.mlp.dense_h_to_4h`, `${h}.mlp.dense_4h_to_h`);
+    return mlp(middle, read, { up: `${h}.mlp.dense_h_to_4h`, down: `${h}.mlp.dense_4h_to_h`, kind });
   };
   const start = embedding(p.get("gpt_neox.embed_in.weight"), batch.ids);
   return norm(stack(start, config.nLayer, block, computing), "gpt_neox.final_layer_norm");

@@ -12,7 +12,7 @@ import { type Activation, activationOf } from "./activations.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { blockSpecs, dense, denseOnto, mlpOnto, norms, normSpecs } from "./layers.ts";
+import { blockSpecs, linearLayers, norms, normSpecs } from "./layers.ts";
 import { readEvenSizes, type SizeKeys, writeSizes } from "./sizes.ts";
 
 interface Gpt2Config extends DecoderConfig {
@@ -70,18 +70,17 @@ function table(config: Gpt2Config): ParameterSpec[] {
 
 function hidden(config: Gpt2Config, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const norm = norms(p, config.eps);
-  const conv = dense(p, computing, "in_out");
-  const convOnto = denseOnto(p, computing, "in_out");
-  const mlp = mlpOnto(p, computing, config.activation.kind, "in_out");
+  const { dense: conv, onto, mlp } = linearLayers(p, computing, "in_out");
+  const { kind } = config.activation;
   const attention = (residual: Tensor, x: Tensor, h: string, layer: number): Tensor => {
     const options = { config, batch, cache, layer, scale: scaleOf(config, layer) };
-    return convOnto(residual, attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);
+    return onto(residual, attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);
   };
 
   const block = (x: Tensor, layer: number): Tensor => {
     const h = `transformer.h.${layer}`;
     const middle = attention(x, norm(x, `${h}.ln_1`), h, layer);
-    return mlp(middle, norm(middle, `${h}.ln_2`), `${h}.mlp.c_fc`, `${h}.mlp.c_proj`);
+    return mlp(middle, norm(middle, `${h}.ln_2`), { up: `${h}.mlp.c_fc`, down: `${h}.mlp.c_proj`, kind });
   };
   const tokens = embedding(p.get("transformer.wte.weight"), batch.ids);
   const start = add(tokens, embedding(p.get("transformer.wpe.weight"), batch.positions));

@@ -2,8 +2,7 @@
 import { bias, gain, type Init, type ParameterSpec, weight, type WeightLayout } from "../src/nn/init.ts";
 import { linears } from "../src/nn/joined.ts";
 import { COMPUTING, type Computing } from "../src/nn/lm.ts";
-import { mlp } from "../src/nn/mlp.ts";
-import type { UnaryKind } from "../src/ops/activation.ts";
+import { type Mlp, mlp } from "../src/nn/mlp.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
 import { layerNorm } from "../src/ops/norm.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -43,39 +42,26 @@ export function norms(parameters: Parameters, eps: number): NormLayer {
   return (x, name) => layerNorm(x, parameters.get(`${name}.weight`), parameters.get(`${name}.bias`), { eps });
 }
 
-/** What {@link linearSpecs} names, of x [..., K]; of several names their outputs side by side. */
-export type LinearLayer = (x: Tensor, ...names: string[]) => Tensor;
+/** Linears by name, as {@link linearSpecs} lists them. */
+export interface LinearLayers {
+  /** Of x [..., K]; of several names their outputs side by side. */
+  dense(x: Tensor, ...names: string[]): Tensor;
+  /** `residual` plus one of x [..., K]. */
+  onto(residual: Tensor, x: Tensor, name: string): Tensor;
+  /** `residual` plus the map `down` of the activated map `up` of x [..., C]. */
+  mlp(residual: Tensor, x: Tensor, maps: Pick<Mlp, "up" | "down" | "kind">): Tensor;
+}
 
 /** Linears over `parameters`, with or without biases as those have them; f32 unless told otherwise, as heads are. */
-export function dense(
+export function linearLayers(
   parameters: Parameters,
   { precision }: Computing = COMPUTING,
   layout: WeightLayout = "out_in",
-): LinearLayer {
-  return (x, ...names) => linears(x, parameters, names, { precision, layout });
-}
-
-/** `residual` plus what {@link linearSpecs} names, of x [..., K]. */
-export type ResidualLayer = (residual: Tensor, x: Tensor, name: string) => Tensor;
-
-/** {@link dense} onto a residual stream. */
-export function denseOnto(
-  parameters: Parameters,
-  { precision }: Computing,
-  layout: WeightLayout = "out_in",
-): ResidualLayer {
-  return (residual, x, name) => linears(x, parameters, [name], { precision, layout, residual });
-}
-
-/** `residual` plus the map `down` of the activated map `up` of x [..., C]. */
-export type MlpLayer = (residual: Tensor, x: Tensor, up: string, down: string) => Tensor;
-
-/** Pairs of {@link dense} maps with the activation `kind` between, onto a residual stream. */
-export function mlpOnto(
-  parameters: Parameters,
-  { precision }: Computing,
-  kind: UnaryKind,
-  layout: WeightLayout = "out_in",
-): MlpLayer {
-  return (residual, x, up, down) => mlp(x, residual, parameters, { up, down, kind, layout, precision });
+): LinearLayers {
+  const how = { precision, layout };
+  return {
+    dense: (x, ...names) => linears(x, parameters, names, how),
+    onto: (residual, x, name) => linears(x, parameters, [name], { ...how, residual }),
+    mlp: (residual, x, maps) => mlp(x, residual, parameters, { ...maps, ...how }),
+  };
 }

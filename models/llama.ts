@@ -14,7 +14,7 @@ import type { Tensor } from "../src/tensor/tensor.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
 import type { ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
-import { blockSpecs, dense as linearsOf, denseOnto, linearSpecs } from "./layers.ts";
+import { blockSpecs, linearLayers, linearSpecs } from "./layers.ts";
 import { type Rotary, rotaryOf } from "./rotary.ts";
 import { readSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 
@@ -89,8 +89,7 @@ function table(config: LlamaConfig): ParameterSpec[] {
 function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }: Pass): Tensor {
   const { nHead, nKvHead, headDim, eps, rotary, traits } = config;
   const norm = (x: Tensor, name: string): Tensor => rmsNorm(x, p.get(`${name}.weight`), { eps });
-  const dense = linearsOf(p, computing);
-  const onto = denseOnto(p, computing);
+  const { dense, onto } = linearLayers(p, computing);
   // In place: only attention reads the projection.
   const angles = { ...rotary, rotaryDim: headDim, maxPositions: config.blockSize, inPlace: true };
   const turn = (heads: Tensor): Tensor => rope(heads, batch.positions, { ...angles, heads: nHead + nKvHead });
