@@ -16,29 +16,40 @@ struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
 @group(0) @binding(6) var<storage, read_write> dqkv: array<vec4f>;
 @group(0) @binding(7) var<uniform> params: Params;
 
-const NOTHING = -3.0e38;             // the score of a key that is not seen
 const THREADS = ROWS / 4 * D4;
 const STRIDE = D4 + 1;               // vec4s a row: one is left free, so that rows side by side lie in other banks
 const WIDE = COLS + 1;               // the same for the scores
+const OWN = ROWS * STRIDE;           // vec4s of a matrix of the workgroup's rows, and of the other side's: MATRICES of each
+const FAR = COLS * STRIDE;
 
-var<workgroup> own_a: array<vec4f, ROWS * STRIDE>;
-var<workgroup> own_b: array<vec4f, ROWS * STRIDE>;
-var<workgroup> far_a: array<vec4f, COLS * STRIDE>;
-var<workgroup> far_b: array<vec4f, COLS * STRIDE>;
+var<workgroup> own: array<vec4f, MATRICES * OWN>;
+var<workgroup> far: array<vec4f, MATRICES * FAR>;
 var<workgroup> weights: array<f32, ROWS * WIDE>;
 var<workgroup> slopes: array<f32, ROWS * WIDE>;
 var<workgroup> tops: array<f32, ROWS>;
 
-fn in_qkv(b: u32, t: u32, head: u32) -> u32 {
-  return ((b * params.T + min(t, params.T - 1u)) * (params.H + 2u * params.G) + head) * D4;
-}
+// A token to load; rows beyond the last are computed from it, and not stored.
+fn near(t: u32) -> u32 { return min(t, params.T - 1u); }
 
-fn in_y(b: u32, t: u32, h: u32) -> u32 { return ((b * params.T + min(t, params.T - 1u)) * params.H + h) * D4; }
+fn in_stats(b: u32, t: u32, h: u32) -> u32 { return (b * params.H + h) * params.T + t; }
 
-fn in_stats(b: u32, t: u32, h: u32) -> u32 { return (b * params.H + h) * params.T + min(t, params.T - 1u); }
-
-fn seen(i: u32, j: u32, real: vec2u) -> bool {
-  return j >= real.x && j < real.y && (CAUSAL == 0 || j <= i);
+// Products of four rows of `own` from row `base` on with NEAR rows of `far`, D4 apart from row `column` on; 4 n + r is of row r.
+// own_at, far_at: where the matrices begin.
+fn products(s: ptr<function, array<f32, 4 * NEAR>>, own_at: u32, far_at: u32, base: u32, column: u32) {
+  //: for n in 0..4*NEAR
+  (*s)[$n] = 0.0;
+  //: end
+  for (var d = 0u; d < D4; d++) {
+    //: for r in 0..4
+    let a$r = own[own_at + (base + $(r)u) * STRIDE + d];
+    //: end
+    //: for n in 0..NEAR
+    let b$n = far[far_at + min(column + $(n)u * D4, COLS - 1u) * STRIDE + d];
+    //: for r in 0..4
+    (*s)[$(4*n+r)] += dot(a$r, b$n);
+    //: end
+    //: end
+  }
 }
 
 @compute @workgroup_size(THREADS)
@@ -51,7 +62,7 @@ fn forward_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   let column = thread % D4;
   let base = thread / D4 * 4u;
   for (var n = thread; n < ROWS * D4; n += THREADS) {
-    own_a[n / D4 * STRIDE + n % D4] = params.scale * qkv[in_qkv(b, first + n / D4, h) + n % D4];
+    own[n / D4 * STRIDE + n % D4] = params.scale * qkv[in_qkv(b, near(first + n / D4), h) + n % D4];
   }
   //: for r in 0..4
   var sum$r = vec4f(0.0);
@@ -63,28 +74,16 @@ fn forward_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   for (var j = real.x; j < stop; j += COLS) {
     workgroupBarrier();
     for (var n = thread; n < COLS * D4; n += THREADS) {
-      far_a[n / D4 * STRIDE + n % D4] = qkv[in_qkv(b, j + n / D4, key_head) + n % D4];
+      far[n / D4 * STRIDE + n % D4] = qkv[in_qkv(b, near(j + n / D4), key_head) + n % D4];
     }
     workgroupBarrier();
-    //: for n in 0..4*NEAR
-    var s$n = 0.0;
-    //: end
-    for (var d = 0u; d < D4; d++) {
-      //: for r in 0..4
-      let a$r = own_a[(base + $(r)u) * STRIDE + d];
-      //: end
-      //: for n in 0..NEAR
-      let k$n = far_a[min(column + $(n)u * D4, COLS - 1u) * STRIDE + d];
-      //: for r in 0..4
-      s$(4*n+r) += dot(a$r, k$n);
-      //: end
-      //: end
-    }
+    var s: array<f32, 4 * NEAR>;
+    products(&s, 0u, 0u, base, column);
     //: for n in 0..NEAR
     let c$n = column + $(n)u * D4;
     //: for r in 0..4
-    s$(4*n+r) = select(NOTHING, s$(4*n+r), seen(first + base + $(r)u, j + c$n, real));
-    if (c$n < COLS) { weights[(base + $(r)u) * WIDE + c$n] = s$(4*n+r); }
+    s[$(4*n+r)] = select(NOTHING, s[$(4*n+r)], seen(first + base + $(r)u, j + c$n, real));
+    if (c$n < COLS) { weights[(base + $(r)u) * WIDE + c$n] = s[$(4*n+r)]; }
     //: end
     //: end
     workgroupBarrier();
@@ -95,7 +94,7 @@ fn forward_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     }
     // The keys have been read: their values take their place.
     for (var n = thread; n < COLS * D4; n += THREADS) {
-      far_a[n / D4 * STRIDE + n % D4] = qkv[in_qkv(b, j + n / D4, key_head + params.G) + n % D4];
+      far[n / D4 * STRIDE + n % D4] = qkv[in_qkv(b, near(j + n / D4), key_head + params.G) + n % D4];
     }
     workgroupBarrier();
     //: for r in 0..4
@@ -106,13 +105,13 @@ fn forward_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     top$r = high$r;
     //: for n in 0..NEAR
     if (c$n < COLS) {
-      weights[(base + $(r)u) * WIDE + c$n] = select(0.0, exp(s$(4*n+r) - high$r), s$(4*n+r) > NOTHING);
+      weights[(base + $(r)u) * WIDE + c$n] = select(0.0, exp(s[$(4*n+r)] - high$r), s[$(4*n+r)] > NOTHING);
     }
     //: end
     //: end
     workgroupBarrier();
     for (var c = 0u; c < COLS; c++) {
-      let v = far_a[c * STRIDE + column];
+      let v = far[c * STRIDE + column];
       //: for r in 0..4
       let p$r = weights[(base + $(r)u) * WIDE + c];
       sum$r += p$r * v;
@@ -143,11 +142,11 @@ fn query_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_ind
   let base = thread / D4 * 4u;
   for (var n = thread; n < ROWS * D4; n += THREADS) {
     let at = n / D4 * STRIDE + n % D4;
-    own_a[at] = params.scale * qkv[in_qkv(b, first + n / D4, h) + n % D4];
-    own_b[at] = dy[in_y(b, first + n / D4, h) + n % D4];
+    own[at] = params.scale * qkv[in_qkv(b, near(first + n / D4), h) + n % D4];
+    own[OWN + at] = dy[in_y(b, near(first + n / D4), h) + n % D4];
   }
   //: for r in 0..4
-  let stat$r = stats_in[in_stats(b, first + base + $(r)u, h)];
+  let stat$r = stats_in[in_stats(b, near(first + base + $(r)u), h)];
   var sum$r = vec4f(0.0);
   //: end
   var stop = min(real.y, params.T);
@@ -155,41 +154,28 @@ fn query_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_ind
   for (var j = real.x; j < stop; j += COLS) {
     workgroupBarrier();
     for (var n = thread; n < COLS * D4; n += THREADS) {
-      let from_k = in_qkv(b, j + n / D4, key_head) + n % D4;
-      far_a[n / D4 * STRIDE + n % D4] = qkv[from_k];
-      far_b[n / D4 * STRIDE + n % D4] = qkv[from_k + params.G * D4];
+      let at = n / D4 * STRIDE + n % D4;
+      let from_k = in_qkv(b, near(j + n / D4), key_head) + n % D4;
+      far[at] = qkv[from_k];
+      far[FAR + at] = qkv[from_k + params.G * D4];
     }
     workgroupBarrier();
-    //: for n in 0..4*NEAR
-    var s$n = 0.0;
-    var t$n = 0.0;
-    //: end
-    for (var d = 0u; d < D4; d++) {
-      //: for r in 0..4
-      let a$r = own_a[(base + $(r)u) * STRIDE + d];
-      let g$r = own_b[(base + $(r)u) * STRIDE + d];
-      //: end
-      //: for n in 0..NEAR
-      let k$n = far_a[min(column + $(n)u * D4, COLS - 1u) * STRIDE + d];
-      let v$n = far_b[min(column + $(n)u * D4, COLS - 1u) * STRIDE + d];
-      //: for r in 0..4
-      s$(4*n+r) += dot(a$r, k$n);
-      t$(4*n+r) += dot(g$r, v$n);
-      //: end
-      //: end
-    }
+    var s: array<f32, 4 * NEAR>;
+    var t: array<f32, 4 * NEAR>;
+    products(&s, 0u, 0u, base, column);
+    products(&t, OWN, FAR, base, column);
     //: for n in 0..NEAR
     let c$n = column + $(n)u * D4;
     //: for r in 0..4
     if (c$n < COLS) {
-      let p = select(0.0, exp(s$(4*n+r) - stat$r.x), seen(first + base + $(r)u, j + c$n, real));
-      slopes[(base + $(r)u) * WIDE + c$n] = p * (t$(4*n+r) - stat$r.y);
+      let p = select(0.0, exp(s[$(4*n+r)] - stat$r.x), seen(first + base + $(r)u, j + c$n, real));
+      slopes[(base + $(r)u) * WIDE + c$n] = p * (t[$(4*n+r)] - stat$r.y);
     }
     //: end
     //: end
     workgroupBarrier();
     for (var c = 0u; c < COLS; c++) {
-      let k = far_a[c * STRIDE + column];
+      let k = far[c * STRIDE + column];
       //: for r in 0..4
       sum$r += slopes[(base + $(r)u) * WIDE + c] * k;
       //: end
@@ -212,9 +198,9 @@ fn keys_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
   let base = thread / D4 * 4u;
   for (var n = thread; n < ROWS * D4; n += THREADS) {
     let at = n / D4 * STRIDE + n % D4;
-    let from_k = in_qkv(b, first + n / D4, params.H + g) + n % D4;
-    own_a[at] = params.scale * qkv[from_k];
-    own_b[at] = qkv[from_k + params.G * D4];
+    let from_k = in_qkv(b, near(first + n / D4), params.H + g) + n % D4;
+    own[at] = params.scale * qkv[from_k];
+    own[OWN + at] = qkv[from_k + params.G * D4];
   }
   //: for r in 0..4
   var key_sum$r = vec4f(0.0);
@@ -226,44 +212,31 @@ fn keys_tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
     for (var i = start; i < params.T; i += COLS) {
       workgroupBarrier();
       for (var n = thread; n < COLS * D4; n += THREADS) {
-        far_a[n / D4 * STRIDE + n % D4] = qkv[in_qkv(b, i + n / D4, h) + n % D4];
-        far_b[n / D4 * STRIDE + n % D4] = dy[in_y(b, i + n / D4, h) + n % D4];
+        let at = n / D4 * STRIDE + n % D4;
+        far[at] = qkv[in_qkv(b, near(i + n / D4), h) + n % D4];
+        far[FAR + at] = dy[in_y(b, near(i + n / D4), h) + n % D4];
       }
       workgroupBarrier();
-      //: for n in 0..4*NEAR
-      var s$n = 0.0;
-      var t$n = 0.0;
-      //: end
-      for (var d = 0u; d < D4; d++) {
-        //: for r in 0..4
-        let a$r = own_a[(base + $(r)u) * STRIDE + d];
-        let v$r = own_b[(base + $(r)u) * STRIDE + d];
-        //: end
-        //: for n in 0..NEAR
-        let q$n = far_a[min(column + $(n)u * D4, COLS - 1u) * STRIDE + d];
-        let g$n = far_b[min(column + $(n)u * D4, COLS - 1u) * STRIDE + d];
-        //: for r in 0..4
-        s$(4*n+r) += dot(a$r, q$n);
-        t$(4*n+r) += dot(v$r, g$n);
-        //: end
-        //: end
-      }
+      var s: array<f32, 4 * NEAR>;
+      var t: array<f32, 4 * NEAR>;
+      products(&s, 0u, 0u, base, column);
+      products(&t, OWN, FAR, base, column);
       //: for n in 0..NEAR
       let c$n = column + $(n)u * D4;
-      let stat$n = stats_in[in_stats(b, i + c$n, h)];
+      let stat$n = stats_in[in_stats(b, near(i + c$n), h)];
       //: for r in 0..4
       if (c$n < COLS) {
         let see = i + c$n < params.T && seen(i + c$n, first + base + $(r)u, real);
-        let p = select(0.0, exp(s$(4*n+r) - stat$n.x), see);
+        let p = select(0.0, exp(s[$(4*n+r)] - stat$n.x), see);
         weights[(base + $(r)u) * WIDE + c$n] = p;
-        slopes[(base + $(r)u) * WIDE + c$n] = p * (t$(4*n+r) - stat$n.y);
+        slopes[(base + $(r)u) * WIDE + c$n] = p * (t[$(4*n+r)] - stat$n.y);
       }
       //: end
       //: end
       workgroupBarrier();
       for (var c = 0u; c < COLS; c++) {
-        let q = far_a[c * STRIDE + column];
-        let d_y = far_b[c * STRIDE + column];
+        let q = far[c * STRIDE + column];
+        let d_y = far[FAR + c * STRIDE + column];
         //: for r in 0..4
         key_sum$r += slopes[(base + $(r)u) * WIDE + c] * q;
         value_sum$r += weights[(base + $(r)u) * WIDE + c] * d_y;

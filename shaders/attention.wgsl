@@ -28,20 +28,6 @@ struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
 @group(0) @binding(9) var<storage, read_write> dqkv: array<vec4f>;
 @group(0) @binding(10) var<uniform> params: Params;
 
-const NOTHING = -3.0e38;   // the score of a key that is not seen
-
-// Where token t's head begins: a query head h, a key head H + g, a value head H + G + g.
-fn in_qkv(b: u32, t: u32, head: u32) -> u32 {
-  return ((b * params.T + t) * (params.H + 2u * params.G) + head) * D4;
-}
-
-// Where query head h begins in y and dy.
-fn in_y(b: u32, t: u32, h: u32) -> u32 { return ((b * params.T + t) * params.H + h) * D4; }
-
-fn seen(i: u32, j: u32, real: vec2u) -> bool {
-  return j >= real.x && j < real.y && (CAUSAL == 0 || j <= i);
-}
-
 @compute @workgroup_size(L)
 fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let h = group.y;

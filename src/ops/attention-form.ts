@@ -1,6 +1,11 @@
 /** Forms of the attention kernels: each tiles the same three kernels in its own way; the op knows none of them. */
 import type { Device } from "../gpu/device.ts";
-import type { Kernel } from "../gpu/kernel.ts";
+import { type Kernel, loadKernel, using } from "../gpu/kernel.ts";
+
+const shared = await loadKernel("attention-form");
+
+/** `kernel`, joined by what the kernels of all forms share. */
+export const attentionKernel = (kernel: Kernel): Kernel => using(kernel, shared);
 
 /** The kernels: y and lse; the gradient of the queries; those of keys and values. */
 export type AttentionEntry = "forward" | "query" | "keys";

@@ -4,7 +4,7 @@
  */
 import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
-import type { AttentionEntry, AttentionForm } from "./attention-form.ts";
+import { type AttentionEntry, type AttentionForm, attentionKernel } from "./attention-form.ts";
 
 /** Rows a workgroup owns, and rows of the other side that it meets at a time. */
 interface Tile {
@@ -19,12 +19,13 @@ const MOST_NEAR = 4;
 /** Every WebGPU adapter runs as many threads a workgroup; more than half of them would leave few registers to each. */
 const MOST_THREADS = 128;
 
+const matricesOf = (entry: AttentionEntry): number => (entry === "forward" ? 1 : 2);
+
 /** Bytes of workgroup memory: forward keeps one matrix of each side, the others two, keys two sets of scores. */
 function memoryOf(entry: AttentionEntry, { ROWS, COLS }: Tile, D: number): number {
-  const matrices = entry === "forward" ? 1 : 2;
   const scores = entry === "keys" ? 2 : 1;
   const row = D * 4 + 16;
-  return matrices * (ROWS + COLS) * row + scores * ROWS * (COLS + 1) * 4 + ROWS * 4;
+  return matricesOf(entry) * (ROWS + COLS) * row + scores * ROWS * (COLS + 1) * 4 + ROWS * 4;
 }
 
 const nearOf = ({ COLS }: Tile, D: number): number => Math.ceil(COLS / (D / 4));
@@ -43,12 +44,12 @@ const ENTRIES: readonly AttentionEntry[] = ["forward", "query", "keys"];
 /** Head dimensions up to 128, and more where there is much workgroup memory. */
 export const tile: AttentionForm = {
   name: "tile",
-  kernel: await loadKernel("attention-tile"),
+  kernel: attentionKernel(await loadKernel("attention-tile")),
   madeFor: "gpu",
   runs: (device) => device.has("tile"),
   fits: (D, device) => ENTRIES.every((entry) => tileFor(entry, D, device) !== undefined),
   launch(entry, { D }, device) {
     const shape = tileFor(entry, D, device)!;
-    return { rows: shape.ROWS, constants: { ...shape, NEAR: nearOf(shape, D) } };
+    return { rows: shape.ROWS, constants: { ...shape, NEAR: nearOf(shape, D), MATRICES: matricesOf(entry) } };
   },
 };

@@ -3,13 +3,13 @@ import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
-import type { AttentionEntry, AttentionForm } from "./attention-form.ts";
+import { type AttentionEntry, type AttentionForm, attentionKernel } from "./attention-form.ts";
 import { tile } from "./attention-tile.ts";
 import { zeros } from "./copy.ts";
 import { concat, slice } from "./layout.ts";
 import { testVariants } from "./self-test.ts";
 
-const kernel = await loadKernel("attention");
+const kernel = attentionKernel(await loadKernel("attention"));
 
 /** How queries see keys. */
 export interface AttentionAttrs {
