@@ -46,19 +46,12 @@ writeFileSync(reward, `export default (inputs) => inputs.map(${letter});\n`);
 rmSync(out, { recursive: true, force: true });
 
 const device = await openDevice();
-let peak = 0;
-const create = device.createBuffer.bind(device);
-device.createBuffer = (...args) => {
-  const buffer = create(...args);
-  peak = Math.max(peak, device.bytesAllocated);
-  return buffer;
-};
 const common = ["--policy", policy, "--reward", reward, ...sampling];
 const began = performance.now();
 if (!existsSync(cache))
   await vbon(device, ["cache", ...common, ...held, "--prompts", prompts, "--samples", "4", "--out", cache]);
 const sampled = performance.now();
-peak = 0;
+device.memory.peak = device.bytesAllocated;
 const sizes = ["--episodes", "8", "--rollout", "8", "--minibatch", "8", "--micro-batch", "4", "--n", "2"];
 const flags = [...common, ...sizes, "--cache", cache, ...more];
 await vbon(device, ["align", ...flags, "--out", out]);
@@ -74,7 +67,7 @@ const result = {
   adapter: device.name,
   parameters: planned.parameters,
   plannedMiB: mebibytes(planned.total),
-  measuredMiB: mebibytes(peak),
+  measuredMiB: mebibytes(device.memory.peak),
   residentMiB: mebibytes(maxRSS * 1024),
   cacheSeconds: Math.round((sampled - began) / 100) / 10,
   alignSeconds: Math.round((ended - sampled) / 100) / 10,

@@ -19,6 +19,8 @@ export class Memory {
   readonly bytes: Record<BufferKind, number> = { persistent: 0, program: 0, scratch: 0, readback: 0 };
   /** The most that may be in use, in bytes; Infinity where nobody knows. */
   readonly limit: number;
+  /** The most that {@link Memory.total} was, in bytes; to measure a stretch of work, set it to the total before. */
+  peak = 0;
   readonly #kinds = new Map<GPUBuffer, BufferKind>();
 
   constructor(limit: number) {
@@ -46,6 +48,7 @@ export class Memory {
   add(buffer: GPUBuffer, kind: BufferKind): void {
     this.#kinds.set(buffer, kind);
     this.bytes[kind] += buffer.size;
+    this.peak = Math.max(this.peak, this.total);
   }
 
   /** Strikes a buffer out. False where it was not (or no longer) in the ledger. */
