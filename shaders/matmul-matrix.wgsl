@@ -1,9 +1,15 @@
 // Matrix product on subgroup matrices (tensor cores)  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
-// A [M, K], or [K, M] where A_T is 1; B [K, N], or [N, K] where B_T is 1. Overwrites C; bias [N] is added where params.bias is 1.
+// A [M, K], or [K, M] where A_T is 1; B [K, N], or [N, K] where B_T is 1. Overwrites C; bias [N] is added where BIAS is 1.
+// Where N is a multiple of 4 (FLAT 0), sums may be gone on with before they are written (constants), as in matmul-tile.wgsl:
+//   ADD  C is added to     PLUS  C += extra     SLOPE  C *= f'(extra)     KEEP  activated = f(C)     f: activation.wgsl
+//
 // The unit multiplies [MM, KK] by [KK, NN] of type T into f32: operands are rounded to T, sums are not.
 // A workgroup has SM x SN subgroups of S lanes, each with RM x RN matrices of C in registers. Pieces of A and B, BK deep, lie
-// in workgroup memory as they lie in storage: a transposed operand is loaded by columns. Beyond the edges they are zeros,
-// since the unit reads whole matrices only; C goes through workgroup memory for the same reason.
+// in workgroup memory as they lie in storage: a transposed operand is loaded by columns. There is room for two of each:
+// while one is multiplied the next is on its way, in registers first. Beyond the edges they are zeros, since the unit reads
+// whole matrices only. Matrices of C that lie inside are stored as they are (DIRECT), others go through workgroup memory.
+// CELL is vec4<T> and W 4; where the unit's dialect loads from arrays of scalars alone, T and 1. The unit's loads and stores count
+// cells, in offsets and strides.
 // Wants rows of A and B to be whole vec4s. The sum over k runs in steps of KK: a row's bits depend on K alone.
 
 enable f16;
@@ -14,99 +20,172 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 struct Params {
   M: u32, N: u32, K: u32,
   a_batch: u32, b_batch: u32,  // values from one product to the next; 0 = shared
-  bias: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<A4>;
 @group(0) @binding(1) var<storage, read> b: array<B4>;
-@group(0) @binding(2) var<storage, read> bias: array<u32>;  // floats; any buffer may be bound where there is none
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> c_flat: array<f32>;
+@group(0) @binding(5) var<storage, read> extra: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> activated: array<vec4f>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 const BM = SM * RM * MM;
 const BN = SN * RN * NN;
 const THREADS = SM * SN * S;
-// Pieces in workgroup memory, as rows of storage; a gap after each row, so that its neighbours lie in other banks.
+// Pieces in workgroup memory, as rows of storage; a gap of 16 bytes after each row, so that its neighbours lie in other banks.
 const A_ROWS = select(BM, BK, A_T == 1);
 const A_COLUMNS = select(BK, BM, A_T == 1);
-const A_STRIDE = A_COLUMNS + 8;
+const A_STRIDE = A_COLUMNS + GAP;
+const A_SIZE = A_ROWS * A_STRIDE;
+const A_CELLS = A_ROWS * A_COLUMNS / 4;
 const B_ROWS = select(BK, BN, B_T == 1);
 const B_COLUMNS = select(BN, BK, B_T == 1);
-const B_STRIDE = B_COLUMNS + 8;
+const B_STRIDE = B_COLUMNS + GAP;
+const B_SIZE = B_ROWS * B_STRIDE;
+const B_CELLS = B_ROWS * B_COLUMNS / 4;
 
-var<workgroup> a_piece: array<T, A_ROWS * A_STRIDE>;
-var<workgroup> b_piece: array<T, B_ROWS * B_STRIDE>;
-var<workgroup> c_piece: array<f32, SM * SN * MM * NN>;
+var<workgroup> a_piece: array<CELL, 2 * A_SIZE / W>;
+var<workgroup> b_piece: array<CELL, 2 * B_SIZE / W>;
+var<workgroup> c_piece: array<f32, C_SIZE>;  // a matrix of C a subgroup; before that MM rows of the bias
 
 // (row, column) as it lies in storage: turned where the operand is transposed.
 fn stored(straight: vec2u, transposed: bool) -> vec2u {
   return select(straight, straight.yx, transposed);
 }
 
-// The pieces of A and of B that start at `corner` of the operand's `extent`, both as stored.
-fn stage_a(corner: vec2u, extent: vec2u, product: u32, thread: u32) {
-  for (var i = thread; i < A_ROWS * A_COLUMNS / 4; i += THREADS) {
-    let at = vec2u(i / (A_COLUMNS / 4), i % (A_COLUMNS / 4) * 4u);
-    var x = vec4<T>();
-    if (all(corner + at < extent)) { x = vec4<T>(a[(product * params.a_batch + dot(corner + at, vec2u(extent.y, 1u))) / 4u]); }
-    for (var e = 0u; e < 4u; e++) { a_piece[at.x * A_STRIDE + at.y + e] = x[e]; }
-  }
+// The i-th vec4 of the piece of A that starts at (m0, k0), and of B's from (k0, n0).
+fn fetch_a(i: u32, m0: u32, k0: u32, z: u32) -> vec4<T> {
+  let extent = stored(vec2u(params.M, params.K), A_T == 1);
+  let at = stored(vec2u(m0, k0), A_T == 1) + vec2u(i / (A_COLUMNS / 4), i % (A_COLUMNS / 4) * 4u);
+  let inside = all(at < extent);
+  return select(vec4<T>(), vec4<T>(a[select(0u, (z * params.a_batch + at.x * extent.y + at.y) / 4u, inside)]), inside);
 }
 
-fn stage_b(corner: vec2u, extent: vec2u, product: u32, thread: u32) {
-  for (var i = thread; i < B_ROWS * B_COLUMNS / 4; i += THREADS) {
-    let at = vec2u(i / (B_COLUMNS / 4), i % (B_COLUMNS / 4) * 4u);
-    var x = vec4<T>();
-    if (all(corner + at < extent)) { x = vec4<T>(b[(product * params.b_batch + dot(corner + at, vec2u(extent.y, 1u))) / 4u]); }
-    for (var e = 0u; e < 4u; e++) { b_piece[at.x * B_STRIDE + at.y + e] = x[e]; }
-  }
+fn fetch_b(i: u32, k0: u32, n0: u32, z: u32) -> vec4<T> {
+  let extent = stored(vec2u(params.K, params.N), B_T == 1);
+  let at = stored(vec2u(k0, n0), B_T == 1) + vec2u(i / (B_COLUMNS / 4), i % (B_COLUMNS / 4) * 4u);
+  let inside = all(at < extent);
+  return select(vec4<T>(), vec4<T>(b[select(0u, (z * params.b_batch + at.x * extent.y + at.y) / 4u, inside)]), inside);
+}
+
+// Puts the i-th vec4 of a piece in its place, `half` being the first of that half of the workgroup memory.
+fn keep_a(i: u32, half: u32, x: vec4<T>) {
+  if (A_CELLS % THREADS != 0 && i >= A_CELLS) { return; }
+  let at = half + i / (A_COLUMNS / 4) * A_STRIDE + i % (A_COLUMNS / 4) * 4u;
+  //: for whole in 0..W/4
+  a_piece[at / 4u] = x;
+  //: end
+  //: for e in 0..4-W/4*4
+  a_piece[at + $(e)u] = x[$e];
+  //: end
+}
+
+fn keep_b(i: u32, half: u32, x: vec4<T>) {
+  if (B_CELLS % THREADS != 0 && i >= B_CELLS) { return; }
+  let at = half + i / (B_COLUMNS / 4) * B_STRIDE + i % (B_COLUMNS / 4) * 4u;
+  //: for whole in 0..W/4
+  b_piece[at / 4u] = x;
+  //: end
+  //: for e in 0..4-W/4*4
+  b_piece[at + $(e)u] = x[$e];
+  //: end
+}
+
+// Writes the vec4 `at` of C.
+fn finish(at: u32, value: vec4f) {
+  //: for aligned in FLAT..1
+  var result = value;
+  //: for e in 0..ADD
+  result += c[at];
+  //: end
+  //: for e in 0..PLUS
+  result += extra[at];
+  //: end
+  //: for e in 0..SLOPE
+  result *= df(extra[at]);
+  //: end
+  c[at] = result;
+  //: for e in 0..KEEP
+  activated[at] = f(result);
+  //: end
+  //: end
 }
 
 // Copies one matrix of C from workgroup memory to its place, which starts at (m0, n0).
-fn unload(at: u32, m0: u32, n0: u32, z: u32, lane: u32) {
-  for (var e = lane; e < MM * NN; e += S) {
+fn unload(from_c: u32, m0: u32, n0: u32, z: u32, lane: u32) {
+  for (var e = lane * 4u; e < MM * NN; e += S * 4u) {
     let m = m0 + e / NN;
     let n = n0 + e % NN;
-    if (m < params.M && n < params.N) {
-      var sum = c_piece[at + e];
-      if (params.bias == 1u) { sum += bitcast<f32>(bias[n]); }
-      c[(z * params.M + m) * params.N + n] = sum;
-    }
+    if (m >= params.M || n >= params.N) { continue; }
+    let at = (z * params.M + m) * params.N + n;
+    let sums = vec4f(c_piece[from_c + e], c_piece[from_c + e + 1u], c_piece[from_c + e + 2u], c_piece[from_c + e + 3u]);
+    finish(at / 4u, sums);
+    //: for flat in 0..FLAT
+    for (var i = 0u; i < min(4u, params.N - n); i++) { c_flat[at + i] = sums[i]; }
+    //: end
   }
 }
 
 @compute @workgroup_size(THREADS)
 fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let z = group.z;
   let m0 = group.y * BM;
   let n0 = group.x * BN;
   let subgroup = thread / S;
   let m1 = subgroup / SN * RM * MM;  // this subgroup's corner within the workgroup's part of C
   let n1 = subgroup % SN * RN * NN;
+  //: for t in 0..A_LOADS
+  var a_next$t = fetch_a(thread + $(t)u * THREADS, m0, 0u, z);
+  //: end
+  //: for t in 0..B_LOADS
+  var b_next$t = fetch_b(thread + $(t)u * THREADS, 0u, n0, z);
+  //: end
+  //: for biased in 0..BIAS
+  for (var i = thread; i < MM * BN; i += THREADS) { c_piece[i] = bias[min(n0 + i % BN, params.N - 1u)]; }
+  //: end
+  //: for t in 0..A_LOADS
+  keep_a(thread + $(t)u * THREADS, 0u, a_next$t);
+  //: end
+  //: for t in 0..B_LOADS
+  keep_b(thread + $(t)u * THREADS, 0u, b_next$t);
+  //: end
+  workgroupBarrier();
   //: for i in 0..RM
   //: for j in 0..RN
   var c$(i)_$(j): subgroup_matrix_result<f32, NN, MM>;
+  //: for biased in 0..BIAS
+  c$(i)_$(j) = subgroupMatrixLoad<subgroup_matrix_result<f32, NN, MM>, row_major>(&c_piece, n1 + $(j)u * NN, BN);
   //: end
   //: end
+  //: end
+  var turn = 0u;
   for (var k0 = 0u; k0 < params.K; k0 += BK) {
-    workgroupBarrier();
-    stage_a(stored(vec2u(m0, k0), A_T == 1), stored(vec2u(params.M, params.K), A_T == 1), group.z, thread);
-    stage_b(stored(vec2u(k0, n0), B_T == 1), stored(vec2u(params.K, params.N), B_T == 1), group.z, thread);
-    workgroupBarrier();
-    for (var k = 0u; k < BK; k += KK) {
+    //: for t in 0..A_LOADS
+    a_next$t = fetch_a(thread + $(t)u * THREADS, m0, k0 + BK, z);
+    //: end
+    //: for t in 0..B_LOADS
+    b_next$t = fetch_b(thread + $(t)u * THREADS, k0 + BK, n0, z);
+    //: end
+    let a_half = turn * A_SIZE;
+    let b_half = turn * B_SIZE;
+    //: for k in 0..BK/KK
+    {
       //: for i in 0..RM
       //: for stored_straight in A_T..1
-      let a$i = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&a_piece, (m1 + $(i)u * MM) * A_STRIDE + k, A_STRIDE);
+      let a$i = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&a_piece, (a_half + (m1 + $(i)u * MM) * A_STRIDE + $(k)u * KK) / W, A_STRIDE / W);
       //: end
       //: for stored_turned in 0..A_T
-      let a$i = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, col_major>(&a_piece, k * A_STRIDE + m1 + $(i)u * MM, A_STRIDE);
+      let a$i = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, col_major>(&a_piece, (a_half + $(k)u * KK * A_STRIDE + m1 + $(i)u * MM) / W, A_STRIDE / W);
       //: end
       //: end
       //: for j in 0..RN
       //: for stored_straight in B_T..1
-      let b$j = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&b_piece, k * B_STRIDE + n1 + $(j)u * NN, B_STRIDE);
+      let b$j = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&b_piece, (b_half + $(k)u * KK * B_STRIDE + n1 + $(j)u * NN) / W, B_STRIDE / W);
       //: end
       //: for stored_turned in 0..B_T
-      let b$j = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&b_piece, (n1 + $(j)u * NN) * B_STRIDE + k, B_STRIDE);
+      let b$j = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&b_piece, (b_half + (n1 + $(j)u * NN) * B_STRIDE + $(k)u * KK) / W, B_STRIDE / W);
       //: end
       //: end
       //: for i in 0..RM
@@ -115,13 +194,32 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
       //: end
       //: end
     }
+    //: end
+    turn = 1u - turn;
+    //: for t in 0..A_LOADS
+    keep_a(thread + $(t)u * THREADS, turn * A_SIZE, a_next$t);
+    //: end
+    //: for t in 0..B_LOADS
+    keep_b(thread + $(t)u * THREADS, turn * B_SIZE, b_next$t);
+    //: end
+    workgroupBarrier();
   }
+  //: for whole in 0..DIRECT
+  if (m0 + BM <= params.M && n0 + BN <= params.N) {
+    //: for i in 0..RM
+    //: for j in 0..RN
+    subgroupMatrixStore<row_major>(&c, ((z * params.M + m0 + m1 + $(i)u * MM) * params.N + n0 + n1 + $(j)u * NN) / 4u, c$(i)_$(j), params.N / 4u);
+    //: end
+    //: end
+    return;
+  }
+  //: end
   let at = subgroup * MM * NN;
   //: for i in 0..RM
   //: for j in 0..RN
   subgroupMatrixStore<row_major>(&c_piece, at, c$(i)_$(j), NN);
   workgroupBarrier();
-  unload(at, m0 + m1 + $(i)u * MM, n0 + n1 + $(j)u * NN, group.z, thread % S);
+  unload(at, m0 + m1 + $(i)u * MM, n0 + n1 + $(j)u * NN, z, thread % S);
   workgroupBarrier();
   //: end
   //: end

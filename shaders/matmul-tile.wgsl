@@ -104,32 +104,61 @@ fn block_b(from_b: u32, n: u32, k: u32, last: u32) -> mat4x4f {
   return rows;
 }
 
+// The 4 by 4 block of A's or B's piece from k on: first all of A's, then B's, in the order in which they follow each other in memory.
+fn block_of(block: u32, corner: vec2u, k: u32, last: u32, starts: vec2u) -> mat4x4f {
+  if (block < M4 * K4) {
+    let m = select(block % M4, block / K4, A_T == 0);
+    let k4 = select(block / M4, block % K4, A_T == 0);
+    return block_a(starts.x, corner.x + m * 4u, k + k4 * 4u, last);
+  }
+  let rest = block - M4 * K4;
+  let n = select(rest % N4, rest / K4, B_T == 1);
+  let k4 = select(rest / N4, rest % K4, B_T == 1);
+  return block_b(starts.y, corner.y + n * 4u, k + k4 * 4u, last);
+}
+
+// Puts it in its place in workgroup memory.
+fn keep(base: u32, block: u32, values: mat4x4f) {
+  var at = base;
+  if (block < M4 * K4) {
+    at += select(block / M4, block % K4, A_T == 0) * 4u * ROW + select(block % M4, block / K4, A_T == 0);
+  } else {
+    let rest = block - M4 * K4;
+    at += select(rest / N4, rest % K4, B_T == 1) * 4u * ROW + M4 + select(rest % N4, rest / K4, B_T == 1);
+  }
+  var rows = values;
+  for (var i = 0u; i < four(); i++) { memory[at + i * ROW] = rows[i]; }
+}
+
 // The team's pieces of A and B from k on. Threads that follow each other read what follows in memory.
 fn fill(base: u32, thread: u32, corner: vec2u, k: u32, last: u32, starts: vec2u) {
   for (var block = thread; block < (M4 + N4) * K4; block += TEAM) {
-    var values: mat4x4f;
-    var at: u32;
-    if (block < M4 * K4) {
-      let m = select(block % M4, block / K4, A_T == 0);
-      let k4 = select(block / M4, block % K4, A_T == 0);
-      values = block_a(starts.x, corner.x + m * 4u, k + k4 * 4u, last);
-      at = k4 * 4u * ROW + m;
-    } else {
-      let rest = block - M4 * K4;
-      let n = select(rest % N4, rest / K4, B_T == 1);
-      let k4 = select(rest / N4, rest % K4, B_T == 1);
-      values = block_b(starts.y, corner.y + n * 4u, k + k4 * 4u, last);
-      at = k4 * 4u * ROW + M4 + n;
-    }
-    for (var i = 0u; i < four(); i++) { memory[base + at + i * ROW] = values[i]; }
+    keep(base, block, block_of(block, corner, k, last, starts));
+  }
+}
+
+// Adds the products of the pieces at `base`.
+fn multiply(sums: ptr<function, array<vec4f, TM * J>>, base: u32, thread: u32) {
+  let tx = thread % TX;
+  let ty = thread / TX;
+  for (var row = base; row < base + deep() * ROW; row += ROW) {
+    //: for i in 0..TM/4
+    let a$i = memory[row + $(i)u * TY + ty];
+    //: end
+    //: for j in 0..TN/4
+    let b$j = memory[row + M4 + $(j)u * TX + tx];
+    //: end
+    //: for i in 0..TM
+    //: for j in 0..TN/4
+    (*sums)[$(i*(TN/4)+j)] = fma(vec4f(a$(i/4)[$(i%4)]), b$j, (*sums)[$(i*(TN/4)+j)]);
+    //: end
+    //: end
   }
 }
 
 // A team's sums over the chunk of K from k on; `length` is the same for all teams, what lies beyond `last` is 0.
 fn chunk(sums: ptr<function, array<vec4f, TM * J>>, thread: u32, team: u32, corner: vec2u, k: u32, length: u32, last: u32, starts: vec2u) {
   let base = team * (BK * ROW);
-  let tx = thread % TX;
-  let ty = thread / TX;
   //: for i in 0..TM*TN/4
   (*sums)[$i] = vec4f(0.0);
   //: end
@@ -137,19 +166,7 @@ fn chunk(sums: ptr<function, array<vec4f, TM * J>>, thread: u32, team: u32, corn
     workgroupBarrier();
     fill(base, thread, corner, k + step, last, starts);
     workgroupBarrier();
-    for (var row = base; row < base + deep() * ROW; row += ROW) {
-      //: for i in 0..TM/4
-      let a$i = memory[row + $(i)u * TY + ty];
-      //: end
-      //: for j in 0..TN/4
-      let b$j = memory[row + M4 + $(j)u * TX + tx];
-      //: end
-      //: for i in 0..TM
-      //: for j in 0..TN/4
-      (*sums)[$(i*(TN/4)+j)] = fma(vec4f(a$(i/4)[$(i%4)]), b$j, (*sums)[$(i*(TN/4)+j)]);
-      //: end
-      //: end
-    }
+    multiply(sums, base, thread);
   }
 }
 
@@ -193,16 +210,32 @@ fn put_flat(z: u32, m: u32, n: u32, value: vec4f) {
 
 fn starts_of(z: u32) -> vec2u { return z / params.parts * vec2u(params.a_batch, params.b_batch); }
 
-// All of the thread's sums, chunk by chunk.
+// All of the thread's sums, chunk by chunk. The pieces that come next are on their way, in registers, while others are multiplied.
 fn sum(total: ptr<function, array<vec4f, TM * J>>, group: vec3u, thread: u32) {
   let first = group.z % params.parts * params.span;
   let last = min(params.K, first + params.span);
+  let corner = group.yx * vec2u(BM, BN);
+  let starts = starts_of(group.z);
   var sums: array<vec4f, TM * J>;
-  for (var k = first; k < last; k += CHUNK) {
-    chunk(&sums, thread, 0u, group.yx * vec2u(BM, BN), k, min(CHUNK, last - k), last, starts_of(group.z));
-    //: for i in 0..TM*TN/4
-    (*total)[$i] += sums[$i];
+  //: for t in 0..BLOCKS
+  var ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, first, last, starts);
+  //: end
+  for (var k = first; k < last; k += BK) {
+    workgroupBarrier();
+    //: for t in 0..BLOCKS
+    if (thread + $(t)u * TEAM < (M4 + N4) * K4) { keep(0u, thread + $(t)u * TEAM, ahead$t); }
     //: end
+    workgroupBarrier();
+    //: for t in 0..BLOCKS
+    ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, k + BK, last, starts);
+    //: end
+    multiply(&sums, 0u, thread);
+    if ((k + BK - first) % CHUNK == 0u || k + BK >= last) {
+      //: for i in 0..TM*TN/4
+      (*total)[$i] += sums[$i];
+      sums[$i] = vec4f(0.0);
+      //: end
+    }
   }
 }
 

@@ -3,8 +3,8 @@ import { createModel } from "../../models/model.ts";
 import { ConfigError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import { createEngine } from "../generate/engine.ts";
-import type { LanguageModel } from "../nn/lm.ts";
-import { SMALL_GPT, STORIES, TINY_GPT } from "./models.ts";
+import type { LanguageModel, Precision } from "../nn/lm.ts";
+import { GPT2_SMALL, SMALL_GPT, STORIES, TINY_GPT } from "./models.ts";
 import type { Workload } from "./profile.ts";
 import { trainerOf } from "./trainer.ts";
 
@@ -13,14 +13,16 @@ const SIZES = {
   tiny: { sizes: TINY_GPT, B: 32, T: 64 },
   small: { sizes: SMALL_GPT, B: 8, T: 128 },
   stories: { sizes: STORIES, B: 64, T: 56 },
+  gpt2: { sizes: GPT2_SMALL, B: 8, T: 1024 },
 };
 
-export type SizeName = "tiny" | "small" | "stories";
+export type SizeName = "tiny" | "small" | "stories" | "gpt2";
 
-/** Rows and tokens a row; those of the model by default. */
+/** Rows and tokens a row, those of the model by default; the precision of a training step. */
 export interface BatchShape {
   readonly B?: number | undefined;
   readonly T?: number | undefined;
+  readonly precision?: Precision | undefined;
 }
 
 /** A workload, and what ends with it. */
@@ -43,9 +45,9 @@ export async function stepWorkload(
   const { blockSize } = lm.config;
   if (T > blockSize)
     throw new ConfigError(`profile: ${T} tokens a row exceed the model's context of ${blockSize}`);
-  const trainer = await trainerOf(lm, B, T);
+  const trainer = await trainerOf(lm, B, T, batch.precision);
   return {
-    title: `training step, B=${B} T=${T}, ${millions(trainer.parameters)}`,
+    title: `training step, ${batch.precision ?? "f32"}, B=${B} T=${T}, ${millions(trainer.parameters)}`,
     tokens: B * T,
     steps: 1,
     hostOnly: true,

@@ -3,78 +3,126 @@
  * Designed from what others measured (docs/kernels.md, "GPUs"); here it is only known to compile, and to be right with the
  * unit emulated (test/ops/matmul-matrix.test.ts).
  */
-import { type Kernel, loadKernel } from "../gpu/kernel.ts";
-import type { MatrixShape } from "../gpu/tiers.ts";
+import type { Device } from "../gpu/device.ts";
+import { type Kernel, loadKernel, using } from "../gpu/kernel.ts";
+import type { MatrixFacts, MatrixShape } from "../gpu/tiers.ts";
 import { call } from "../tensor/op.ts";
-import { biasView, flopsOf, type MatmulForm, type Product, vectorsOf } from "./matmul-form.ts";
+import { functions } from "./activation.ts";
+import {
+  finishBindings,
+  finishConstants,
+  flopsOf,
+  type MatmulForm,
+  type Product,
+  vectorsOf,
+} from "./matmul-form.ts";
 
-const kernel = await loadKernel("matmul-matrix");
+const kernel = using(await loadKernel("matmul-matrix"), functions);
 
-/** What a workgroup of 2 x 2 subgroups computes. */
-interface Piece {
-  /** Largest side of C a subgroup, along m and n: as many of the unit's matrices as fit. */
-  readonly side: number;
+/** What a workgroup computes. */
+export interface Piece {
+  /** Subgroups along m and n. */
+  readonly SM: number;
+  readonly SN: number;
+  /** Values of C a subgroup, along m and n: as many of the unit's matrices as fit. */
+  readonly rows: number;
+  readonly columns: number;
   /** Depth of the pieces of A and B in workgroup memory, in bytes a row. */
   readonly depth: number;
 }
 
-/** All within 16 KiB of workgroup memory but the large one. */
+/** Largest first. */
 const PIECES = {
-  matrix128: { side: 64, depth: 64 },
-  matrix64: { side: 32, depth: 64 },
+  matrix128: { SM: 2, SN: 4, rows: 64, columns: 32, depth: 64 },
+  matrix64: { SM: 2, SN: 2, rows: 32, columns: 32, depth: 32 },
 } as const satisfies Record<string, Piece>;
 
-const SUBGROUPS = { SM: 2, SN: 2 };
 /** Workgroups that keep a large GPU busy. */
 const ENOUGH = 128;
 
-/** f16 first, which is what the fast units take. */
-const shapeOf = (shapes: readonly MatrixShape[]): MatrixShape | undefined =>
-  shapes.find(({ component }) => component === "f16") ?? shapes[0];
+/** f16 first, which is what the fast units take, and of those the largest. */
+const shapeOf = ({ shapes }: MatrixFacts): MatrixShape => {
+  const halves = shapes.filter(({ component }) => component === "f16");
+  const volume = ({ M, N, K }: MatrixShape): number => M * N * K;
+  return (halves.length > 0 ? halves : shapes).toSorted((x, y) => volume(y) - volume(x))[0]!;
+};
 
 /** The constants of the kernel that do not depend on how operands are stored. */
-function constantsFor({ component, M, N, K }: MatrixShape, lanes: number, { side, depth }: Piece) {
+function constantsFor({ component, M, N, K }: MatrixShape, lanes: number, piece: Piece) {
+  const { SM, SN, rows, columns, depth } = piece;
   const bytes = component === "f16" ? 2 : 4;
+  const [RM, RN] = [Math.max(1, rows / M), Math.max(1, columns / N)];
+  const BK = Math.max(K, depth / bytes);
+  const [BM, BN, threads] = [SM * RM * M, SN * RN * N, SM * SN * lanes];
   return {
     T: component,
     MM: M,
     NN: N,
     KK: K,
     S: lanes,
-    ...SUBGROUPS,
-    RM: Math.max(1, side / M),
-    RN: Math.max(1, side / N),
-    BK: Math.max(K, depth / bytes),
+    SM,
+    SN,
+    RM,
+    RN,
+    BK,
+    GAP: 16 / bytes,
+    A_LOADS: Math.ceil((BM * BK) / 4 / threads),
+    B_LOADS: Math.ceil((BN * BK) / 4 / threads),
+    C_SIZE: Math.max(SM * SN * M * N, M * BN),
   };
 }
 
-/** Bytes of workgroup memory: pieces of A and B with the gaps between their rows, and one matrix of C a subgroup. */
+/** Bytes of workgroup memory: two pieces of A and B with the gaps between their rows, and some matrices of C. */
 export function memoryOf(shape: MatrixShape, piece: Piece): number {
-  const { SM, SN, RM, RN, BK, T } = constantsFor(shape, 32, piece);
+  const { SM, SN, RM, RN, BK, GAP, T, C_SIZE } = constantsFor(shape, 32, piece);
   const [BM, BN] = [SM * RM * shape.M, SN * RN * shape.N];
-  const gaps = 8 * (Math.max(BM, BK) + Math.max(BN, BK));
-  return ((BM + BN) * BK + gaps) * (T === "f16" ? 2 : 4) + SM * SN * shape.M * shape.N * 4;
+  const gaps = GAP * (Math.max(BM, BK) + Math.max(BN, BK));
+  return 2 * ((BM + BN) * BK + gaps) * (T === "f16" ? 2 : 4) + C_SIZE * 4;
 }
 
 /**
  * Records the kernel call.
  * @param unit the shape that the matrix unit multiplies
+ * @param wide whether it is loaded from vec4s, as present compilers do (`MatrixFacts.dialect`)
  * @param code the kernel; tests give one whose unit is emulated
  */
-export function recordMatrix(product: Product, unit: MatrixShape, piece: Piece, code: Kernel = kernel): void {
+export function recordMatrix(
+  product: Product,
+  unit: MatrixShape,
+  piece: Piece,
+  wide: boolean,
+  code: Kernel = kernel,
+): void {
   const { a, b, c, bias, batch, M, N, K, shared, transposeA, transposeB } = product;
   const constants = constantsFor(unit, a.device.subgroupSize, piece);
-  const { SM, SN, RM, RN, MM, NN } = constants;
+  const { SM, SN, RM, RN, MM, NN, T } = constants;
+  const finish = finishConstants(product);
+  const [BM, BN] = [SM * RM * MM, SN * RN * NN];
+  const flat = N % 4 !== 0;
+  const whole = M >= BM && N >= BN; // Dawn wants room for a matrix even where none is stored as it is
+  const finished = finish["ADD"] || finish["PLUS"] || finish["SLOPE"] || finish["KEEP"];
   call(code, "product", {
-    bindings: { a, b, c, bias: biasView(product) },
-    params: { M, N, K, a_batch: M * K, b_batch: shared ? 0 : K * N, bias: bias ? 1 : 0 },
+    bindings: {
+      a,
+      b,
+      [flat ? "c_flat" : "c"]: c,
+      ...(bias && { bias: bias.view }),
+      ...finishBindings(product),
+    },
+    params: { M, N, K, a_batch: M * K, b_batch: shared ? 0 : K * N },
     constants: {
       ...constants,
       ...vectorsOf(product),
+      ...finish,
+      CELL: wide ? `vec4<${T}>` : T,
+      W: wide ? 4 : 1,
+      FLAT: flat ? 1 : 0,
+      DIRECT: wide && whole && !flat && !finished ? 1 : 0,
+      BIAS: bias ? 1 : 0,
       A_T: transposeA ? 1 : 0,
       B_T: transposeB ? 1 : 0,
     },
-    workgroups: [Math.ceil(N / (SN * RN * NN)), Math.ceil(M / (SM * RM * MM)), batch],
+    workgroups: [Math.ceil(N / BN), Math.ceil(M / BM), batch],
     flops: flopsOf(product),
   });
 }
@@ -85,16 +133,20 @@ const form = (name: string, choose: (product: Product) => Piece): MatmulForm => 
   runs: (device) => device.has("matrix"),
   fits: ({ M, N, K, transposeA, transposeB }) =>
     (transposeA ? M : K) % 4 === 0 && (transposeB ? K : N) % 4 === 0,
-  record: (product) => recordMatrix(product, shapeOf(product.a.device.matrix!.shapes)!, choose(product)),
+  finishes: ({ N }) => N % 4 === 0,
+  record(product) {
+    const facts = product.a.device.matrix!;
+    recordMatrix(product, shapeOf(facts), choose(product), facts.dialect === "modes");
+  },
 });
+
+const roomFor = ({ limits, matrix }: Device, piece: Piece): boolean =>
+  memoryOf(shapeOf(matrix!), piece) <= limits.maxComputeWorkgroupStorageSize;
 
 /** The large piece where workgroup memory holds it and there are enough of them: both give the same bits. */
 function pieceFor({ a, M, N, batch }: Product): Piece {
-  const unit = shapeOf(a.device.matrix!.shapes)!;
-  const room = memoryOf(unit, PIECES.matrix128) <= a.device.limits.maxComputeWorkgroupStorageSize;
-  return room && Math.ceil(M / 128) * Math.ceil(N / 128) * batch >= ENOUGH
-    ? PIECES.matrix128
-    : PIECES.matrix64;
+  const enough = Math.ceil(M / 128) * Math.ceil(N / 128) * batch >= ENOUGH;
+  return enough && roomFor(a.device, PIECES.matrix128) ? PIECES.matrix128 : PIECES.matrix64;
 }
 
 /**
@@ -103,12 +155,8 @@ function pieceFor({ a, M, N, batch }: Product): Piece {
  */
 export const matrices: readonly MatmulForm[] = [
   { ...form("matrix", pieceFor), bestFor: ({ a, b }) => a.dtype === "f16" && b.dtype === "f16" },
-  form("matrix64", () => PIECES.matrix64),
-  {
-    ...form("matrix128", () => PIECES.matrix128),
-    runs: (device) =>
-      device.has("matrix") &&
-      memoryOf(shapeOf(device.matrix!.shapes)!, PIECES.matrix128) <=
-        device.limits.maxComputeWorkgroupStorageSize,
-  },
+  ...Object.entries(PIECES).map(([name, piece]) => ({
+    ...form(name, () => piece),
+    runs: (device: Device) => device.has("matrix") && roomFor(device, piece),
+  })),
 ];

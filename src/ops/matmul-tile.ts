@@ -38,6 +38,12 @@ interface Tile {
 /** Largest first; all within 256 threads and 16 KiB, which every WebGPU adapter has. */
 const TILES = {
   tile128: { BM: 128, BN: 128, BK: 8, TM: 8, TN: 8, TEAMS: 1, PAD: 0 },
+  t128k16: { BM: 128, BN: 128, BK: 16, TM: 8, TN: 8, TEAMS: 1, PAD: 1 },
+  t128x64: { BM: 128, BN: 64, BK: 16, TM: 8, TN: 8, TEAMS: 1, PAD: 1 },
+  t128x64k8: { BM: 128, BN: 64, BK: 8, TM: 8, TN: 8, TEAMS: 1, PAD: 1 },
+  t128x64w4: { BM: 128, BN: 64, BK: 16, TM: 8, TN: 4, TEAMS: 1, PAD: 1 },
+  t64w8: { BM: 64, BN: 64, BK: 16, TM: 8, TN: 8, TEAMS: 1, PAD: 1 },
+  t64k8: { BM: 64, BN: 64, BK: 8, TM: 8, TN: 4, TEAMS: 1, PAD: 1 },
   tile64: { BM: 64, BN: 64, BK: 16, TM: 8, TN: 4, TEAMS: 1, PAD: 1 },
   tile32: { BM: 32, BN: 32, BK: 16, TM: 4, TN: 4, TEAMS: 4, PAD: 0 },
   tile8: { BM: 8, BN: 32, BK: 8, TM: 4, TN: 4, TEAMS: 8, PAD: 0 },
@@ -62,6 +68,10 @@ function memoryOf({ BM, BN, BK, TEAMS, PAD }: Tile): number {
   const pieces = TEAMS * BK * ((BM + BN) / 4 + PAD);
   return TEAMS === 1 ? pieces : Math.max(pieces, (TEAMS * BM * BN) / 4);
 }
+
+/** 4 by 4 blocks of the pieces that a thread brings. */
+const blocksOf = ({ BM, BN, BK, TM, TN }: Tile): number =>
+  Math.ceil((((BM + BN) / 4) * (BK / 4)) / ((BM / TM) * (BN / TN)));
 
 const paramsOf = (product: Product, { BK }: Tile, parts: number, span: number): Record<string, number> => {
   const { M, N, K, shared, bias } = product;
@@ -88,6 +98,7 @@ function recordTiles(product: Product, tile: Tile, c: Tensor, parts: number, spa
     params: paramsOf(product, tile, parts, span),
     constants: {
       ...tile, ...vectorsOf(product), ...finishConstants(product), CHUNK, MEMORY: memoryOf(tile), ROLLED: a.device.software ? 1 : 0,
+      BLOCKS: blocksOf(tile),
       A_T: transposeA ? 1 : 0, B_T: transposeB ? 1 : 0,
       A_VEC: (transposeA ? M : K) % 4 === 0 ? 1 : 0,
       B_VEC: (transposeB ? K : N) % 4 === 0 ? 1 : 0,
@@ -114,7 +125,10 @@ export const tiles: readonly MatmulForm[] = Object.entries(TILES).map(([name, sh
   ...tile,
   name,
   // Software adapters' compilers take 10 seconds over 64 values a thread.
-  runs: (device) => device.has("tile") && !(device.software && shape.TM * shape.TN > 32),
+  runs: (device) =>
+    device.has("tile") &&
+    16 * memoryOf(shape) <= device.limits.maxComputeWorkgroupStorageSize &&
+    !(device.software && shape.TM * shape.TN > 32),
   record: (product) => whole(product, shape),
   tunings: () => [{ form: name }],
 }));
@@ -142,7 +156,7 @@ export const split: MatmulForm = {
       bindings: { partial, c, bias: biasView(product), ...finishBindings(product) },
       params: { ...paramsOf(product, TILES.tile64, parts, span), bias: bias ? 1 : 0 },
       constants: {
-        ...TILES.tile64, ...vectorsOf(product), ...finishConstants(product), CHUNK, MEMORY: 1, ROLLED: 0,
+        ...TILES.tile64, ...vectorsOf(product), ...finishConstants(product), CHUNK, MEMORY: 1, ROLLED: 0, BLOCKS: 1,
       }, // prettier-ignore
       workgroups: [Math.ceil((M * N) / 4 / 64), 1, batch],
     });

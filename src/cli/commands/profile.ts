@@ -22,10 +22,14 @@ const schema = z.strictObject({
     .default(["step"])
     .meta({ positional: true, hint: "step|decode", description: "a training step, or a decoding step" }),
   model: z.string().optional().meta({ description: "a model's folder", hint: "DIR" }),
-  size: z.enum(["tiny", "small", "stories"]).default("small").meta({
+  size: z.enum(["tiny", "small", "stories", "gpt2"]).default("small").meta({
     description:
-      "without --model: a GPT of 4 layers, 128 wide; of 6 layers, 384 wide; or the sizes of stories260K, random weights",
+      "without --model, random weights: a GPT of 4 layers, 128 wide; of 6 layers, 384 wide; stories260K's sizes; GPT-2 small's",
   }),
+  precision: z
+    .enum(["f32", "mixed"])
+    .default("f32")
+    .meta({ description: "of a training step: mixed multiplies in f16" }),
   batch: z.number().int().positive().optional().meta({ description: "rows (default: the model's usual)" }),
   length: z
     .number()
@@ -75,7 +79,7 @@ export const profile: AnyVerb = defineVerb({
 });
 
 async function open(device: Device, kind: keyof typeof KINDS, config: Config): Promise<Opened> {
-  const batch = { B: config.batch, T: config.length };
+  const batch = { B: config.batch, T: config.length, precision: config.precision };
   const model =
     config.model === undefined
       ? config.size
