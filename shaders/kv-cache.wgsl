@@ -4,16 +4,14 @@
 //   y_r = softmax(scale q_r . [cache keys 0 .. lengths_r, new key]) . values
 //   The new key and value are stored at slot lengths_r.  Overwrites y; the cache in place.
 //
-//   extend_lanes  a subgroup a row and key head; lanes own keys, so that every key is read once; its QUERIES
-//                 query heads share the read. Each lane keeps its own running softmax; a butterfly joins them.
+//   extend_team   a workgroup of L threads a row and key head, L keys at a time: for their scores a thread is a key, for the sums
+//                 over values it is a vec4 column of every PARTS-th of them. For GPUs: all reads of a row side by side
 //   extend_plain  a thread a row and key head: best where loads cost more than lanes (software adapters); KEYS keys
 //                 share the rescaling of what was summed before
 //   fill          cache rows r take the keys and values of prompt source[r] in qkv: [P, T, H + 2G, D], from the prompt's
 //                 first real token, range[p].x; NONE leaves a row alone
 // C is a cache's element, PER vec4s: vec4f, or where HALF is 1 vec4u of eight f16 packed in pairs, which needs no
 // feature. All arithmetic is f32; the new token attends to itself unrounded.
-
-enable subgroups;
 
 struct Params { R: u32, S: u32, H: u32, G: u32, T: u32, scale: f32 }
 
@@ -48,70 +46,91 @@ fn part(c: C, i: u32) -> vec4f { return c; }
 fn joined(first: vec4f, last: vec4f) -> C { return first; }
 //: end
 
+const PARTS = L / D4;
+
+var<workgroup> queries: array<vec4f, QUERIES * D4>;
+var<workgroup> scores: array<f32, QUERIES * L>;
+var<workgroup> sums: array<vec4f, QUERIES * PARTS * D4>;
+var<workgroup> masses: array<f32, QUERIES * PARTS>;
+
 @compute @workgroup_size(L)
-fn extend_lanes(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+fn extend_team(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let g = group.x;
   let r = group.y;
   let length = min(lengths[r], params.S - 1u);
-  var query: array<vec4f, QUERIES * D4>;
-  var sum: array<vec4f, QUERIES * D4>;
-  var top: array<f32, QUERIES>;
-  var mass: array<f32, QUERIES>;
   let from_y = (r * params.H + g * QUERIES) * D4;
   let from_q = (r * (params.H + 2u * params.G) + g * QUERIES) * D4;
   let new_k = (r * (params.H + 2u * params.G) + params.H + g) * D4;
   let new_v = new_k + params.G * D4;
-  // The new key is the first that lane 0 sees.
-  for (var i = 0u; i < QUERIES; i++) {
-    var s = 0.0;
-    for (var d = 0u; d < D4; d++) {
-      query[i * D4 + d] = params.scale * qkv[from_q + i * D4 + d];
-      s += dot(query[i * D4 + d], qkv[new_k + d]);
-    }
-    let mine = lane == 0u;
-    top[i] = select(NOTHING, s, mine);
-    mass[i] = select(0.0, 1.0, mine);
-    for (var d = 0u; d < D4; d++) { sum[i * D4 + d] = select(vec4f(0.0), qkv[new_v + d], mine); }
-  }
-  for (var first = 0u; first < length; first += L) {
-    let j = first + lane;
-    let inside = j < length;
+  for (var i = thread; i < QUERIES * D4; i += L) { queries[i] = params.scale * qkv[from_q + i]; }
+  let part_of = thread / D4;
+  let d_of = thread % D4;
+  var sum: array<vec4f, QUERIES>;
+  var mass: array<f32, QUERIES>;
+  var top: array<f32, QUERIES>;
+  //: for i in 0..QUERIES
+  top[$i] = NOTHING;
+  //: end
+  // The new key comes after those that are cached.
+  for (var first = 0u; first <= length; first += L) {
+    workgroupBarrier();
+    let j = first + thread;
     let at = ((r * params.S + min(j, length)) * params.G + g) * D4 / PER;
-    var key: array<vec4f, D4>;
-    var value: array<vec4f, D4>;
+    //: for i in 0..QUERIES
+    var s$i = 0.0;
+    //: end
     for (var d = 0u; d < D4; d += PER) {
       let some = cache_k[at + d / PER];
-      for (var i = 0u; i < PER; i++) { key[d + i] = part(some, i); }
+      for (var w = 0u; w < PER; w++) {
+        let key = select(part(some, w), qkv[new_k + d + w], j >= length);
+        //: for i in 0..QUERIES
+        s$i += dot(queries[$(i)u * D4 + d + w], key);
+        //: end
+      }
     }
-    for (var d = 0u; d < D4; d += PER) {
-      let some = cache_v[at + d / PER];
-      for (var i = 0u; i < PER; i++) { value[d + i] = part(some, i); }
-    }
-    for (var i = 0u; i < QUERIES; i++) {
-      var s = 0.0;
-      for (var d = 0u; d < D4; d++) { s += dot(query[i * D4 + d], key[d]); }
-      let high = max(top[i], select(NOTHING, s, inside));
-      let fade = exp(top[i] - high);
-      let p = select(0.0, exp(s - high), inside);
-      for (var d = 0u; d < D4; d++) { sum[i * D4 + d] = sum[i * D4 + d] * fade + p * value[d]; }
-      mass[i] = mass[i] * fade + p;
-      top[i] = high;
+    //: for i in 0..QUERIES
+    scores[$(i)u * L + thread] = select(NOTHING, s$i, j <= length);
+    //: end
+    workgroupBarrier();
+    if (part_of < PARTS) {
+      let keys = min(L, length + 1u - first);
+      //: for i in 0..QUERIES
+      var high$i = top[$i];
+      for (var n = 0u; n < keys; n++) { high$i = max(high$i, scores[$(i)u * L + n]); }
+      let fade$i = exp(top[$i] - high$i);
+      sum[$i] *= fade$i;
+      mass[$i] *= fade$i;
+      top[$i] = high$i;
+      //: end
+      for (var n = part_of; n < keys; n += PARTS) {
+        let slot = ((r * params.S + first + n) * params.G + g) * D4 / PER;
+        let value = select(part(cache_v[slot + d_of / PER], d_of % PER), qkv[new_v + d_of], first + n == length);
+        //: for i in 0..QUERIES
+        let p$i = exp(scores[$(i)u * L + n] - high$i);
+        sum[$i] += p$i * value;
+        mass[$i] += p$i;
+        //: end
+      }
     }
   }
-  for (var i = 0u; i < QUERIES; i++) {
-    var high = top[i];
-    for (var step = 1u; step < L; step *= 2u) { high = max(high, subgroupShuffleXor(high, step)); }
-    let fade = exp(top[i] - high);
-    var total = mass[i] * fade;
-    for (var step = 1u; step < L; step *= 2u) { total += subgroupShuffleXor(total, step); }
-    for (var d = 0u; d < D4; d++) {
-      var part = sum[i * D4 + d] * fade;
-      for (var step = 1u; step < L; step *= 2u) { part += subgroupShuffleXor(part, step); }
-      if (lane == d % L) { y[from_y + i * D4 + d] = part / total; }
+  if (part_of < PARTS) {
+    //: for i in 0..QUERIES
+    sums[($(i)u * PARTS + part_of) * D4 + d_of] = sum[$i];
+    masses[$(i)u * PARTS + part_of] = mass[$i];
+    //: end
+  }
+  workgroupBarrier();
+  for (var i = thread; i < QUERIES * D4; i += L) {
+    var total = vec4f(0.0);
+    var whole = 0.0;
+    for (var n = 0u; n < PARTS; n++) {
+      total += sums[(i / D4 * PARTS + n) * D4 + i % D4];
+      whole += masses[i / D4 * PARTS + n];
     }
+    y[from_y + i] = total / whole;
   }
   let slot = ((r * params.S + length) * params.G + g) * D4 / PER;
-  for (var c = lane; c < D4 / PER; c += L) {
+  for (var c = thread; c < D4 / PER; c += L) {
     let d = c * PER;
     cache_k[slot + c] = joined(qkv[new_k + d], qkv[new_k + d + PER - 1u]);
     cache_v[slot + c] = joined(qkv[new_v + d], qkv[new_v + d + PER - 1u]);

@@ -1,7 +1,7 @@
-// Matrix product on subgroup matrices (tensor cores)  C = op(A) op(B) + bias.   C: [M, N], one product for each z of the grid.
+// Matrix product on subgroup matrices (tensor cores)  C = op(A) op(B) + bias.   C: [M, N], a product, or one of the `parts` of its K,
+// for each z of the grid.
 // A [M, K], or [K, M] where A_T is 1; B [K, N], or [N, K] where B_T is 1. Overwrites C; bias [N] is added where BIAS is 1.
-// Where N is a multiple of 4 (FLAT 0), sums may be gone on with before they are written (constants), as in matmul-tile.wgsl:
-//   ADD  C is added to     PLUS  C += extra     SLOPE  C *= f'(extra)     KEEP  activated = f(C)     f: activation.wgsl
+// Where N is a multiple of 4 (FLAT 0), sums may be gone on with before they are written: matmul-finish.wgsl.
 //
 // The unit multiplies [MM, KK] by [KK, NN] of type T into f32: operands are rounded to T, sums are not.
 // A workgroup has SM x SN subgroups of S lanes, each with RM x RN matrices of C in registers. Pieces of A and B, BK deep, lie
@@ -20,6 +20,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 struct Params {
   M: u32, N: u32, K: u32,
   a_batch: u32, b_batch: u32,  // values from one product to the next; 0 = shared
+  span: u32, parts: u32,       // how K is cut: each z of the grid is one of `parts` of a product, `span` long
 }
 
 @group(0) @binding(0) var<storage, read> a: array<A4>;
@@ -55,25 +56,41 @@ fn stored(straight: vec2u, transposed: bool) -> vec2u {
   return select(straight, straight.yx, transposed);
 }
 
-// The i-th vec4 of the piece of A that starts at (m0, k0), and of B's from (k0, n0).
-fn fetch_a(i: u32, m0: u32, k0: u32, z: u32) -> vec4<T> {
+// A thread brings the vec4 of a piece at its `place` (row, column as stored), and those A_JUMP (B_JUMP) rows further on.
+const A_JUMP = THREADS / (A_COLUMNS / 4);
+const B_JUMP = THREADS / (B_COLUMNS / 4);
+fn place_a(thread: u32) -> vec2u { return vec2u(thread / (A_COLUMNS / 4), thread % (A_COLUMNS / 4) * 4u); }
+fn place_b(thread: u32) -> vec2u { return vec2u(thread / (B_COLUMNS / 4), thread % (B_COLUMNS / 4) * 4u); }
+
+// Four values of A, and of B, from (row, column) as stored. EVEN: pieces never reach beyond the edges.
+fn fetch_a(at: vec2u, z: u32) -> vec4<T> {
   let extent = stored(vec2u(params.M, params.K), A_T == 1);
-  let at = stored(vec2u(m0, k0), A_T == 1) + vec2u(i / (A_COLUMNS / 4), i % (A_COLUMNS / 4) * 4u);
+  let index = (z * params.a_batch + at.x * extent.y + at.y) / 4u;
+  //: for even in 0..A_EVEN
+  return vec4<T>(a[index]);
+  //: end
+  //: for ragged in A_EVEN..1
   let inside = all(at < extent);
-  return select(vec4<T>(), vec4<T>(a[select(0u, (z * params.a_batch + at.x * extent.y + at.y) / 4u, inside)]), inside);
+  return select(vec4<T>(), vec4<T>(a[select(0u, index, inside)]), inside);
+  //: end
 }
 
-fn fetch_b(i: u32, k0: u32, n0: u32, z: u32) -> vec4<T> {
+fn fetch_b(at: vec2u, z: u32) -> vec4<T> {
   let extent = stored(vec2u(params.K, params.N), B_T == 1);
-  let at = stored(vec2u(k0, n0), B_T == 1) + vec2u(i / (B_COLUMNS / 4), i % (B_COLUMNS / 4) * 4u);
+  let index = (z * params.b_batch + at.x * extent.y + at.y) / 4u;
+  //: for even in 0..B_EVEN
+  return vec4<T>(b[index]);
+  //: end
+  //: for ragged in B_EVEN..1
   let inside = all(at < extent);
-  return select(vec4<T>(), vec4<T>(b[select(0u, (z * params.b_batch + at.x * extent.y + at.y) / 4u, inside)]), inside);
+  return select(vec4<T>(), vec4<T>(b[select(0u, index, inside)]), inside);
+  //: end
 }
 
-// Puts the i-th vec4 of a piece in its place, `half` being the first of that half of the workgroup memory.
-fn keep_a(i: u32, half: u32, x: vec4<T>) {
-  if (A_CELLS % THREADS != 0 && i >= A_CELLS) { return; }
-  let at = half + i / (A_COLUMNS / 4) * A_STRIDE + i % (A_COLUMNS / 4) * 4u;
+// Puts four values in their place, `half` being the first of that half of the workgroup memory.
+fn keep_a(place: vec2u, half: u32, x: vec4<T>) {
+  if (A_CELLS % THREADS != 0 && place.x >= A_ROWS) { return; }
+  let at = half + place.x * A_STRIDE + place.y;
   //: for whole in 0..W/4
   a_piece[at / 4u] = x;
   //: end
@@ -82,34 +99,14 @@ fn keep_a(i: u32, half: u32, x: vec4<T>) {
   //: end
 }
 
-fn keep_b(i: u32, half: u32, x: vec4<T>) {
-  if (B_CELLS % THREADS != 0 && i >= B_CELLS) { return; }
-  let at = half + i / (B_COLUMNS / 4) * B_STRIDE + i % (B_COLUMNS / 4) * 4u;
+fn keep_b(place: vec2u, half: u32, x: vec4<T>) {
+  if (B_CELLS % THREADS != 0 && place.x >= B_ROWS) { return; }
+  let at = half + place.x * B_STRIDE + place.y;
   //: for whole in 0..W/4
   b_piece[at / 4u] = x;
   //: end
   //: for e in 0..4-W/4*4
   b_piece[at + $(e)u] = x[$e];
-  //: end
-}
-
-// Writes the vec4 `at` of C.
-fn finish(at: u32, value: vec4f) {
-  //: for aligned in FLAT..1
-  var result = value;
-  //: for e in 0..ADD
-  result += c[at];
-  //: end
-  //: for e in 0..PLUS
-  result += extra[at];
-  //: end
-  //: for e in 0..SLOPE
-  result *= df(extra[at]);
-  //: end
-  c[at] = result;
-  //: for e in 0..KEEP
-  activated[at] = f(result);
-  //: end
   //: end
 }
 
@@ -130,26 +127,30 @@ fn unload(from_c: u32, m0: u32, n0: u32, z: u32, lane: u32) {
 
 @compute @workgroup_size(THREADS)
 fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
-  let z = group.z;
+  let z = group.z / params.parts;
+  let first = group.z % params.parts * params.span;
+  let last = min(params.K, first + params.span);
   let m0 = group.y * BM;
   let n0 = group.x * BN;
   let subgroup = thread / S;
   let m1 = subgroup / SN * RM * MM;  // this subgroup's corner within the workgroup's part of C
   let n1 = subgroup % SN * RN * NN;
+  let a_place = place_a(thread);
+  let b_place = place_b(thread);
   //: for t in 0..A_LOADS
-  var a_next$t = fetch_a(thread + $(t)u * THREADS, m0, 0u, z);
+  var a_next$t = fetch_a(stored(vec2u(m0, first), A_T == 1) + a_place + vec2u($(t)u * A_JUMP, 0u), z);
   //: end
   //: for t in 0..B_LOADS
-  var b_next$t = fetch_b(thread + $(t)u * THREADS, 0u, n0, z);
+  var b_next$t = fetch_b(stored(vec2u(first, n0), B_T == 1) + b_place + vec2u($(t)u * B_JUMP, 0u), z);
   //: end
   //: for biased in 0..BIAS
   for (var i = thread; i < MM * BN; i += THREADS) { c_piece[i] = bias[min(n0 + i % BN, params.N - 1u)]; }
   //: end
   //: for t in 0..A_LOADS
-  keep_a(thread + $(t)u * THREADS, 0u, a_next$t);
+  keep_a(a_place + vec2u($(t)u * A_JUMP, 0u), 0u, a_next$t);
   //: end
   //: for t in 0..B_LOADS
-  keep_b(thread + $(t)u * THREADS, 0u, b_next$t);
+  keep_b(b_place + vec2u($(t)u * B_JUMP, 0u), 0u, b_next$t);
   //: end
   workgroupBarrier();
   //: for i in 0..RM
@@ -161,13 +162,16 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
   //: end
   //: end
   var turn = 0u;
-  for (var k0 = 0u; k0 < params.K; k0 += BK) {
-    //: for t in 0..A_LOADS
-    a_next$t = fetch_a(thread + $(t)u * THREADS, m0, k0 + BK, z);
-    //: end
-    //: for t in 0..B_LOADS
-    b_next$t = fetch_b(thread + $(t)u * THREADS, k0 + BK, n0, z);
-    //: end
+  for (var k0 = first; k0 < last; k0 += BK) {
+    let more = k0 + BK < last;
+    if (more) {
+      //: for t in 0..A_LOADS
+      a_next$t = fetch_a(stored(vec2u(m0, k0 + BK), A_T == 1) + a_place + vec2u($(t)u * A_JUMP, 0u), z);
+      //: end
+      //: for t in 0..B_LOADS
+      b_next$t = fetch_b(stored(vec2u(k0 + BK, n0), B_T == 1) + b_place + vec2u($(t)u * B_JUMP, 0u), z);
+      //: end
+    }
     let a_half = turn * A_SIZE;
     let b_half = turn * B_SIZE;
     //: for k in 0..BK/KK
@@ -196,19 +200,21 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     }
     //: end
     turn = 1u - turn;
-    //: for t in 0..A_LOADS
-    keep_a(thread + $(t)u * THREADS, turn * A_SIZE, a_next$t);
-    //: end
-    //: for t in 0..B_LOADS
-    keep_b(thread + $(t)u * THREADS, turn * B_SIZE, b_next$t);
-    //: end
+    if (more) {
+      //: for t in 0..A_LOADS
+      keep_a(a_place + vec2u($(t)u * A_JUMP, 0u), turn * A_SIZE, a_next$t);
+      //: end
+      //: for t in 0..B_LOADS
+      keep_b(b_place + vec2u($(t)u * B_JUMP, 0u), turn * B_SIZE, b_next$t);
+      //: end
+    }
     workgroupBarrier();
   }
   //: for whole in 0..DIRECT
   if (m0 + BM <= params.M && n0 + BN <= params.N) {
     //: for i in 0..RM
     //: for j in 0..RN
-    subgroupMatrixStore<row_major>(&c, ((z * params.M + m0 + m1 + $(i)u * MM) * params.N + n0 + n1 + $(j)u * NN) / 4u, c$(i)_$(j), params.N / 4u);
+    subgroupMatrixStore<row_major>(&c, ((group.z * params.M + m0 + m1 + $(i)u * MM) * params.N + n0 + n1 + $(j)u * NN) / 4u, c$(i)_$(j), params.N / 4u);
     //: end
     //: end
     return;
@@ -219,7 +225,7 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
   //: for j in 0..RN
   subgroupMatrixStore<row_major>(&c_piece, at, c$(i)_$(j), NN);
   workgroupBarrier();
-  unload(at, m0 + m1 + $(i)u * MM, n0 + n1 + $(j)u * NN, z, thread % S);
+  unload(at, m0 + m1 + $(i)u * MM, n0 + n1 + $(j)u * NN, group.z, thread % S);
   workgroupBarrier();
   //: end
   //: end

@@ -1,14 +1,12 @@
 // Matrix product  C = op(A) op(B) + bias  for GPUs: workgroup memory, no subgroups.   C: [M, N], overwritten.
 // A and B are f32 or f16 (constants A4, B4: vec4f, vec4h), sums f32.
 //   A_T 0: A [M, K], 1: A [K, M]     B_T 0: B [K, N], 1: B [N, K]     bias [N] is added where params.bias is 1
-// Where N is a multiple of 4, sums may be gone on with before they are written (constants), as in matmul-broadcast.wgsl:
-//   ADD  C is added to     PLUS  C += extra     SLOPE  C *= f'(extra)     KEEP  activated = f(C)     f: activation.wgsl
+// Where N is a multiple of 4, sums may be gone on with before they are written: matmul-finish.wgsl.
 //
 //   tile, tile_flat    a workgroup makes BM x BN values of C, a thread TM x TN of them in registers
 //   teams, teams_flat  the same with TEAMS teams of threads that share K out: for products with few values
-//   gather             adds up partial products, in their order
 // *_flat is for N that is no multiple of 4. Each z of the grid is one product, or one of the `parts` of its K, `span`
-// long, whose sums are then written side by side: [.., parts, M, N].
+// long, whose sums are then written side by side, [.., parts, M, N], for matmul-parts.wgsl to add up.
 //
 // Pieces of A and B, BK deep, come through workgroup memory: first those k that A's 4 by 4 blocks have, along m, then B's,
 // along n; both as vec4s, so that the inner loop reads TM + TN floats for TM x TN fmas. What lies beyond M and N is
@@ -29,7 +27,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> c_flat: array<f32>;
-@group(0) @binding(5) var<storage, read> partial: array<vec4f>;
 @group(0) @binding(6) var<storage, read> extra: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> activated: array<vec4f>;
 @group(0) @binding(8) var<uniform> params: Params;
@@ -174,30 +171,6 @@ fn chunk(sums: ptr<function, array<vec4f, TM * J>>, thread: u32, team: u32, corn
 fn row_of(i: u32, thread: u32) -> u32 { return (i / 4u * TY + thread / TX) * 4u + i % 4u; }
 fn column_of(j: u32, thread: u32) -> u32 { return (j * TX + thread % TX) * 4u; }
 
-fn biased(value: vec4f, n: u32) -> vec4f {
-  if (params.bias == 0u) { return value; }
-  let end = params.N - 1u;
-  return value + vec4f(bias[n], bias[min(n + 1u, end)], bias[min(n + 2u, end)], bias[min(n + 3u, end)]);
-}
-
-// Writes the vec4 `at` of C.
-fn finish(at: u32, value: vec4f) {
-  var result = value;
-  //: for e in 0..ADD
-  result += c[at];
-  //: end
-  //: for e in 0..PLUS
-  result += extra[at];
-  //: end
-  //: for e in 0..SLOPE
-  result *= df(extra[at]);
-  //: end
-  c[at] = result;
-  //: for e in 0..KEEP
-  activated[at] = f(result);
-  //: end
-}
-
 fn put(z: u32, m: u32, n: u32, value: vec4f) {
   if (m < params.M && n < params.N) { finish((z * params.M + m) * (params.N / 4u) + n / 4u, biased(value, n)); }
 }
@@ -303,15 +276,5 @@ fn teams_flat(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_ind
   for (var i = 0u; i < OWN; i++) {
     let own = i * (TEAM * TEAMS) + local;
     if (own < BM * N4) { put_flat(group.z, group.y * BM + own / N4, group.x * BN + own % N4 * 4u, total[i]); }
-  }
-}
-
-@compute @workgroup_size(64)
-fn gather(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let size = params.M * params.N / 4u;
-  for (var at = id.x; at < size; at += groups.x * 64u) {
-    var value = vec4f(0.0);
-    for (var part = 0u; part < params.parts; part++) { value += partial[(id.z * params.parts + part) * size + at]; }
-    finish(id.z * size + at, biased(value, at * 4u % params.N));
   }
 }

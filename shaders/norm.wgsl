@@ -1,6 +1,7 @@
 // LayerNorm and RMSNorm over rows.  x, y, dy, dx: [R, C]; weight, bias, dweight, dbias: [C]
 //   forward           y = (x - mean) rstd weight + bias, with rstd = 1 / sqrt(var + eps), var the mean of (x - mean)²;
-//                     RMSNorm (CENTER 0): mean = 0 and no bias.  stats: [R] of (mean, rstd)
+//                     RMSNorm (CENTER 0): mean = 0 and no bias.  stats: [R] of (mean, what the
+//                     mean lost when it was rounded, rstd): a row far from zero is centred exactly
 //   backward_x        dx = rstd (g - mean(g) - xhat mean(g xhat)), g = dy weight; RMSNorm: without mean(g)
 //   backward_partial  partial[slab] = sums over the slab's rows of dy xhat, and of dy where BIAS is 1
 //   backward_sum      dweight, dbias = sums of the partials, slab by slab
@@ -24,10 +25,10 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weight: array<E>;
 @group(0) @binding(2) var<storage, read> bias: array<E>;
 @group(0) @binding(3) var<storage, read> dy: array<E>;
-@group(0) @binding(4) var<storage, read> stats: array<vec2f>;
+@group(0) @binding(4) var<storage, read> stats: array<vec4f>;
 @group(0) @binding(5) var<storage, read> sums: array<E>;
 @group(0) @binding(6) var<storage, read_write> y: array<E>;
-@group(0) @binding(7) var<storage, read_write> stats_out: array<vec2f>;
+@group(0) @binding(7) var<storage, read_write> stats_out: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> dx: array<E>;
 @group(0) @binding(9) var<storage, read_write> partial: array<E>;
 @group(0) @binding(10) var<storage, read_write> dweight: array<E>;
@@ -64,23 +65,26 @@ fn forward(
     }
   }
   var center = 0.0;
+  var rest = 0.0;
   if (CENTER == 1) {
     // Around one lane's mean, so that a constant row has exactly that mean.
     let seen = f32((params.width + L - 1u - lane) / L);
     let pivot = first_lane(vec4f(mean).x);
-    center = pivot + row_sum(across((mean - E(pivot)) * seen)) / params.columns;
+    let shift = row_sum(across((mean - E(pivot)) * seen)) / params.columns;
+    center = pivot + shift;
+    rest = (pivot - center) + shift;
     square += seen * (mean - E(center)) * (mean - E(center));
   }
   let rstd = 1.0 / sqrt(row_sum(across(square)) / params.columns + params.eps);
   for (var k = 0u; k < params.trips; k++) {
     let i = k * L + lane;
     if (row < params.rows && i < params.width) {
-      var out = (x[base + i] - E(center)) * rstd * weight[i];
+      var out = (x[base + i] - E(center) - E(rest)) * rstd * weight[i];
       if (BIAS == 1) { out += bias[i]; }
       y[base + i] = out;
     }
   }
-  if (row < params.rows && lane == 0u) { stats_out[row] = vec2f(center, rstd); }
+  if (row < params.rows && lane == 0u) { stats_out[row] = vec4f(center, rest, rstd, 0.0); }
 }
 
 @compute @workgroup_size(64)
@@ -99,7 +103,7 @@ fn backward_x(
     let c = min(i, params.width - 1u);
     let g = select(E(0.0), dy[base + c] * weight[c], i < params.width);
     sum_g += g;
-    sum_gx += g * ((x[base + c] - E(stat.x)) * stat.y);
+    sum_gx += g * ((x[base + c] - E(stat.x) - E(stat.y)) * stat.z);
   }
   var mean_g = 0.0;
   if (CENTER == 1) { mean_g = row_sum(across(sum_g)) / params.columns; }
@@ -107,8 +111,8 @@ fn backward_x(
   for (var k = 0u; k < params.trips; k++) {
     let i = k * L + lane;
     if (row < params.rows && i < params.width) {
-      let xhat = (x[base + i] - E(stat.x)) * stat.y;
-      dx[base + i] = stat.y * (dy[base + i] * weight[i] - E(mean_g) - xhat * mean_gx);
+      let xhat = (x[base + i] - E(stat.x) - E(stat.y)) * stat.z;
+      dx[base + i] = stat.z * (dy[base + i] * weight[i] - E(mean_g) - xhat * mean_gx);
     }
   }
 }
@@ -124,7 +128,7 @@ fn backward_partial(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   for (var r = slab * params.slab; r < min((slab + 1u) * params.slab, params.rows); r++) {
     let d = dy[r * params.width + i];
     let stat = stats[r];
-    sum_weight += d * ((x[r * params.width + i] - E(stat.x)) * stat.y);
+    sum_weight += d * ((x[r * params.width + i] - E(stat.x) - E(stat.y)) * stat.z);
     if (BIAS == 1) { sum_bias += d; }
   }
   partial[slab * params.width * (1u + BIAS) + i] = sum_weight;

@@ -5,7 +5,7 @@ import { loadKernel } from "../gpu/kernel.ts";
 import type { Program } from "../gpu/program.ts";
 import { call } from "../tensor/op.ts";
 import { empty, input, record, type Tensor } from "../tensor/tensor.ts";
-import { timePortion, type Timing } from "./time.ts";
+import { timePortion, type Timing, warmUp } from "./time.ts";
 
 const kernel = await loadKernel("ceiling");
 
@@ -99,6 +99,7 @@ async function best(device: Device, program: Program): Promise<Timing> {
   await portion(1);
   const { wall } = await portion(1);
   const times = Math.max(1, Math.ceil(LONG_ENOUGH / wall / 2));
+  await warmUp(device, () => program.run(times));
   const all: Timing[] = [];
   for (let i = 0; i < REPEATS; i++) all.push(await portion(times));
   const least = (key: keyof Timing): number => Math.min(...all.map((t) => t[key])) / times;

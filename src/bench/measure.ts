@@ -3,7 +3,7 @@ import { Bench } from "tinybench";
 import type { Device } from "../gpu/device.ts";
 import type { Ceilings, Rate } from "./ceiling.ts";
 import type { Job } from "./job.ts";
-import { median, timePortion } from "./time.ts";
+import { median, timePortion, warmUp } from "./time.ts";
 
 export type Unit = "GFLOP/s" | "GB/s" | "tokens/s";
 
@@ -46,6 +46,7 @@ export async function measure(
   await portion(1);
   const { wall } = await portion(1);
   const times = Math.max(1, Math.ceil(PORTION / wall));
+  await warmUp(device, () => job.submit(times));
   const cpu: number[] = [];
   const bench = new Bench({ time, iterations: 3, warmup: false, throws: true });
   bench.add(name, async () => void cpu.push((await portion(times)).cpu / times));

@@ -19,6 +19,9 @@ export const PRODUCTS: readonly (readonly [M: number, N: number, K: number])[] =
   [512, 768, 3072],
 ];
 
+/** What a GPU is kept busy by, and tensor cores are judged by. */
+export const LARGE_PRODUCT: (typeof PRODUCTS)[number] = [4096, 4096, 4096];
+
 const gpt = (
   n_layer: number,
   n_embd: number,

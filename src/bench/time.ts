@@ -17,6 +17,15 @@ export async function timePortion(device: Device, submit: () => void | Promise<v
   return { wall: performance.now() - start, cpu: device.software ? cpuTime() - used : 0 };
 }
 
+/** A GPU that was idle takes so long to raise its clocks, milliseconds. */
+const WARM = 300;
+
+/** Keeps a GPU busy until its clocks have risen; on a software adapter, nothing. */
+export async function warmUp(device: Device, submit: () => void | Promise<void>): Promise<void> {
+  if (device.software) return;
+  for (const end = performance.now() + WARM; performance.now() < end;) await timePortion(device, submit);
+}
+
 /** The middle of some numbers, the mean of the two middle ones where there is none. */
 export function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);

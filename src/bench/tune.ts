@@ -5,7 +5,7 @@ import { matmulTunings } from "../ops/product.ts";
 import { classOf } from "../ops/matmul-form.ts";
 import type { Job } from "./job.ts";
 import { makeMatmul, MODES } from "./jobs/matmul.ts";
-import { median, timePortion } from "./time.ts";
+import { median, timePortion, warmUp } from "./time.ts";
 
 /** [M, N, K]. */
 export type ProductShape = readonly [M: number, N: number, K: number];
@@ -124,6 +124,7 @@ async function race(
 ): Promise<void> {
   const { wall } = await timePortion(device, () => candidates[0]!.job.submit(1));
   const times = Math.max(1, Math.min(1000, Math.ceil(TURN / wall), Math.ceil(4e9 / (M * N * K))));
+  await warmUp(device, () => candidates[0]!.job.submit(times));
   for (let round = 0; round < rounds; round++)
     for (const { job, times: own } of candidates) {
       const { wall: all, cpu } = await timePortion(device, () => job.submit(times));

@@ -10,8 +10,11 @@ import { MATRIX_FEATURE } from "./tiers.ts";
  */
 const FOR_TENSOR_CORES = "allow_unsafe_apis,vulkan_enable_f16_on_nvidia,use_vulkan_memory_model";
 
-/** Mesa checks every access anyway; Dawn's own clamps cost a tenth to a third there (kernels.md 2.0). */
-const FOR_SOFTWARE = "disable_robustness";
+/**
+ * Drivers check accesses to buffers themselves. Dawn's own clamps of every index, in workgroup memory too, cost a tenth to a third on
+ * software adapters and half the speed of a product on an H200 (docs/performance.md). Tests keep them.
+ */
+const UNCLAMPED = "disable_robustness";
 
 /** Timestamps in nanoseconds, where Dawn would give steps of 65 microseconds. Nothing asks for any but a profile. */
 const EXACT_TIMES = "disable-dawn-features=timestamp_quantization";
@@ -26,7 +29,7 @@ export interface Adapters {
 /**
  * Finds the best adapter, then the same one again with the options that its kind wants; the plain one stays the
  * fallback, so that no option is ever required.
- * @param validation keep bounds checks on software adapters
+ * @param validation keep Dawn's bounds checks
  * @throws DeviceError when there is no adapter, with what to install
  */
 export async function findAdapters(power: GPUPowerPreference, validation: boolean): Promise<Adapters> {
@@ -39,8 +42,10 @@ export async function findAdapters(power: GPUPowerPreference, validation: boolea
   }
   const software = plain.info.isFallbackAdapter === true;
   if (hasBuiltinGpu() || (software && validation)) return { software, candidates: [plain] };
-  const toggles = software ? FOR_SOFTWARE : FOR_TENSOR_CORES;
-  const better = await (await gpu([`enable-dawn-features=${toggles}`, EXACT_TIMES])).requestAdapter(request);
+  const toggles = [...(software ? [] : [FOR_TENSOR_CORES]), ...(validation ? [] : [UNCLAMPED])];
+  const better = await (
+    await gpu([`enable-dawn-features=${toggles.join(",")}`, EXACT_TIMES])
+  ).requestAdapter(request);
   return { software, candidates: better ? [better, plain] : [plain] };
 }
 

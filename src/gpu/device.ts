@@ -31,7 +31,7 @@ import { adapterKey, loadTable, type TuneTable, type Tuning } from "./tune.ts";
 
 /** How to open a device. */
 export interface DeviceOptions {
-  /** Keep bounds checks on software adapters too (tests do); hardware adapters always keep them. */
+  /** Keep Dawn's bounds checks of every index, where they can be left out (tests keep them). */
   readonly validation?: boolean;
   readonly powerPreference?: "low-power" | "high-performance";
   /** Let kernels' parameters travel with their dispatches where the adapter can; false: always in uniform buffers. */

@@ -18,8 +18,13 @@ export interface CachedAttentionAttrs {
 
 type CachedInputs = [qkv: Tensor, cacheK: Tensor, cacheV: Tensor, lengths: Tensor];
 
-const bestVariant = (device: Device): string =>
-  device.subgroupSize > 0 && !device.software ? "lanes" : "plain";
+/** Threads of `extend_team`: as many as workgroup memory has room for their scores and sums; undefined where it has for none. */
+const teamFor = ({ limits }: Device, queries: number, D: number): number | undefined =>
+  [128, 64, 32].find(
+    (threads) =>
+      D / 4 <= threads &&
+      queries * (threads * 20 + D * 4 + 4 * threads) <= limits.maxComputeWorkgroupStorageSize,
+  );
 
 /** How the kernels see caches: f16 ones in packed pairs, which no device feature is needed for. */
 function elementsOf(cache: Tensor): { view: View; constants: Constants } {
@@ -48,14 +53,16 @@ function forward([qkv, cacheK, cacheV, lengths]: CachedInputs, attrs: CachedAtte
     `cachedAttention: qkv [${qkv.shape}], caches [${cacheK.shape}] and [${cacheV.shape}], lengths [${lengths.shape}] do not fit`,
   );
   const y = empty([R, H, D], "f32", "cached attention");
-  const variant = attrs.variant ?? bestVariant(qkv.device);
-  const L = qkv.device.subgroupSize;
+  const { device } = qkv;
+  const team = teamFor(device, H / G, D);
+  const variant =
+    (attrs.variant ?? (device.software ? "plain" : "team")) === "team" && team ? "team" : "plain";
   const { constants } = elementsOf(cacheK);
   call(kernel, `extend_${variant}`, {
     bindings: { qkv, cache_k: elementsOf(cacheK).view, cache_v: elementsOf(cacheV).view, lengths, y },
     params: { R, S, H, G, T: 1, scale: attrs.scale ?? 1 / Math.sqrt(D) },
-    constants: { L: variant === "lanes" ? L : 1, D4: D / 4, QUERIES: H / G, ...constants },
-    workgroups: variant === "lanes" ? [G, R, 1] : [Math.ceil((R * G) / 64), 1, 1],
+    constants: { L: variant === "team" ? team! : D / 4, D4: D / 4, QUERIES: H / G, ...constants },
+    workgroups: variant === "team" ? [G, R, 1] : [Math.ceil((R * G) / 64), 1, 1],
     flops: 2 * R * H * S * D,
   });
   return y;
@@ -119,7 +126,7 @@ export const cachedAttention: Op<CachedInputs, CachedAttentionAttrs> = defineOp<
   arity: 4,
   forward,
   reference: (inputs, attrs) => [reference(inputs, attrs)],
-  variants: (device) => (device.subgroupSize > 0 ? ["plain", "lanes"] : ["plain"]),
+  variants: () => ["plain", "team"],
   cases: [
     {
       inputs: [[1, 3, 4], [1, 3, 1, 4], [1, 3, 1, 4], lengthsOf(0)],
@@ -163,7 +170,7 @@ export function fillCache(qkv: Tensor, range: Tensor, cacheK: Tensor, cacheV: Te
   call(kernel, "fill", {
     bindings: { qkv, cache_k: elementsOf(cacheK).view, cache_v: elementsOf(cacheV).view, source, range },
     params: { R, S, H: heads - 2 * G, G, T, scale: 1 },
-    constants: { L: 1, D4: D / 4, QUERIES: 1, ...constants },
+    constants: { L: D / 4, D4: D / 4, QUERIES: 1, ...constants },
     workgroups: strided((R * T * G * D) / 4),
   });
 }

@@ -6,7 +6,8 @@ import type { Device } from "../gpu/device.ts";
 import { bucket, type Tuning } from "../gpu/tune.ts";
 import type { View } from "../gpu/call.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { numberOf, type UnaryKind } from "./activation.ts";
+import { type Kernel, loadKernel, using } from "../gpu/kernel.ts";
+import { functions, numberOf, type UnaryKind } from "./activation.ts";
 
 /** What becomes of a sum before, or as, it is written. */
 export interface Finish {
@@ -94,6 +95,9 @@ export const unfinished = (product: Product): Product => ({
   activated: undefined,
   adds: false,
 });
+
+/** WGSL functions that write sums, to be joined to a kernel (`using`) with these constants and FLAT. */
+export const finishing: Kernel = using(await loadKernel("matmul-finish"), functions);
 
 /** Constants of a kernel for what it does with its sums. */
 export const finishConstants = ({ plus, slope, activated, kind, adds }: Finish): Record<string, number> => ({

@@ -7,17 +7,19 @@ import type { Device } from "../gpu/device.ts";
 import { type Kernel, loadKernel, using } from "../gpu/kernel.ts";
 import type { MatrixFacts, MatrixShape } from "../gpu/tiers.ts";
 import { call } from "../tensor/op.ts";
-import { functions } from "./activation.ts";
 import {
   finishBindings,
   finishConstants,
+  finishing,
   flopsOf,
   type MatmulForm,
   type Product,
+  unfinished,
   vectorsOf,
 } from "./matmul-form.ts";
+import { type Cut, partsFor, recordParts } from "./matmul-parts.ts";
 
-const kernel = using(await loadKernel("matmul-matrix"), functions);
+const kernel = using(await loadKernel("matmul-matrix"), finishing);
 
 /** What a workgroup computes. */
 export interface Piece {
@@ -92,10 +94,12 @@ export function recordMatrix(
   piece: Piece,
   wide: boolean,
   code: Kernel = kernel,
+  cut?: Cut,
 ): void {
-  const { a, b, c, bias, batch, M, N, K, shared, transposeA, transposeB } = product;
+  const { a, b, bias, batch, M, N, K, shared, transposeA, transposeB } = product;
+  const { parts, span, partial: c } = cut ?? { parts: 1, span: K, partial: product.c };
   const constants = constantsFor(unit, a.device.subgroupSize, piece);
-  const { SM, SN, RM, RN, MM, NN, T } = constants;
+  const { SM, SN, RM, RN, MM, NN, BK, T } = constants;
   const finish = finishConstants(product);
   const [BM, BN] = [SM * RM * MM, SN * RN * NN];
   const flat = N % 4 !== 0;
@@ -109,7 +113,7 @@ export function recordMatrix(
       ...(bias && { bias: bias.view }),
       ...finishBindings(product),
     },
-    params: { M, N, K, a_batch: M * K, b_batch: shared ? 0 : K * N },
+    params: { M, N, K, a_batch: M * K, b_batch: shared ? 0 : K * N, span, parts },
     constants: {
       ...constants,
       ...vectorsOf(product),
@@ -119,10 +123,12 @@ export function recordMatrix(
       FLAT: flat ? 1 : 0,
       DIRECT: wide && whole && !flat && !finished ? 1 : 0,
       BIAS: bias ? 1 : 0,
+      A_EVEN: M % BM === 0 && K % BK === 0 ? 1 : 0,
+      B_EVEN: N % BN === 0 && K % BK === 0 ? 1 : 0,
       A_T: transposeA ? 1 : 0,
       B_T: transposeB ? 1 : 0,
     },
-    workgroups: [Math.ceil(N / BN), Math.ceil(M / BM), batch],
+    workgroups: [Math.ceil(N / BN), Math.ceil(M / BM), batch * parts],
     flops: flopsOf(product),
   });
 }
@@ -136,9 +142,22 @@ const form = (name: string, choose: (product: Product) => Piece): MatmulForm => 
   finishes: ({ N }) => N % 4 === 0,
   record(product) {
     const facts = product.a.device.matrix!;
-    recordMatrix(product, shapeOf(facts), choose(product), facts.dialect === "modes");
+    const [unit, piece, wide] = [shapeOf(facts), choose(product), facts.dialect === "modes"];
+    const parts = cuts(product, piece);
+    if (parts <= 1) return recordMatrix(product, unit, piece, wide);
+    const bare = { ...unfinished(product), bias: undefined };
+    recordParts(product, parts, STEP, (cut) => recordMatrix(bare, unit, piece, wide, kernel, cut));
   },
 });
+
+/** Parts of K are whole multiples of it: deeper than any piece. */
+const STEP = 64;
+
+/** Of the gradient of a weight, none shorter than 8 pieces; other products are not cut. */
+function cuts({ transposeA, M, N, K, batch }: Product, { SM, SN, rows, columns }: Piece): number {
+  const groups = Math.ceil(M / (SM * rows)) * Math.ceil(N / (SN * columns)) * batch;
+  return transposeA && N % 4 === 0 ? partsFor(groups, K, 8 * STEP) : 1;
+}
 
 const roomFor = ({ limits, matrix }: Device, piece: Piece): boolean =>
   memoryOf(shapeOf(matrix!), piece) <= limits.maxComputeWorkgroupStorageSize;

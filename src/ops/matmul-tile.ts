@@ -4,20 +4,21 @@
  */
 import { loadKernel, using } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
-import { empty, type Tensor } from "../tensor/tensor.ts";
-import { functions } from "./activation.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import {
   biasView,
   finishBindings,
   finishConstants,
+  finishing,
   flopsOf,
   type MatmulForm,
   type Product,
   unfinished,
   vectorsOf,
 } from "./matmul-form.ts";
+import { partsFor, recordParts } from "./matmul-parts.ts";
 
-const kernel = using(await loadKernel("matmul-tile"), functions);
+const kernel = using(await loadKernel("matmul-tile"), finishing);
 
 /** What a workgroup computes, and how its threads share it. */
 interface Tile {
@@ -98,7 +99,7 @@ function recordTiles(product: Product, tile: Tile, c: Tensor, parts: number, spa
     params: paramsOf(product, tile, parts, span),
     constants: {
       ...tile, ...vectorsOf(product), ...finishConstants(product), CHUNK, MEMORY: memoryOf(tile), ROLLED: a.device.software ? 1 : 0,
-      BLOCKS: blocksOf(tile),
+      BLOCKS: blocksOf(tile), FLAT: flat ? 1 : 0,
       A_T: transposeA ? 1 : 0, B_T: transposeB ? 1 : 0,
       A_VEC: (transposeA ? M : K) % 4 === 0 ? 1 : 0,
       B_VEC: (transposeB ? K : N) % 4 === 0 ? 1 : 0,
@@ -133,32 +134,18 @@ export const tiles: readonly MatmulForm[] = Object.entries(TILES).map(([name, sh
   tunings: () => [{ form: name }],
 }));
 
-/** In how many parts K is cut: enough for a large GPU, none shorter than two chunks. */
-const partsFor = (product: Product): number =>
-  Math.min(Math.ceil(ENOUGH / groupsOf(product, TILES.tile64)), Math.floor(product.K / (2 * CHUNK)));
+/** None shorter than two chunks. */
+const cuts = (product: Product): number => partsFor(groupsOf(product, TILES.tile64), product.K, 2 * CHUNK);
 
-/**
- * The gradient of a weight: few values, each a long sum over tokens. K is cut in parts, whose sums are then added in
- * their order. Only for transposed A, where M is no number of rows that could change a row's bits.
- */
+/** The gradient of a weight: few values, each a long sum over tokens. */
 export const split: MatmulForm = {
   ...tile,
   name: "split",
   tunings: (mode) => (mode === "tn" ? [{ form: "split" }] : []),
-  fits: (product) => product.transposeA && product.N % 4 === 0 && partsFor(product) > 1,
+  fits: (product) => product.transposeA && product.N % 4 === 0 && cuts(product) > 1,
   record(product) {
-    const { M, N, K, batch, bias, c } = product;
-    const span = Math.ceil(K / partsFor(product) / CHUNK) * CHUNK;
-    const parts = Math.ceil(K / span);
-    const partial = empty([batch, parts, M, N], "f32", "partial products");
-    recordTiles(unfinished(product), TILES.tile64, partial, parts, span);
-    call(kernel, "gather", {
-      bindings: { partial, c, bias: biasView(product), ...finishBindings(product) },
-      params: { ...paramsOf(product, TILES.tile64, parts, span), bias: bias ? 1 : 0 },
-      constants: {
-        ...TILES.tile64, ...vectorsOf(product), ...finishConstants(product), CHUNK, MEMORY: 1, ROLLED: 0, BLOCKS: 1,
-      }, // prettier-ignore
-      workgroups: [Math.ceil((M * N) / 4 / 64), 1, batch],
-    });
+    recordParts(product, cuts(product), CHUNK, ({ parts, span, partial }) =>
+      recordTiles(unfinished(product), TILES.tile64, partial, parts, span),
+    );
   },
 };

@@ -49,7 +49,7 @@ function forward(inputs: NormInputs, attrs: NormAttrs): [y: Tensor, stats: Tenso
   const [x, weight, bias] = inputs;
   const { slabs: _, ...shared } = plan(inputs, attrs);
   const y = empty(x.shape, "f32", `${attrs.kind} norm`);
-  const stats = empty([x.size / x.dim(-1), 2], "f32", "norm stats");
+  const stats = empty([x.size / x.dim(-1), 4], "f32", "norm stats");
   call(kernel, "forward", { ...shared, bindings: { x, weight, bias: bias ?? weight, y, stats_out: stats } });
   return [y, stats];
 }

@@ -17,12 +17,22 @@ const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 
 /** Philox4x32-10: four random 32-bit words from a 128-bit counter and a 64-bit key (words unsigned, least first). */
-export function philox4x32(
-  counter: Words4,
-  key: readonly [number, number],
-): [number, number, number, number] {
-  let [c0, c1, c2, c3] = counter;
-  let [k0, k1] = key;
+export function philox4x32(counter: Words4, key: readonly [number, number]): Words4 {
+  const block = new Uint32Array(4);
+  philoxInto(block, ...counter, ...key);
+  return [block[0]!, block[1]!, block[2]!, block[3]!];
+}
+
+/** The same into `block`: models have hundreds of millions of weights, and an array for each took most of the time. */
+function philoxInto(
+  block: Uint32Array,
+  c0: number,
+  c1: number,
+  c2: number,
+  c3: number,
+  k0: number,
+  k1: number,
+): void {
   for (let round = 0; round < ROUNDS; round++) {
     const high0 = multiplyHigh(MULTIPLIER_0, c0);
     const high1 = multiplyHigh(MULTIPLIER_1, c2);
@@ -35,7 +45,10 @@ export function philox4x32(
     k0 = (k0 + WEYL_0) >>> 0;
     k1 = (k1 + WEYL_1) >>> 0;
   }
-  return [c0, c1, c2, c3];
+  block[0] = c0;
+  block[1] = c1;
+  block[2] = c2;
+  block[3] = c3;
 }
 
 /** A stream of random numbers; `position` (32-bit draws so far) is its whole state and may be set. */
@@ -61,19 +74,19 @@ export interface Random {
  * @throws ConfigError for a seed, numeric stream or position that is not a non-negative safe integer.
  */
 export function createRandom(seed: number, stream: number | string, position = 0): Random {
-  const key = words64("seed", seed);
-  const name = typeof stream === "string" ? namedStream(stream) : words64("stream", stream);
-  let block: readonly number[] = [];
+  const [key0, key1] = words64("seed", seed);
+  const [name0, name1] = typeof stream === "string" ? namedStream(stream) : words64("stream", stream);
+  const block = new Uint32Array(4);
   let blockIndex = -1;
   let at = wholeNumber("position", position);
 
   function uint32(): number {
     const index = Math.floor(at / 4);
     if (index !== blockIndex) {
-      block = philox4x32([...words64("position", index), ...name], key);
+      philoxInto(block, index >>> 0, Math.floor(index / 2 ** 32), name0, name1, key0, key1);
       blockIndex = index;
     }
-    return block[at++ % 4] ?? 0;
+    return block[at++ % 4]!;
   }
   const draws = drawsFrom(uint32);
   return {
@@ -122,7 +135,7 @@ function multiplyHigh(a: number, b: number): number {
   const bHigh = b >>> 16;
   const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
   const carry = (middle & 0xffff) + aLow * bHigh;
-  return (aHigh * bHigh + Math.floor(middle / 2 ** 16) + Math.floor(carry / 2 ** 16)) >>> 0;
+  return (aHigh * bHigh + ((middle / 65536) >>> 0) + ((carry / 65536) >>> 0)) >>> 0;
 }
 
 function words64(what: string, value: number): [number, number] {

@@ -23,7 +23,7 @@ it("passes tiers whose kernels agree with the plain ones", { timeout: 120_000 },
 
 it("excludes a failing tier from what is recorded afterwards", async () => {
   expect(device.subgroupSize).toBeGreaterThan(0);
-  expect(await kernelOf()).toMatch(/^matmul-broadcast/);
+  if (device.software) expect(await kernelOf()).toMatch(/^matmul-broadcast/);
   let runs = 0;
   addSelfTest({
     tier: "subgroups",

@@ -6,9 +6,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { openDevice } from "../../src/gpu/device.ts";
 import { type Kernel, loadKernel, using } from "../../src/gpu/kernel.ts";
 import type { MatrixShape } from "../../src/gpu/tiers.ts";
-import { functions } from "../../src/ops/activation.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import type { Finish } from "../../src/ops/matmul-form.ts";
+import { type Finish, finishing } from "../../src/ops/matmul-form.ts";
 import { memoryOf, type Piece, recordMatrix } from "../../src/ops/matmul-matrix.ts";
 import { f16ToF32Bits, f32ToF16Bits } from "../../src/tensor/half.ts";
 import { empty, input, record, type Shape, type Tensor } from "../../src/tensor/tensor.ts";
@@ -95,7 +94,7 @@ async function emulated(): Promise<Kernel> {
     .replace("subgroupMatrixStore<row_major>(&c, ", "store(")
     .replace("@compute", `${EMULATION}\n@compute`);
   expect(code).not.toMatch(/subgroup_?[mM]atrix/);
-  return using({ name: `${name}, emulated`, source: code }, functions);
+  return using({ name: `${name}, emulated`, source: code }, finishing);
 }
 
 const bits = new Float32Array(1);
@@ -162,10 +161,7 @@ async function compared(
   const [expected] = matmul.reference(arrays.slice(0, 3), { transposeA, transposeB });
   const errors = Array.from(expected!.data, (product, i) => {
     const exact = finished ? product + data[3]![i]! : product;
-    return Math.max(
-      Math.abs(got[i]! - exact),
-      finished ? Math.abs(activated[i]! - Math.max(0, exact)) : 0,
-    );
+    return Math.max(Math.abs(got[i]! - exact), finished ? Math.abs(activated[i]! - Math.max(0, exact)) : 0);
   });
   return Math.max(...errors);
 }

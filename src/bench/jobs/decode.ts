@@ -5,7 +5,7 @@ import { createEngine, type GenerateSettings } from "../../generate/engine.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
 import { input, record } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError } from "../job.ts";
-import { type Sizes, STORIES } from "../models.ts";
+import { GPT2_SMALL, type Sizes, STORIES } from "../models.ts";
 
 /** Few rows and many; and what a reward cache gains where samples share a prompt's prefill, against prompts that all differ. */
 export const decodePlans: readonly Plan[] = [
@@ -13,6 +13,11 @@ export const decodePlans: readonly Plan[] = [
     name: `decode stories260K, ${rows} rows`,
     make: (device) => makeDecode(device, { sizes: STORIES, rows, prompt: 8, tokens: 48 }),
   })),
+  {
+    name: "decode GPT-2 small, 64 rows",
+    runs: (device) => !device.software,
+    make: (device) => makeDecode(device, { sizes: GPT2_SMALL, rows: 64, prompt: 32, tokens: 128 }),
+  },
   ...[512, 1].map((shared): Plan => ({
     name: `decode stories260K, 512 rows, prompts of 32 tokens for ${shared === 1 ? "one row" : `${shared} rows`} each`,
     make: (device) => makeDecode(device, { sizes: STORIES, rows: 512, prompt: 32, tokens: 16, shared }),

@@ -4,16 +4,17 @@ import { matmul } from "../../ops/matmul.ts";
 import type { MatmulAttrs } from "../../ops/product.ts";
 import { input, record } from "../../tensor/tensor.ts";
 import { type Job, type Plan, relativeError, values } from "../job.ts";
-import { PRODUCTS } from "../models.ts";
+import { LARGE_PRODUCT, PRODUCTS } from "../models.ts";
 
 /** Which operand is stored transposed. */
 export const MODES = { nn: {}, nt: { transposeB: true }, tn: { transposeA: true } } as const;
 
 /** Every shape in every mode; on matrix units too where there are some, with operands rounded to f16. */
-export const matmulPlans: readonly Plan[] = PRODUCTS.flatMap((shape) =>
+export const matmulPlans: readonly Plan[] = [...PRODUCTS, LARGE_PRODUCT].flatMap((shape) =>
   (["nn", "nt", "tn"] as const).flatMap((mode) => [
     {
       name: `matmul ${mode} ${shape.join("x")}`,
+      runs: (device: Device) => shape !== LARGE_PRODUCT || !device.software,
       make: (device: Device) => makeMatmul(device, shape, MODES[mode]),
     },
     {
