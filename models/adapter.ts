@@ -76,7 +76,12 @@ export async function saveAdapter(
   await writeFileAtomic(join(folder, "adapter_config.json"), `${JSON.stringify(config, null, 2)}\n`);
 }
 
-const moduleName = (name: string): string => name.replace(/\.(weight|bias)$/, "");
+/**
+ * PEFT itself saves a classifier's modules `classifier` and `score` whole, so RoBERTa's two layers below `classifier` go under that
+ * name: a layer inside a module that is saved whole would be looked for twice.
+ */
+const moduleName = (name: string): string =>
+  /^classifier\b/.exec(name)?.[0] ?? name.replace(/\.(weight|bias)$/, "");
 
 /**
  * The frozen adapters of `folder` on the weights of `model`: `model.with(…)` computes with both.
