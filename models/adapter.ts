@@ -59,7 +59,9 @@ export async function saveAdapter(
   });
   await writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
   const modules = namesOfPattern(settings.pattern);
-  const named = modules !== undefined && settings.pattern !== "all-linear";
+  // Whole names where PEFT could take one for the end of a module that is trained whole.
+  const all = adapterTargets(model.specs, settings.pattern);
+  const named = modules !== undefined && settings.pattern !== "all-linear" && all.length === targets.length;
   const config = {
     peft_type: "LORA",
     task_type: "headSpecs" in model ? "SEQ_CLS" : "CAUSAL_LM",

@@ -130,6 +130,18 @@ it.each([
   expect(await (await loadAdapter(model, folder)).readAll()).toEqual(await adapter.readAll());
 });
 
+it("does not name what is trained whole among its targets", async () => {
+  const { json } = ENCODER_CONFIGS.find(({ json }) => json.model_type === "bert")!;
+  const model = createScalarModel(device, json, { trainable: false, seed: 1 });
+  const settings = { pattern: "dense", rank: 1, alpha: 1 };
+  const adapter = adaptedParameters(model, settings, { seed: 3, whole: model.headSpecs });
+  const folder = scratch();
+  await saveAdapter(folder, model.with(adapter), settings, "base");
+  const { target_modules: targets } = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8"));
+  const ends = ["attention.output.dense", "intermediate.dense", "output.dense"];
+  expect(targets).toEqual([0, 1].flatMap((i) => ends.map((end) => `bert.encoder.layer.${i}.${end}`)));
+});
+
 describe("refusals", () => {
   const { json, maps } = CASES[0];
   const base = createModel(device, json, { trainable: false, seed: 2 });
