@@ -59,7 +59,9 @@ export async function saveAdapter(
   });
   await writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
   const modules = namesOfPattern(settings.pattern);
-  const named = modules !== undefined && settings.pattern !== "all-linear";
+  // Whole names where PEFT could take one for the end of a module that is trained whole.
+  const all = adapterTargets(model.specs, settings.pattern);
+  const named = modules !== undefined && settings.pattern !== "all-linear" && all.length === targets.length;
   const config = {
     peft_type: "LORA",
     task_type: "headSpecs" in model ? "SEQ_CLS" : "CAUSAL_LM",
@@ -76,7 +78,12 @@ export async function saveAdapter(
   await writeFileAtomic(join(folder, "adapter_config.json"), `${JSON.stringify(config, null, 2)}\n`);
 }
 
-const moduleName = (name: string): string => name.replace(/\.(weight|bias)$/, "");
+/**
+ * PEFT itself saves a classifier's modules `classifier` and `score` whole, so RoBERTa's two layers below `classifier` go under that
+ * name: a layer inside a module that is saved whole would be looked for twice.
+ */
+const moduleName = (name: string): string =>
+  /^classifier\b/.exec(name)?.[0] ?? name.replace(/\.(weight|bias)$/, "");
 
 /**
  * The frozen adapters of `folder` on the weights of `model`: `model.with(…)` computes with both.

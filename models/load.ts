@@ -1,7 +1,7 @@
 /** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. And from files of llama2.c. */
 import { join } from "node:path";
 import { writeFileAtomic } from "../src/data/files.ts";
-import { isRecord } from "../src/data/json.ts";
+import { isRecord, jsonText } from "../src/data/json.ts";
 import type { Checkpoint, TensorToWrite } from "../src/data/safetensors.ts";
 import { writeWeights } from "../src/data/save-weights.ts";
 import { openWeights, readModelConfig } from "../src/data/weights.ts";
@@ -18,6 +18,9 @@ import { type Blueprint, blueprint, languageModel, scalarModel } from "./model.t
 export type SaveDtype = "F32" | "F16" | "BF16";
 
 const TORCH_NAMES: Readonly<Record<SaveDtype, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+
+/** Fields that transformers takes no whole number for. */
+const FLOATS = ["initializer_range", "layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps"];
 
 /** What families call an LM head. */
 const LM_HEADS: ReadonlySet<string> = new Set(["lm_head.weight", "embed_out.weight"]);
@@ -69,22 +72,27 @@ export interface SaveOptions {
   readonly dtype?: SaveDtype;
   /** Bytes of a file of weights at most; larger models are written in several. 5 GB by default, as Hugging Face does. */
   readonly maxShardBytes?: number;
+  /** The tokenizer's padding. A classifier's config names it, where it does not yet: transformers finds the last token by it. */
+  readonly padId?: number | undefined;
 }
 
 /** Writes weights and `config.json` into `folder`, each file by rename; adapters are merged into the weights. */
 export async function saveModel(
   folder: string,
-  model: Trunk,
-  { dtype = "F32", maxShardBytes = 5e9 }: SaveOptions = {},
+  model: Trunk | ScalarModel,
+  { dtype = "F32", maxShardBytes = 5e9, padId }: SaveOptions = {},
 ): Promise<void> {
   const tensors = model.specs.map((spec): TensorToWrite => {
     const { name, shape } = spec;
     return { name, dtype, shape, data: () => mergedValues(model.parameters, spec) };
   });
   await writeWeights(folder, tensors, maxShardBytes);
+  const json = model.toHf();
+  const pad =
+    "headSpecs" in model && padId !== undefined ? { pad_token_id: json["pad_token_id"] ?? padId } : {};
   // Newer configs say `dtype`, older readers want `torch_dtype`.
-  const config = { ...model.toHf(), torch_dtype: TORCH_NAMES[dtype], dtype: TORCH_NAMES[dtype] };
-  await writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  const config = { ...json, ...pad, torch_dtype: TORCH_NAMES[dtype], dtype: TORCH_NAMES[dtype] };
+  await writeFileAtomic(join(folder, "config.json"), jsonText(config, FLOATS));
 }
 
 async function readConfig(folder: string): Promise<Config> {

@@ -2,6 +2,7 @@
 import { basename, join, resolve } from "node:path";
 import { saveModel } from "../../models/load.ts";
 import { writeFileAtomic } from "../data/files.ts";
+import { jsonText } from "../data/json.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import type { LanguageModel, Trunk } from "../nn/lm.ts";
 import { type Facts, renderModelCard } from "../report/markdown.ts";
@@ -35,7 +36,7 @@ export async function saveGenerationConfig(
     top_p: 1,
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
   };
-  await writeFileAtomic(join(folder, "generation_config.json"), `${JSON.stringify(json, null, 2)}\n`);
+  await writeFileAtomic(join(folder, "generation_config.json"), jsonText(json, ["temperature", "top_p"]));
 }
 
 /** A model that was trained. */
@@ -61,7 +62,7 @@ export interface Trained<M extends Trunk> {
 export async function saveTrained<M extends Trunk>(trained: Trained<M>): Promise<string> {
   const { model, tokenizer, config } = trained;
   const out = join(config.out, "model");
-  await saveModel(out, model, { dtype: saveDtype(config.dtype) });
+  await saveModel(out, model, { dtype: saveDtype(config.dtype), padId: tokenizer.padId });
   await tokenizer.save(out);
   if (isLanguageModel(model))
     await saveGenerationConfig(out, tokenizer, { eosIds: endIds(model, tokenizer), temperature: 1 });

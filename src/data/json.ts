@@ -25,6 +25,14 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/**
+ * JSON on several lines. Fields named in `floats` keep a decimal point where they are whole: transformers refuses 2 where it wants 2.0.
+ */
+export function jsonText(value: unknown, floats: readonly string[]): string {
+  const whole = new RegExp(`("(?:${floats.join("|")})": -?\\d+)(?=,?\\n)`, "g");
+  return `${JSON.stringify(value, null, 2).replace(whole, "$1.0")}\n`;
+}
+
 type State = "value" | "value or ]" | "key or }" | "key" | "colon" | ", or ]" | ", or }" | "end";
 
 /** The first place where `text` stops being JSON (RFC 8259). `position` counts UTF-16 units from 0. */

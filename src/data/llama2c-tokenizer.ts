@@ -30,7 +30,8 @@ export async function readLlama2cTokenizer(
   return {
     json: tokenizerJson(vocab, mergesOf(pieces)),
     config: {
-      tokenizer_class: "LlamaTokenizer",
+      // transformers 5 makes a LlamaTokenizer anew from the vocabulary, with other rules for spaces; this class takes the file.
+      tokenizer_class: "PreTrainedTokenizerFast",
       bos_token: "<s>",
       eos_token: "</s>",
       unk_token: "<unk>",

@@ -41,7 +41,8 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
   const json = await readTokenizerJson(folder, names, { config, model });
   checkIds(join(folder, "tokenizer.json"), json);
   const endIds = [ends].flat().filter((id) => Number.isInteger(id)) as number[];
-  return { json, config: await withTemplateFile(folder, config), names, model, endIds };
+  const said = { ...lowerCasing(json), ...config };
+  return { json, config: await withTemplateFile(folder, said), names, model, endIds };
 }
 
 /**
@@ -60,6 +61,13 @@ export function chatTemplatesIn(folder: string, config: Fields): Map<string, str
     );
   });
   return new Map(named);
+}
+
+/** transformers 5 makes a BertTokenizer anew, and asks not `tokenizer.json` for its case but the config. */
+function lowerCasing({ model, normalizer }: Fields): Fields {
+  const lower = isRecord(normalizer) ? normalizer["lowercase"] : undefined;
+  const isWordPiece = isRecord(model) && model["type"] === "WordPiece";
+  return isWordPiece && typeof lower === "boolean" ? { do_lower_case: lower } : {};
 }
 
 /** A file of the template's own goes before the one in the config, as in transformers. */

@@ -72,6 +72,7 @@ it("of sft: weights, config, tokenizer, generation settings, card", async () => 
     bos_token_id: eosId,
     do_sample: true,
   });
+  expect(text("sft", "generation_config.json")).toMatch(/"temperature": 1\.0,/);
   const card = text("sft", "README.md");
   expect(card).toMatch(
     /^---\nlicense: "other"\npipeline_tag: text-generation\ntags:\n- "vbon"\n- "sft"\n---\n/,

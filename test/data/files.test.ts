@@ -11,7 +11,7 @@ import {
   replaceFile,
   writeFileAtomic,
 } from "../../src/data/files.ts";
-import { findJsonError } from "../../src/data/json.ts";
+import { findJsonError, jsonText } from "../../src/data/json.ts";
 import { formatErrorOf, temporaryFolder } from "./support.ts";
 
 const folder = temporaryFolder();
@@ -134,6 +134,20 @@ describe("JSON", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it("keeps the point of whole numbers where readers want one", () => {
+    const value = {
+      top_p: 1,
+      top_k: 0,
+      temperature: -2,
+      half: { top_p: 0.5 },
+      list: [{ top_p: 3 }],
+      text: '"top_p": 1,\n',
+    };
+    const text = jsonText(value, ["temperature", "top_p"]);
+    expect(text.match(/-?\d[.\d]*/g)).toEqual(["1.0", "0", "-2.0", "0.5", "3.0", "1"]);
+    expect(JSON.parse(text)).toEqual(value);
   });
 });
 

@@ -1,5 +1,5 @@
 /** Tokenizers of encoders: WordPiece from `vocab.txt`, RoBERTa's frame around byte-level BPE. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { byteAlphabet } from "../../src/data/bpe.ts";
@@ -36,6 +36,17 @@ describe("WordPiece from vocab.txt", () => {
     await cased.save(join(folder, "again"));
     const again = await loadTokenizer(join(folder, "again"));
     expect(again.encode("Low low")).toEqual(cased.encode("Low low"));
+  });
+
+  it.each([
+    ["", true],
+    ['{"do_lower_case": false}', false],
+  ])("saves its case in the config too: %j", async (config, lower) => {
+    const files = { "vocab.txt": VOCAB.join("\n"), ...(config && { "tokenizer_config.json": config }) };
+    const path = join(folder, `case ${lower}`);
+    await (await load(`from ${lower}`, files)).save(path);
+    const saved = JSON.parse(await readFile(join(path, "tokenizer_config.json"), "utf8"));
+    expect(saved).toEqual({ do_lower_case: lower });
   });
 
   it("refuses a vocabulary without the special tokens", async () => {

@@ -8,6 +8,7 @@ import { openSafetensors } from "../../src/data/safetensors.ts";
 import { adaptedParameters } from "../../src/nn/lora.ts";
 import { type HandTensor, peftConfig, waves, writeAdapter } from "../support/adapters.ts";
 import { testDevice } from "../support/device.ts";
+import { ENCODER_CONFIGS } from "../support/family-configs.ts";
 import { scoreProgram } from "../support/models.ts";
 import { padded, someRows } from "../support/padding.ts";
 import { SMALL } from "../support/small-models.ts";
@@ -110,6 +111,35 @@ it("keeps a classifier's head beside its adapters", async () => {
   expect(config.target_modules).toHaveLength(3 * 7);
   const again = await loadAdapter(model, folder);
   expect(await again.readAll()).toEqual(await adapter.readAll());
+});
+
+/** PEFT adds `classifier` and `score` to these itself; a layer inside one of them would be saved under two names. */
+it.each([
+  ["distilbert", ["pre_classifier", "classifier"]],
+  ["bert", ["bert.pooler.dense", "classifier"]],
+  ["roberta", ["classifier"]],
+])("names the modules of a classifier's head as PEFT saves them: %s", async (family, modules) => {
+  const { json } = ENCODER_CONFIGS.find(({ json }) => json.model_type === family)!;
+  const model = createScalarModel(device, json, { trainable: false, seed: 1 });
+  const settings = { pattern: "all-linear", rank: 1, alpha: 1 };
+  const adapter = adaptedParameters(model, settings, { seed: 3, whole: model.headSpecs });
+  const folder = scratch();
+  await saveAdapter(folder, model.with(adapter), settings, "base");
+  const config = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8"));
+  expect(config.modules_to_save).toEqual(modules);
+  expect(await (await loadAdapter(model, folder)).readAll()).toEqual(await adapter.readAll());
+});
+
+it("does not name what is trained whole among its targets", async () => {
+  const { json } = ENCODER_CONFIGS.find(({ json }) => json.model_type === "bert")!;
+  const model = createScalarModel(device, json, { trainable: false, seed: 1 });
+  const settings = { pattern: "dense", rank: 1, alpha: 1 };
+  const adapter = adaptedParameters(model, settings, { seed: 3, whole: model.headSpecs });
+  const folder = scratch();
+  await saveAdapter(folder, model.with(adapter), settings, "base");
+  const { target_modules: targets } = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8"));
+  const ends = ["attention.output.dense", "intermediate.dense", "output.dense"];
+  expect(targets).toEqual([0, 1].flatMap((i) => ends.map((end) => `bert.encoder.layer.${i}.${end}`)));
 });
 
 describe("refusals", () => {

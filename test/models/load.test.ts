@@ -117,6 +117,19 @@ describe("scalar models", () => {
     await expect(loadModel(device, join(folder, "classifier"), frozen)).rejects.toThrow("no LM head");
   });
 
+  it("are saved with the tokenizer's padding, by which transformers finds the last token", async () => {
+    const model = await loadScalarModel(device, fixture("gpt2-tiny"), { trainable: false, seed: 2 });
+    const padIn = async (path: string, json: Json = {}): Promise<unknown> => {
+      const one = createScalarModel(device, { ...model.toHf(), ...json }, frozen);
+      await saveModel(join(folder, path), one, { padId: 7 });
+      return (JSON.parse(await readFile(join(folder, path, "config.json"), "utf8")) as Json)["pad_token_id"];
+    };
+    expect([await padIn("pad"), await padIn("own-pad", { pad_token_id: 0 })]).toEqual([7, 0]);
+    const lm = await loadModel(device, fixture("gpt2-tiny"), frozen);
+    await saveModel(join(folder, "lm-pad"), lm, { padId: 7 });
+    expect(await readFile(join(folder, "lm-pad", "config.json"), "utf8")).not.toContain("pad_token_id");
+  });
+
   it("take the trunk of a GPT-NeoX without its LM head, and come back", async () => {
     const model = await loadScalarModel(device, fixture("gpt-neox-tiny"), { trainable: false, seed: 2 });
     expect(model.parameters.names).not.toContain("embed_out.weight");
