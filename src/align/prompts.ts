@@ -103,8 +103,7 @@ export async function readPrompts(
   const { split, field, format = "plain", distribution } = options;
   const prompter = createPrompter(tokenizer, options);
   const prompts: Prompt[] = [];
-  for await (const { line, value } of readRecords(path, { prompt: field })) {
-    const where = `${path}:${line}`;
+  for await (const { where, value } of readRecords(path, { prompt: field })) {
     if (split !== undefined && !(isRecord(value) && value["split"] === split)) continue;
     if (format === "plain") prompts.push(promptFrom(value, where, field === undefined, prompter));
     else {
