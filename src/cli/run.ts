@@ -36,7 +36,7 @@ export async function runCli(argv: readonly string[], around: Surroundings): Pro
     if (error instanceof UserError) {
       const stack = Number(env("VBON_DEBUG") ?? 0) >= 1 ? `\n${error.stack ?? ""}` : "";
       around.stderr.write(`${messageOf(error)}${stack}\n`);
-      return EXIT.wrongInput;
+      return around.signal.aborted ? EXIT.stopped : EXIT.wrongInput;
     }
     around.stderr.write(
       `this is a bug in vbon, please report it:\n${error instanceof Error ? error.stack : String(error)}\n`,

@@ -43,8 +43,11 @@ export const isRepoName = (text: string): boolean =>
 export const isRevision = (text: string): boolean => /^[\w][\w./-]*$/.test(text) && !text.includes("..");
 
 /** A repository at a revision as messages call it, and as a flag takes it. */
-export const titleOf = ({ kind, name, revision }: HubRepo): string =>
-  kind === "datasets" ? `hf://datasets/${name}@${revision}` : `${name}@${revision}`;
+export function titleOf({ kind, name, revision }: HubRepo): string {
+  if (kind === "models") return `${name}@${revision}`;
+  const plain = /^refs\/(convert|pr)\/[^/]+$/.test(revision);
+  return `hf://datasets/${name}@${plain ? revision : revision.replaceAll("/", "%2F")}`;
+}
 
 /** Whether HF_HUB_OFFLINE says that nobody is to be asked. */
 export const isOffline = (): boolean => /^(1|true|yes|on)$/i.test(env("HF_HUB_OFFLINE") ?? "");
@@ -127,7 +130,8 @@ function fileOf(repo: HubRepo, sibling: unknown): readonly [string, BlobInfo] {
   const lfs = isRecord(record["lfs"]) ? record["lfs"] : {};
   const hash = lfs["sha256"] ?? record["blobId"];
   const bytes = lfs["size"] ?? record["size"];
-  const inside = typeof file === "string" && !/^[/\\]|\\|:|(^|\/)\.\.?(\/|$)|\0/.test(file) && file !== "";
+  const inside =
+    typeof file === "string" && !/^\/|^[a-z]:|\\|(^|\/)\.\.?(\/|$)|\0/i.test(file) && file !== "";
   if (!inside)
     throw new FormatError(
       `${name}: the hub lists a file ${JSON.stringify(file)}, which is outside the ${nounOf(repo)}'s folder; nothing was fetched`,

@@ -1,5 +1,5 @@
 /** Commands with datasets on the hub in place of files: the same results, pinned, and refusals with exit code 2. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -10,7 +10,7 @@ import { fetchedSweep } from "../../src/cli/sweep/hub.ts";
 import type { Io } from "../../src/cli/verb.ts";
 import { testDevice } from "../support/device.ts";
 import { COMMIT, hubServer } from "../support/hub-server.ts";
-import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { cli, flags, type Outcome, vbon } from "../support/run-cli.ts";
 import { letterReward, tinyLm } from "../support/tiny-lm.ts";
 import { scratch, TINY } from "../support/training.ts";
 
@@ -183,6 +183,31 @@ it("score, generate and reward take them too", async () => {
     join(folder, "rm"),
   ]);
   expect(learned.code, learned.stderr).toBe(0);
+});
+
+it("a download that Ctrl-C stopped goes on where it was", async () => {
+  const argv = ["score", ...flags({ model: policy, input: `${NAME}/texts/train-0.parquet` })];
+  server.faults.slow = 50; // between the five pieces of a file
+  const blobs = join(process.env["HF_HUB_CACHE"]!, "datasets--owner--tiny", "blobs");
+  const stopping = new AbortController();
+  const watch = setInterval(() => {
+    const begun =
+      existsSync(blobs) && readdirSync(blobs).some((name) => statSync(join(blobs, name)).size > 0);
+    if (begun) stopping.abort();
+  }, 1);
+  const stopped = await cli(argv, { device, signal: stopping.signal });
+  clearInterval(watch);
+  expect([stopped.code, stopped.stderr]).toEqual([
+    130,
+    expect.stringContaining("train-0.parquet: stopped; the next try goes on there"),
+  ]);
+  server.faults.slow = 0;
+  server.log.length = 0;
+  const scored = await vbon(device, argv);
+  expect(scored.code, scored.stderr).toBe(0);
+  expect(server.log.filter((line) => line.includes("train-0"))).toEqual([
+    expect.stringMatching(/train-0\.parquet bytes=[1-9]\d*-$/),
+  ]);
 });
 
 describe("refused, with exit code 2, are", () => {

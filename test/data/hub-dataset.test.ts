@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { readDocuments, readExamples, readTexts } from "../../src/data/dataset.ts";
+import { titleOf } from "../../src/data/hub-client.ts";
 import { type FetchedDataset, fetchDataset, hubDataset } from "../../src/data/hub-dataset.ts";
 import { COMMIT, hubServer } from "../support/hub-server.ts";
 import { collect, temporaryFolder } from "./support.ts";
@@ -173,8 +174,16 @@ describe("a download that", () => {
     writeFileSync(folder("blobs", `${hash}.incomplete`), shard.subarray(0, 1200));
     await get(`${NAME}/data`);
     expect(asked()[0]).toBe("data/train-00000-of-00002.parquet bytes=1200-");
-    await get(`${NAME}/lines`);
-    expect(asked().at(-1)).toBe("lines/train%202.jsonl");
+    files.set("lines/12:30#?.jsonl", jsonl("c", 1));
+    try {
+      await get(`${NAME}/lines`);
+      expect(asked().at(-1)).toBe("lines/train%202.jsonl");
+      const odd = await get(`${NAME}/lines/12:30#?.jsonl`);
+      expect(await collect(readDocuments(odd.address))).toHaveLength(1);
+      expect(asked().at(-1)).toBe("lines/12%3A30%23%3F.jsonl");
+    } finally {
+      files.delete("lines/12:30#?.jsonl");
+    }
   });
 
   it("brings other bytes is refused, and nothing of it kept", async () => {
@@ -239,11 +248,14 @@ describe("refused are", () => {
   });
 });
 
-it("takes an address apart", () => {
+it("takes an address apart, and puts it together", () => {
   const parts = (spec: string): readonly string[] => {
     const { repo, path } = hubDataset(spec);
     return [repo.name, repo.revision, path];
   };
+  const again = (spec: string): string => titleOf(hubDataset(spec).repo);
+  for (const spec of ["o/n@main", "o/n@a%2Fb", "o/n@refs/pr/3", "o/n@refs/convert/parquet"])
+    expect(again(`hf://datasets/${spec}/d/e.csv`)).toBe(`hf://datasets/${spec}`);
   expect(parts("hf://datasets/o/n")).toEqual(["o/n", "main", ""]);
   expect(parts("hf://datasets/o/n/")).toEqual(["o/n", "main", ""]);
   expect(parts("hf://datasets/o/n.x@v1.0/a b/c@d.csv")).toEqual(["o/n.x", "v1.0", "a b/c@d.csv"]);
