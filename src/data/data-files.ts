@@ -2,6 +2,7 @@
 import { ConfigError } from "../errors.ts";
 import { exists, listFiles } from "./files.ts";
 import { globPattern, isGlob } from "./glob.ts";
+import { endingOf } from "./unpack.ts";
 import { cachedDataset, isHubData } from "./hub-dataset.ts";
 
 /**
@@ -18,8 +19,8 @@ export async function dataFiles(spec: string): Promise<string[]> {
   const files = (await listFiles(fixed === "" ? "." : fixed, deep))
     .map((file) => fixed + file)
     .filter((file) => fits.test(file));
-  const ending = /\.[^./]*$/.exec(spec)?.[0];
-  const odd = files.find((file) => ending === undefined || !file.endsWith(ending));
+  const ending = endingOf(spec);
+  const odd = files.find((file) => ending === "" || endingOf(file) !== ending);
   if (files.length > 0 && odd === undefined) return files;
   throw new ConfigError(
     odd === undefined

@@ -1,6 +1,7 @@
 /** Which files of a repository of data are meant: one by its name, those of a pattern, or a split by its name, as the datasets library infers it. */
 import { ConfigError } from "../errors.ts";
 import { globPattern, isGlob, patternOf } from "./glob.ts";
+import { endingOf } from "./unpack.ts";
 
 /** What is asked for. */
 export interface Asked {
@@ -23,7 +24,7 @@ export interface Chosen {
 /** The hub lists no more files of a repository at once. */
 const LISTED = 50_000;
 
-const READABLE = /\.(parquet|jsonl?|csv|tsv|txt)$/i;
+const READABLE = /\.(parquet|(jsonl?|csv|tsv|txt)(\.gz)?)$/i;
 
 /** Files that describe data and hold none; hidden ones. */
 const ABOUT =
@@ -62,7 +63,7 @@ function readable(files: readonly string[], asked: Asked, all: readonly string[]
   const odd = files.find((file) => !READABLE.test(file));
   if (odd !== undefined)
     throw new ConfigError(`${asked.who}: ${odd} cannot be read; expected ${KINDS}. ${converted(asked)}`);
-  const endings = [...new Set(files.map((file) => /[^.]*$/.exec(file)![0]))];
+  const endings = [...new Set(files.map(endingOf))];
   if (endings.length === 1) return files;
   throw new ConfigError(
     `${asked.who}: "${asked.path}" fits files of several kinds (${endings.join(", ")}); end it with one of them`,
@@ -75,7 +76,7 @@ const nothing = (asked: Asked, all: readonly string[]): ConfigError =>
       `Expected ${KINDS}. ${converted(asked)}`,
   );
 
-const KINDS = ".parquet, .jsonl, .json, .csv, .tsv or .txt";
+const KINDS = ".parquet, or .jsonl, .json, .csv, .tsv or .txt, these in .gz too";
 
 /** Whatever a dataset is written in, the hub keeps it as Parquet too. */
 const converted = ({ who }: Asked): string =>
@@ -120,7 +121,7 @@ function placed(file: string, split: string): Placed | undefined {
     const rest = without(parts[at]!, split);
     if (rest !== undefined) {
       // What is in a folder of the split belongs together, whatever it is called.
-      const named = at === parts.length - 1 ? withoutPart(rest) : `${rest}/${/[^.]*$/.exec(file)![0]}`;
+      const named = at === parts.length - 1 ? withoutPart(rest) : `${rest}/${endingOf(file)}`;
       return { file, set: [...parts.slice(0, at), named].join("/") };
     }
     if (Object.keys(SPLITS).some((other) => without(parts[at]!, other) !== undefined)) return undefined;
@@ -139,7 +140,7 @@ function without(text: string, split: string): string | undefined {
 }
 
 /** "-00000-of-00002", a number before the ending, and the hash that the datasets library puts there. */
-const PART = /-[0-9a-f]{16}(?=\.)|[-._ ]?\d+[-_]of[-_]\d+|[-._ ]?\d+(?=\.[^.]*$)/g;
+const PART = /-[0-9a-f]{16}(?=\.)|[-._ ]?\d+[-_]of[-_]\d+|[-._ ]?\d+(?=\.[^.]*(\.gz)?$)/g;
 
 /** A path without the number of its part. */
 const withoutPart = (path: string): string => path.replace(/[^/]*$/, (name) => name.replaceAll(PART, ""));

@@ -1,14 +1,14 @@
 /**
- * Text to train on: plain files of documents or lines, and records: JSONL, CSV, TSV, Parquet. Everything streams; every complaint names file and line.
+ * Text to train on: plain files of documents or lines, and records: JSONL, CSV, TSV, Parquet; all but Parquet in gzip too. Everything streams; every complaint names file and line.
  * Wherever a path is taken, a pattern or a dataset in the cache is as well ({@link dataFiles}): its files are read one after the other.
  */
 import { ConfigError, FormatError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type Message, readMessages } from "./chat.ts";
 import { dataFiles } from "./data-files.ts";
-import { readPieces } from "./files.ts";
 import { isRecord, parseJson } from "./json.ts";
 import { isTable, readTable } from "./table.ts";
+import { readUnpacked, unpackedName } from "./unpack.ts";
 
 /** One record: a text, a prompt with its response, token ids, or a conversation. `where` is its file and line, as messages name it. */
 export type Example =
@@ -43,7 +43,7 @@ export async function* readLines(path: string): AsyncGenerator<{ line: number; t
   const decode = strictDecoder(path);
   let line = 0;
   let rest: Uint8Array[] = []; // pieces of the line that has not ended yet
-  for await (const piece of readPieces(path)) {
+  for await (const piece of readUnpacked(path)) {
     let start = 0;
     for (let end = piece.indexOf(10); end >= 0; end = piece.indexOf(10, start)) {
       yield { line: ++line, text: decode([...rest, piece.subarray(start, end)], line) };
@@ -63,7 +63,7 @@ export async function* readJsonl(path: string): AsyncGenerator<{ line: number; v
 }
 
 /** Whether a file's name says that it holds records, and not plain text. */
-export const holdsRecords = (path: string): boolean => /\.jsonl?$/.test(path) || isTable(path);
+export const holdsRecords = (path: string): boolean => /\.jsonl?$/.test(unpackedName(path)) || isTable(path);
 
 /** A record. */
 export interface DataRecord {

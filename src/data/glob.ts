@@ -1,5 +1,6 @@
 /** Patterns of file names, as shells and fsspec write them. */
 import { ConfigError } from "../errors.ts";
+import { endingOf } from "./unpack.ts";
 
 /** Whether `text` is a pattern and not a plain name. */
 export const isGlob = (text: string): boolean => /[*?[{]/.test(text);
@@ -51,7 +52,7 @@ export function patternOf(names: readonly string[]): string {
   if (alike)
     return [...first].map((part, i) => (others.every((parts) => parts[i] === part) ? part : "*")).join("");
   const start = names[0]!.slice(0, names[0]!.lastIndexOf("/") + 1);
-  const end = /\.[^./]*$/.exec(names[0]!)?.[0] ?? "";
+  const end = endingOf(names[0]!);
   const shared = names.every((name) => name.startsWith(start) && name.endsWith(end));
   const [from, to] = shared ? [start, end] : ["", ""];
   return `${from}{${names.map((name) => name.slice(from.length, name.length - to.length)).join(",")}}${to}`;

@@ -1,13 +1,16 @@
 /** Which files a flag names: patterns, and splits among the files of a dataset. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { chooseFiles } from "../../src/data/data-splits.ts";
 import { dataFiles } from "../../src/data/data-files.ts";
 import { readDocuments, readExamples, readLabelled, readPreferences } from "../../src/data/dataset.ts";
 import { globPattern, isGlob, patternOf } from "../../src/data/glob.ts";
+import { readTable } from "../../src/data/table.ts";
+import { endingOf } from "../../src/data/unpack.ts";
 import { ConfigError } from "../../src/errors.ts";
-import { collect, temporaryFolder } from "./support.ts";
+import { collect, formatErrorOf, temporaryFolder } from "./support.ts";
 
 function folderOf(files: Readonly<Record<string, string>>): string {
   const folder = temporaryFolder();
@@ -105,6 +108,57 @@ describe("shards on disk", () => {
   });
 });
 
+describe("files in gzip", () => {
+  const folder = temporaryFolder();
+  const write = (name: string, bytes: Uint8Array): string => {
+    writeFileSync(join(folder, name), bytes);
+    return join(folder, name);
+  };
+  const lines = Array.from({ length: 5000 }, (_, i) => `{"text":"number ${i} ü"}\n`).join("");
+
+  it("are read as what they hold", async () => {
+    const path = write("a.jsonl.gz", gzipSync(lines));
+    const examples = await collect(readExamples(path));
+    expect([examples.length, examples.at(-1)]).toEqual([
+      5000,
+      { text: "number 4999 ü", where: `${path}:5000` },
+    ]);
+    const csv = write("b.CSV.gz", Buffer.concat([gzipSync("text,label\nin two,1\n"), gzipSync("parts,0\n")]));
+    expect(await readLabelled({ file: csv })).toEqual([
+      { text: "in two", label: 1 },
+      { text: "parts", label: 0 },
+    ]);
+    expect(await collect(readTable(write("c.tsv.gz", gzipSync("a\tb\n1\t2\n"))))).toEqual([
+      { line: 2, value: { a: "1", b: "2" } },
+    ]);
+    const text = write("d.txt.gz", gzipSync("a<|endoftext|>b\nc"));
+    expect(await collect(readDocuments(text))).toEqual(["a", "b\nc"]);
+    expect(await dataFiles(join(folder, "*.jsonl.gz"))).toEqual([path]);
+    await expect(dataFiles(join(folder, "*.gz"))).rejects.toThrow(/expected the ending in the pattern/);
+  });
+
+  it.each([
+    ["cut", gzipSync(lines).subarray(0, 3000)],
+    ["another file", Buffer.from(lines)],
+  ])("that are none are refused: %s", async (_, bytes) => {
+    const path = write("bad.jsonl.gz", bytes);
+    expect(await formatErrorOf(collect(readExamples(path)))).toContain(`${path}: not a whole file of gzip`);
+    const table = write("bad.csv.gz", gzipSync(`a,b\n${"1,2\n".repeat(3000)}`).subarray(0, 40));
+    expect(await formatErrorOf(collect(readTable(table)))).toContain(`${table}: not a whole file of gzip`);
+    await expect(collect(readExamples(join(folder, "none.jsonl.gz")))).rejects.toThrow(/no such file/);
+  });
+
+  it("have endings of two parts", () => {
+    expect(["a.jsonl", "a/b.c.jsonl.gz", "a.gz", "a.b/c", "c"].map(endingOf)).toEqual([
+      ".jsonl",
+      ".jsonl.gz",
+      ".gz",
+      "",
+      "",
+    ]);
+  });
+});
+
 describe("of a dataset's files", () => {
   const choose = (all: readonly string[], path = "", split?: string): readonly string[] =>
     chooseFiles(all, { who: "hf://datasets/o/n@main", path, split }).files;
@@ -157,6 +211,8 @@ describe("of a dataset's files", () => {
       "train_sft",
       ["data/train_sft-00000-of-00001.parquet"],
     ],
+    [["harmless/train.jsonl.gz", "harmless/test.jsonl.gz"], undefined, ["harmless/train.jsonl.gz"]],
+    [["part-0.json.gz", "part-1.json.gz"], undefined, ["part-0.json.gz", "part-1.json.gz"]],
     [["retrained.jsonl", "README.md"], "train", ["retrained.jsonl"]],
     [["c4-train.00000-of-01024.json", "c4-train.00001-of-01024.json"], undefined, 2],
     [["part-0.jsonl", "part-1.jsonl", "config.json"], undefined, ["part-0.jsonl", "part-1.jsonl"]],
@@ -212,14 +268,14 @@ describe("of a dataset's files", () => {
       ["train.csv", "train.jsonl"],
       "train*",
       undefined,
-      /fits files of several kinds \(csv, jsonl\)/,
+      /fits files of several kinds \(\.csv, \.jsonl\)/,
     ],
     [
       "what cannot be read",
-      ["train.jsonl.gz"],
-      "train.jsonl.gz",
+      ["train.jsonl.zst"],
+      "train.jsonl.zst",
       undefined,
-      /train\.jsonl\.gz cannot be read; expected \.parquet, .*o\/n@~parquet/,
+      /train\.jsonl\.zst cannot be read; expected \.parquet, .*o\/n@~parquet/,
     ],
   ])("%s", (_, all, path, split, message) => {
     expect(() => choose([...about, ...all], path, split)).toThrow(message);
