@@ -3,6 +3,7 @@ import { checkAsks, type Conversing, conversing, readMessages } from "../data/ch
 import { type DocumentOptions, readDocuments, readRecords } from "../data/dataset.ts";
 import { isRecord } from "../data/json.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { unpackedName } from "../data/unpack.ts";
 import { ConfigError, FormatError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
 import type { Prompt } from "./build-cache.ts";
@@ -72,7 +73,7 @@ export async function cutPrompts(
 
 /** Text is separated by <|endoftext|> in .txt, else a line a document; records have it in a field. */
 function documentOptions(path: string, textField = "text"): DocumentOptions {
-  return { format: path.endsWith(".txt") ? "documents" : "lines", textField };
+  return { format: unpackedName(path).endsWith(".txt") ? "documents" : "lines", textField };
 }
 
 /** How the records of a file become prompts. */
@@ -103,8 +104,7 @@ export async function readPrompts(
   const { split, field, format = "plain", distribution } = options;
   const prompter = createPrompter(tokenizer, options);
   const prompts: Prompt[] = [];
-  for await (const { line, value } of readRecords(path, { prompt: field })) {
-    const where = `${path}:${line}`;
+  for await (const { where, value } of readRecords(path, { prompt: field })) {
     if (split !== undefined && !(isRecord(value) && value["split"] === split)) continue;
     if (format === "plain") prompts.push(promptFrom(value, where, field === undefined, prompter));
     else {

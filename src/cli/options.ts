@@ -25,9 +25,19 @@ export async function readOptions(verb: AnyVerb, argv: readonly string[]): Promi
   const fromFile = configFile === undefined ? {} : await readConfig(who, flags, configFile);
   const typed = Object.fromEntries(values);
   const named = String(typed["preset"] ?? fromFile["preset"] ?? "");
-  const preset = verb.presets?.[named] ?? {};
   const resumed = typed["resume"] === true ? await resumedConfig(verb, flags, typed) : {};
-  return { help, json, config: validate(who, verb, flags, { ...preset, ...fromFile, ...resumed, ...typed }) };
+  const said = { ...fromFile, ...resumed, ...typed };
+  return { help, json, config: validate(who, verb, flags, { ...presetOf(verb, named, said), ...said }) };
+}
+
+/** A preset's settings, without those that another one rules out. */
+function presetOf(
+  { presets, oneOf = [] }: AnyVerb,
+  name: string,
+  said: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const without = oneOf.some((key) => said[key] !== undefined) ? oneOf : [];
+  return Object.fromEntries(Object.entries(presets?.[name] ?? {}).filter(([key]) => !without.includes(key)));
 }
 
 async function readConfig(

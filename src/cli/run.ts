@@ -3,7 +3,7 @@ import { ConfigError, messageOf, UserError } from "../errors.ts";
 import { type Device, openDevice } from "../gpu/device.ts";
 import { env } from "../host.ts";
 import { overview, verbHelp } from "./help.ts";
-import { withHubModels } from "./hub-models.ts";
+import { withHub } from "./hub-settings.ts";
 import { nearest } from "./nearest.ts";
 import { readOptions } from "./options.ts";
 import { createProgress, type Progress, type ProgressStream } from "./progress.ts";
@@ -36,7 +36,7 @@ export async function runCli(argv: readonly string[], around: Surroundings): Pro
     if (error instanceof UserError) {
       const stack = Number(env("VBON_DEBUG") ?? 0) >= 1 ? `\n${error.stack ?? ""}` : "";
       around.stderr.write(`${messageOf(error)}${stack}\n`);
-      return EXIT.wrongInput;
+      return around.signal.aborted ? EXIT.stopped : EXIT.wrongInput;
     }
     around.stderr.write(
       `this is a bug in vbon, please report it:\n${error instanceof Error ? error.stack : String(error)}\n`,
@@ -83,7 +83,7 @@ async function runVerb(verb: AnyVerb, argv: readonly string[], around: Surroundi
   const { io, close } = createIo(request.json, around);
   let outcome: Outcome;
   try {
-    outcome = await verb.run((await withHubModels(request.config, io)) as never, io);
+    outcome = await verb.run((await withHub(request.config, io)) as never, io);
   } finally {
     await close();
   }

@@ -24,7 +24,7 @@ export type TextData =
       readonly pairs: readonly {
         readonly prompt: string;
         readonly response: string;
-        readonly line: number;
+        readonly where: string;
       }[];
     }
   | { readonly kind: "chats"; readonly chats: readonly Conversation[] };
@@ -51,10 +51,10 @@ export async function readTextData(path: string, names: FieldNames): Promise<Tex
   const [some, ...others] = [documents, pairs, chats].filter((kind) => kind.length > 0);
   if (some === undefined) throw new ConfigError(`${path}: holds no text; expected documents to train on`);
   if (others.length > 0) {
-    const { line } = (pairs[0] ?? chats[0])!;
+    const { where } = (pairs[0] ?? chats[0])!;
     const kind = pairs.length > 0 ? '{"prompt", "response"}' : '{"messages"}';
     throw new ConfigError(
-      `${path}:${line}: ${kind} among lines of ${documents.length > 0 ? "text" : '{"messages"}'}; expected one kind in a file`,
+      `${where}: ${kind} among lines of ${documents.length > 0 ? "text" : '{"messages"}'}; expected one kind in a file`,
     );
   }
   if (pairs.length > 0) return { kind: "pairs", pairs };
@@ -161,7 +161,7 @@ function inParts(
 }
 
 function encodePair(
-  pair: { readonly prompt: string; readonly response: string; readonly line: number },
+  pair: { readonly prompt: string; readonly response: string; readonly where: string },
   eosId: number,
   options: EncodeOptions,
 ): TrainingRow {
@@ -169,36 +169,36 @@ function encodePair(
   const prompt = tokenizer.encode(pair.prompt);
   const response = tokenizer.encode(pair.response, { addSpecialTokens: false });
   const query = prompt.length > 0 ? prompt : [tokenizer.bosId ?? eosId];
-  return fitted(query, [...response, eosId], pair.line, options);
+  return fitted(query, [...response, eosId], pair.where, options);
 }
 
 function conversations(data: Exclude<TextData, { kind: "documents" }>, how: Conversing): Conversation[] {
   if (data.kind === "chats") return [...data.chats];
-  return data.pairs.map((pair) => ({ messages: exchange(pair, how)!, line: pair.line }));
+  return data.pairs.map((pair) => ({ messages: exchange(pair, how)!, where: pair.where }));
 }
 
 /** A row for each answer; the template ends it, or EOS does where the template has no token for that. */
-function encodeChat({ messages, line }: Conversation, eosId: number, options: EncodeOptions): TrainingRow[] {
+function encodeChat({ messages, where }: Conversation, eosId: number, options: EncodeOptions): TrainingRow[] {
   const { conversing, tokenizer } = options;
   return conversing
     .open()
-    .answers(messages, `sft: line ${line}`)
+    .answers(messages, `sft: ${where}`)
     .map(({ prompt, response }) => {
       const ended = response.some((id) => id === eosId || tokenizer.specialIds.has(id));
-      return fitted(prompt, ended ? response : [...response, eosId], line, options);
+      return fitted(prompt, ended ? response : [...response, eosId], where, options);
     });
 }
 
 function fitted(
   query: readonly number[],
   response: readonly number[],
-  line: number,
+  where: string,
   { blockSize, truncate }: EncodeOptions,
 ): TrainingRow {
   const ids = [...query, ...response];
   if (ids.length > blockSize + 1 && !(truncate && query.length <= blockSize)) {
     throw new ConfigError(
-      `sft: line ${line}: prompt and response have ${ids.length} tokens; expected at most ${blockSize + 1}. ` +
+      `sft: ${where}: prompt and response have ${ids.length} tokens; expected at most ${blockSize + 1}. ` +
         "Raise --block, shorten the text, or cut responses with --truncate",
     );
   }

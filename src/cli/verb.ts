@@ -37,6 +37,8 @@ export interface Verb<S extends Schema = Schema> {
   readonly changeableOnResume?: readonly string[];
   /** Settings by the name that `--preset` calls them; flags and `--config` win. */
   readonly presets?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Settings of which one is to be given: those of a preset give way to any of them. */
+  readonly oneOf?: readonly string[];
   run(config: z.output<S>, io: Io): Promise<Outcome>;
 }
 

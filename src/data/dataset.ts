@@ -1,19 +1,21 @@
 /**
- * Text to train on: plain files of documents or lines, and records: JSONL, CSV, TSV, Parquet. Everything streams; every complaint names file and line.
+ * Text to train on: plain files of documents or lines, and records: JSONL, CSV, TSV, Parquet; all but Parquet in gzip too. Everything streams; every complaint names file and line.
+ * Wherever a path is taken, a pattern or a dataset in the cache is as well ({@link dataFiles}): its files are read one after the other.
  */
 import { ConfigError, FormatError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type Message, readMessages } from "./chat.ts";
-import { readPieces } from "./files.ts";
+import { dataFiles } from "./data-files.ts";
 import { isRecord, parseJson } from "./json.ts";
 import { isTable, readTable } from "./table.ts";
+import { readUnpacked, unpackedName } from "./unpack.ts";
 
-/** One record: a text, a prompt with its response, token ids, or a conversation. `line` counts from 1. */
+/** One record: a text, a prompt with its response, token ids, or a conversation. `where` is its file and line, as messages name it. */
 export type Example =
-  | { readonly text: string; readonly line: number }
-  | { readonly prompt: string; readonly response: string; readonly line: number }
-  | { readonly ids: readonly number[]; readonly line: number }
-  | { readonly messages: readonly Message[]; readonly line: number };
+  | { readonly text: string; readonly where: string }
+  | { readonly prompt: string; readonly response: string; readonly where: string }
+  | { readonly ids: readonly number[]; readonly where: string }
+  | { readonly messages: readonly Message[]; readonly where: string };
 
 /** Which field or column of a file holds what we call by the key: `{ text: "review" }`. */
 export type FieldNames = Readonly<Record<string, string | undefined>>;
@@ -41,7 +43,7 @@ export async function* readLines(path: string): AsyncGenerator<{ line: number; t
   const decode = strictDecoder(path);
   let line = 0;
   let rest: Uint8Array[] = []; // pieces of the line that has not ended yet
-  for await (const piece of readPieces(path)) {
+  for await (const piece of readUnpacked(path)) {
     let start = 0;
     for (let end = piece.indexOf(10); end >= 0; end = piece.indexOf(10, start)) {
       yield { line: ++line, text: decode([...rest, piece.subarray(start, end)], line) };
@@ -61,31 +63,44 @@ export async function* readJsonl(path: string): AsyncGenerator<{ line: number; v
 }
 
 /** Whether a file's name says that it holds records, and not plain text. */
-export const holdsRecords = (path: string): boolean => /\.jsonl?$/.test(path) || isTable(path);
+export const holdsRecords = (path: string): boolean => /\.jsonl?$/.test(unpackedName(path)) || isTable(path);
+
+/** A record. */
+export interface DataRecord {
+  /** Its file and line: "data/train.jsonl:17". */
+  readonly where: string;
+  readonly value: unknown;
+}
 
 /**
  * The records of a file: rows of a table where its name says so (.csv, .tsv, .parquet), else lines of JSONL.
  * @param names where fields are called otherwise: a record then has ours beside its own
- * @throws FormatError as {@link readJsonl}, {@link readTable}; for a record without a field that is named
+ * @throws FormatError as {@link readJsonl}, {@link readTable}; for a record without a field that is named; ConfigError as {@link dataFiles}
  */
-export async function* readRecords(
-  path: string,
-  names: FieldNames = {},
-): AsyncGenerator<{ line: number; value: unknown }> {
+export async function* readRecords(path: string, names: FieldNames = {}): AsyncGenerator<DataRecord> {
   const renamed = Object.entries(names).filter(([ours, theirs]) => theirs !== undefined && theirs !== ours);
-  for await (const { line, value } of isTable(path) ? readTable(path) : readJsonl(path)) {
-    const record: unknown = renamed.length === 0 ? value : { ...(value as object) };
-    for (const [ours, theirs] of renamed) {
-      if (!isRecord(value) || !isRecord(record) || !Object.hasOwn(value, theirs!)) {
-        const has = isRecord(value) ? Object.keys(value).join(", ") : brief(value);
-        throw new FormatError(
-          `${path}:${line}: expected a field "${theirs}" with the ${ours}, it has ${has}`,
-        );
-      }
-      record[ours] = value[theirs!];
+  for (const file of await dataFiles(path)) {
+    for await (const { line, value } of isTable(file) ? readTable(file) : readJsonl(file)) {
+      const where = `${file}:${line}`;
+      yield { where, value: renamed.length === 0 ? value : withOurNames(value, renamed, where) };
     }
-    yield { line, value: record };
   }
+}
+
+function withOurNames(
+  value: unknown,
+  renamed: readonly (readonly [string, string | undefined])[],
+  where: string,
+): unknown {
+  const record: Record<string, unknown> = { ...(value as object) };
+  for (const [ours, theirs] of renamed) {
+    if (!isRecord(value) || !Object.hasOwn(value, theirs!)) {
+      const has = isRecord(value) ? Object.keys(value).join(", ") : brief(value);
+      throw new FormatError(`${where}: expected a field "${theirs}" with the ${ours}, it has ${has}`);
+    }
+    record[ours] = value[theirs!];
+  }
+  return record;
 }
 
 /**
@@ -99,12 +114,17 @@ export async function* readDocuments(path: string, options: DocumentOptions = {}
     for await (const { text } of readTexts(path, textField)) yield* nonEmpty([text]);
     return;
   }
-  if (format === "lines") {
-    for await (const { text } of readLines(path)) yield* nonEmpty([text]);
-    return;
-  }
+  for (const file of await dataFiles(path))
+    yield* format === "lines" ? readPlainLines(file) : readSeparated(file, separator);
+}
+
+async function* readPlainLines(file: string): AsyncGenerator<string> {
+  for await (const { text } of readLines(file)) yield* nonEmpty([text]);
+}
+
+async function* readSeparated(file: string, separator: string): AsyncGenerator<string> {
   let rest = "";
-  for await (const lines of readLineGroups(path)) {
+  for await (const lines of readLineGroups(file)) {
     const parts = (rest + lines).split(separator);
     rest = parts.pop() ?? "";
     yield* nonEmpty(parts);
@@ -116,29 +136,29 @@ export async function* readDocuments(path: string, options: DocumentOptions = {}
 export async function* readTexts(
   path: string,
   field: string,
-): AsyncGenerator<{ text: string; line: number }> {
-  for await (const { line, value } of readRecords(path)) {
+): AsyncGenerator<{ text: string; where: string }> {
+  for await (const { where, value } of readRecords(path)) {
     const text = isRecord(value) ? value[field] : undefined;
     if (typeof text !== "string") {
       const has = isTable(path) ? `columns ${Object.keys(value as object).join(", ")}` : brief(text);
-      throw new FormatError(`${path}:${line}: expected a text in "${field}", got ${has}`);
+      throw new FormatError(`${where}: expected a text in "${field}", got ${has}`);
     }
-    yield { text, line };
+    yield { text, where };
   }
 }
 
 /** The examples of a file of records. Throws FormatError, naming the line, for one that is none of the four kinds. */
 export async function* readExamples(path: string, names: FieldNames = {}): AsyncGenerator<Example> {
-  for await (const { line, value } of readRecords(path, names)) {
-    const example = toExample(value, line, path);
+  for await (const { where, value } of readRecords(path, names)) {
+    const example = toExample(value, where);
     const named = names["text"] ?? names["response"];
     if (example === undefined && named !== undefined)
       throw new FormatError(
-        `${path}:${line}: expected a text in "${named}", got ${brief((value as Record<string, unknown>)[named])}`,
+        `${where}: expected a text in "${named}", got ${brief((value as Record<string, unknown>)[named])}`,
       );
     if (example === undefined) {
       throw new FormatError(
-        `${path}:${line}: expected {"text"}, {"prompt", "response"}, {"messages"} or {"ids"}, got ${brief(value)}`,
+        `${where}: expected {"text"}, {"prompt", "response"}, {"messages"} or {"ids"}, got ${brief(value)}`,
       );
     }
     yield example;
@@ -182,12 +202,12 @@ export async function readPreferences(
   rejectedField: string,
 ): Promise<TextPair[]> {
   const pairs: TextPair[] = [];
-  for await (const { line, value } of readRecords(path)) {
+  for await (const { where, value } of readRecords(path)) {
     const record = isRecord(value) ? value : {};
     const { prompt = "", [chosenField]: chosen, [rejectedField]: rejected } = record;
     if (typeof prompt !== "string" || typeof chosen !== "string" || typeof rejected !== "string") {
       throw new FormatError(
-        `${path}:${line}: expected texts in "${chosenField}" and "${rejectedField}", and perhaps a "prompt", got ${brief(value)}`,
+        `${where}: expected texts in "${chosenField}" and "${rejectedField}", and perhaps a "prompt", got ${brief(value)}`,
       );
     }
     pairs.push({ chosen: prompt + chosen, rejected: prompt + rejected });
@@ -219,14 +239,12 @@ export function splitHeldOut<T>(
 
 async function readLabelledRecords(path: string, names: FieldNames): Promise<LabelledText[]> {
   const labelled: LabelledText[] = [];
-  for await (const { line, value } of readRecords(path, names)) {
+  for await (const { where, value } of readRecords(path, names)) {
     const { text, label: given } = isRecord(value) ? value : {};
     // Cells of CSV are texts.
     const label = toLabel(isTable(path) && /^[01]$/.test(String(given)) ? Number(given) : given);
     if (typeof text !== "string" || label === undefined) {
-      throw new FormatError(
-        `${path}:${line}: expected {"text": string, "label": 0 or 1}, got ${brief(value)}`,
-      );
+      throw new FormatError(`${where}: expected {"text": string, "label": 0 or 1}, got ${brief(value)}`);
     }
     labelled.push({ text, label });
   }
@@ -238,14 +256,14 @@ function toLabel(value: unknown): 0 | 1 | undefined {
   return value === 1 || value === true ? 1 : undefined;
 }
 
-function toExample(value: unknown, line: number, path: string): Example | undefined {
+function toExample(value: unknown, where: string): Example | undefined {
   if (!isRecord(value)) return undefined;
   const { text, prompt, response, messages, ids } = value;
-  if (typeof text === "string") return { text, line };
-  if (typeof prompt === "string" && typeof response === "string") return { prompt, response, line };
-  if (messages !== undefined) return { messages: readMessages(messages, `${path}:${line}`), line };
+  if (typeof text === "string") return { text, where };
+  if (typeof prompt === "string" && typeof response === "string") return { prompt, response, where };
+  if (messages !== undefined) return { messages: readMessages(messages, where), where };
   const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0;
-  return Array.isArray(ids) && ids.every(isId) ? { ids: ids as number[], line } : undefined;
+  return Array.isArray(ids) && ids.every(isId) ? { ids: ids as number[], where } : undefined;
 }
 
 /** Decodes a line given in pieces, refusing bytes that are not UTF-8 instead of replacing them. */

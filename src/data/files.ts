@@ -3,7 +3,7 @@
  * hub-cache.ts.
  */
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { FormatError, messageOf } from "../errors.ts";
 import { parseJson } from "./json.ts";
@@ -31,6 +31,20 @@ export async function ensureFolder(folder: string): Promise<void> {
   } catch (error) {
     throw new FormatError(`${folder}: cannot make the folder (${messageOf(error)})`);
   }
+}
+
+/**
+ * The files of `folder`, and with `deep` of those below it, sorted: their paths from there, with "/". None where it is no folder.
+ * A link counts as a file, whatever it leads to.
+ */
+export async function listFiles(folder: string, deep: boolean): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const found = entries.map(async (entry) => {
+    if (!entry.isDirectory()) return [entry.name];
+    if (!deep) return [];
+    return (await listFiles(join(folder, entry.name), deep)).map((file) => `${entry.name}/${file}`);
+  });
+  return (await Promise.all(found)).flat().toSorted();
 }
 
 /** The whole text of a UTF-8 file. Throws FormatError when it cannot be read. */

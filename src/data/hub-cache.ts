@@ -1,6 +1,6 @@
 /**
  * The Hugging Face cache on disk, laid out as its Python tools do: `models--owner--name/blobs/<hash>`, `snapshots/<commit>/<file>` as
- * links to blobs, `refs/<revision>` with a commit. The second file of `data/` that imports `node:fs`: it appends and links.
+ * links to blobs, `refs/<revision>` with a commit; datasets in `datasets--owner--name`. Ours beside it: `.vbon/<commit>.json`. The second file of `data/` that imports `node:fs`: it appends and links.
  */
 import { createHash, type Hash } from "node:crypto";
 import { copyFile, mkdir, open, rename, rm, stat, symlink } from "node:fs/promises";
@@ -8,9 +8,9 @@ import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { FormatError } from "../errors.ts";
 import { env } from "../host.ts";
-import { exists, kindOf, readPieces, readText, writeFileAtomic } from "./files.ts";
+import { exists, kindOf, readJson, readPieces, readText, writeFileAtomic } from "./files.ts";
 
-/** Where models are kept: HF_HUB_CACHE, else `hub` in HF_HOME, else ~/.cache/huggingface/hub. */
+/** Where repositories are kept: HF_HUB_CACHE, else `hub` in HF_HOME, else ~/.cache/huggingface/hub. */
 export function hubCacheFolder(): string {
   const home = env("HF_HOME") ?? join(env("XDG_CACHE_HOME") ?? join(homedir(), ".cache"), "huggingface");
   return env("HF_HUB_CACHE") ?? join(home, "hub");
@@ -23,12 +23,15 @@ export interface BlobInfo {
   readonly hash: string;
 }
 
-/** One model's part of the cache. */
-export class ModelCache {
+/** What a repository holds. */
+export type RepoKind = "models" | "datasets";
+
+/** One repository's part of the cache. */
+export class RepoCache {
   readonly folder: string;
 
-  constructor(cache: string, name: string) {
-    this.folder = join(cache, `models--${name.replace("/", "--")}`);
+  constructor(cache: string, { kind, name }: { readonly kind: RepoKind; readonly name: string }) {
+    this.folder = join(cache, `${kind}--${name.replace("/", "--")}`);
   }
 
   snapshot(commit: string): string {
@@ -59,14 +62,17 @@ export class ModelCache {
     await symlink(relative(dirname(path), blob), path).catch(() => copyFile(blob, path));
   }
 
-  /** Says that all files of a snapshot that are wanted are there. */
-  async markComplete(commit: string): Promise<void> {
-    await writeFileAtomic(join(this.folder, ".vbon", commit), "");
+  /** Keeps the names of all files of a commit: what is wanted can then be chosen again without the hub. */
+  async setListing(commit: string, files: readonly string[]): Promise<void> {
+    await writeFileAtomic(join(this.folder, ".vbon", `${commit}.json`), JSON.stringify(files));
   }
 
-  /** Whether {@link markComplete} has said so. */
-  isComplete(commit: string): Promise<boolean> {
-    return exists(join(this.folder, ".vbon", commit));
+  /** What {@link setListing} kept. */
+  async listing(commit: string): Promise<readonly string[] | undefined> {
+    const path = join(this.folder, ".vbon", `${commit}.json`);
+    if ((await kindOf(path)) !== "file") return undefined;
+    const files = await readJson(path).catch(() => undefined);
+    return Array.isArray(files) && files.every((file) => typeof file === "string") ? files : undefined;
   }
 
   /** Opens the beginning of a blob that an earlier download left, or an empty one. */

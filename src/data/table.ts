@@ -1,7 +1,8 @@
 /** Rows of CSV, TSV and Parquet files as records by the names of their columns; both stream. */
 import { pipeline, Readable } from "node:stream";
 import { FormatError, messageOf } from "../errors.ts";
-import { kindOf, readPieces } from "./files.ts";
+import { kindOf } from "./files.ts";
+import { readUnpacked, unpackedName } from "./unpack.ts";
 
 /** A row. `line` counts from 1: the line of a text file that it ends on, or the row of a Parquet file. */
 export interface TableRow {
@@ -10,7 +11,8 @@ export interface TableRow {
 }
 
 /** Whether a file's name says that it is a table. */
-export const isTable = (path: string): boolean => /\.(csv|tsv|parquet)$/i.test(path);
+export const isTable = (path: string): boolean =>
+  /\.parquet$/i.test(path) || /\.(csv|tsv)$/i.test(unpackedName(path));
 
 /**
  * The rows of a table. Cells of CSV are texts; the first line names the columns. In memory stands a piece of the file, of
@@ -27,7 +29,7 @@ async function* readCsv(path: string): AsyncGenerator<TableRow> {
   const parser = parse({
     bom: true,
     record_delimiter: ["\r\n", "\n"],
-    delimiter: /\.tsv$/i.test(path) ? "\t" : ",",
+    delimiter: /\.tsv$/i.test(unpackedName(path)) ? "\t" : ",",
     info: true,
     skip_empty_lines: true,
     columns: (header: string[]) => checkedHeader(path, header),
@@ -57,7 +59,7 @@ function checkedHeader(path: string, header: readonly string[]): string[] {
 async function* textOf(path: string): AsyncGenerator<string> {
   const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   try {
-    for await (const piece of readPieces(path)) yield utf8.decode(piece, { stream: true });
+    for await (const piece of readUnpacked(path)) yield utf8.decode(piece, { stream: true });
     yield utf8.decode();
   } catch (error) {
     if (error instanceof FormatError) throw error;

@@ -115,7 +115,7 @@ describe("sft", () => {
     const refused = await sft([...model, "--data", long, "--out", folder()]);
     expect([refused.code, refused.stderr]).toEqual([
       2,
-      expect.stringMatching(/line 9: prompt and response have \d+ tokens; expected at most 17/),
+      expect.stringMatching(/sft: .*data\.jsonl:9: prompt and response have \d+ tokens; expected at most 17/),
     ]);
     expect((await sft([...model, "--data", long, "--out", folder(), "--truncate"])).code).toBe(0);
     const wide = await sft([...model, "--data", jsonl(pairs), "--out", folder(), "--block", "32"]);

@@ -4,6 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, it } from "vitest";
@@ -52,6 +53,7 @@ describe("tables", () => {
   const csv = 'prompt,response,n\nthe cat,sat,1\n"a ""dog""","ran, far",2\n,"x\ny",3\né 😀,z,4\n';
   it.each<[string, Uint8Array]>([
     ["csv", Buffer.from(csv)],
+    ["csv.gz", gzipSync(csv)],
     ["tsv", Buffer.from(csv.replaceAll(",", "\t"))],
     ["parquet", new Uint8Array(parquetWriteBuffer({ columnData, codec: "SNAPPY", rowGroupSize: 2 }))],
     ["Parquet", new Uint8Array(parquetWriteBuffer({ columnData, codec: "UNCOMPRESSED" }))],

@@ -108,10 +108,10 @@ describe("JSONL", () => {
   it("knows the three kinds of examples", async () => {
     const path = write('{"text":"t","label":1}\n{"prompt":"p","response":""}\n{"ids":[1,2]}\n{"ids":[]}\n');
     expect(await collect(readExamples(path))).toEqual([
-      { text: "t", line: 1 },
-      { prompt: "p", response: "", line: 2 },
-      { ids: [1, 2], line: 3 },
-      { ids: [], line: 4 },
+      { text: "t", where: `${path}:1` },
+      { prompt: "p", response: "", where: `${path}:2` },
+      { ids: [1, 2], where: `${path}:3` },
+      { ids: [], where: `${path}:4` },
     ]);
   });
 

@@ -48,7 +48,7 @@ describe("CSV", () => {
     const path = file("a.tsv", `prompt\tresponse\n${rows.join("\n")}`);
     let count = 0;
     for await (const example of readExamples(path)) {
-      expect(example).toMatchObject({ prompt: `prompt ${count}`, line: count + 2 });
+      expect(example).toMatchObject({ prompt: `prompt ${count}`, where: `${path}:${count + 2}` });
       if (++count === 3) break;
     }
     expect(await all(readExamples(path))).toHaveLength(60_000);
@@ -69,7 +69,7 @@ describe("CSV", () => {
     await expect(all(readTexts(path, "text"))).rejects.toThrow(
       /a\.csv:2: expected a text in "text", got columns body, stars/,
     );
-    expect(await all(readTexts(path, "body"))).toEqual([{ line: 2, text: "hello" }]);
+    expect(await all(readTexts(path, "body"))).toEqual([{ where: `${path}:2`, text: "hello" }]);
     await expect(all(readTable(join(scratch(), "none.csv")))).rejects.toThrow(/none\.csv/);
   });
 });

@@ -32,20 +32,28 @@ export interface HubServer {
   close(): Promise<void>;
 }
 
-/** Serves `files` as owner/tiny at revision main; those over 1 kB as large files. */
-export async function hubServer(files: ReadonlyMap<string, Buffer>): Promise<HubServer> {
+/** Serves `files` as `name` at revisions main, v1 and the hub's conversion; those over 1 kB as large files. */
+export async function hubServer(
+  files: ReadonlyMap<string, Buffer>,
+  kind: "models" | "datasets" = "models",
+  name = "owner/tiny",
+): Promise<HubServer> {
   const [faults, log]: [Faults, string[]] = [{}, []];
+  const listing = new RegExp(
+    String.raw`^/api/${kind}/${name}/revision/(main|v1|refs%2Fconvert%2Fparquet|${COMMIT})\?blobs=true$`,
+  );
+  const resolved = new RegExp(`^${kind === "models" ? "" : `/${kind}`}/${name}/resolve/${COMMIT}/(.+)$`);
   const server = createServer((request, response) => void answer(request, response));
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { url = "", headers } = request;
     log.push(`${url}${headers.range ? ` ${headers.range}` : ""}`);
     const open = faults.token === undefined || headers.authorization === `Bearer ${faults.token}`;
     if (!open || faults.status) return void response.writeHead(open ? faults.status! : 401).end();
-    if (/^\/api\/models\/owner\/tiny\/revision\/(main|v1|0123456789abcdef.*)\?blobs=true$/.test(url)) {
+    if (listing.test(url)) {
       const siblings = [...[...files].map(([name, data]) => siblingOf(name, data)), ...(faults.extra ?? [])];
-      return void response.end(JSON.stringify({ id: "owner/tiny", sha: COMMIT, siblings }));
+      return void response.end(JSON.stringify({ id: name, sha: COMMIT, siblings }));
     }
-    const file = new RegExp(`^/owner/tiny/resolve/${COMMIT}/(.+)$`).exec(url)?.[1];
+    const file = resolved.exec(url)?.[1];
     const data = file && files.get(decodeURIComponent(file));
     if (!data) return void response.writeHead(404).end();
     await send(data, headers.range, response);

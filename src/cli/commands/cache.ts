@@ -9,6 +9,7 @@ import { ConfigError } from "../../errors.ts";
 import { createEngine } from "../../generate/engine.ts";
 import { cacheSummary } from "../cache-summary.ts";
 import { frozenFields, frozenOf } from "../frozen-flags.ts";
+import { ON_DISK_OR_HUB } from "../hub-settings.ts";
 import { adapterField } from "../lora-flags.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
@@ -19,10 +20,19 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const count = z.number().int().positive();
 
-/** The paper's two tasks (section 5): what their prompts are, and how their responses are drawn (alignment.md 1.11). */
+/**
+ * The paper's two tasks (section 5): where their prompts are unless a flag names a file, what they are, and how their responses
+ * are drawn (alignment.md 1.11). The posts are those of Huang et al. 2024, from which all of TL;DR's datasets are made.
+ */
 const presets = {
-  imdb: { promptTokens: "2-8", maxNewTokens: 40 },
-  tldr: { promptFormat: "tldr", promptMaxTokens: TLDR_TOKENS, maxNewTokens: 53, temperature: 0.7 },
+  imdb: { documents: "hf://datasets/stanfordnlp/imdb", promptTokens: "2-8", maxNewTokens: 40 },
+  tldr: {
+    prompts: "hf://datasets/vwxyzjn/summarize_from_feedback_tldr_3_filtered",
+    promptFormat: "tldr",
+    promptMaxTokens: TLDR_TOKENS,
+    maxNewTokens: 53,
+    temperature: 0.7,
+  },
 } as const;
 
 const schema = z.strictObject({
@@ -38,25 +48,31 @@ const schema = z.strictObject({
     description: "the cache; where it exists with the same settings, it is continued",
     hint: "FILE.jsonl",
   }),
-  prompts: z.string().optional().meta({
-    description: "records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}",
-    hint: "FILE",
-    heading: "Prompts",
-  }),
-  preset: z.enum(["imdb", "tldr"]).optional().meta({
-    description:
-      "the paper's prompts, where no flag says otherwise: the first 2 to 8 tokens of --documents (imdb), or --prompts in the template of TL;DR (tldr)",
-  }),
-  ...promptFields,
-  split: z
+  prompts: z
     .string()
     .optional()
-    .meta({ description: 'of --prompts, only the lines with this "split"', hint: "train|test" }),
-  documents: z.string().optional().meta({
+    .meta({
+      description: `records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}; ${ON_DISK_OR_HUB}`,
+      hint: "FILE",
+      heading: "Prompts",
+    }),
+  preset: z.enum(["imdb", "tldr"]).optional().meta({
     description:
-      "cut prompts from the beginnings of documents (.txt: separated by <|endoftext|>; the texts of records; else one a line), in an order drawn from --seed",
-    hint: "FILE",
+      "the paper's prompts, where no flag says otherwise: the first 2 to 8 tokens of --documents (imdb), or --prompts in the template of TL;DR (tldr); both from the hub where no file is given",
   }),
+  ...promptFields,
+  split: z.string().optional().meta({
+    description:
+      'of a dataset on the hub, where its files are not named: those of this split (default train); of a file of --prompts, only the lines with this "split"',
+    hint: "train|test",
+  }),
+  documents: z
+    .string()
+    .optional()
+    .meta({
+      description: `cut prompts from the beginnings of documents (.txt: separated by <|endoftext|>; the texts of records; else one a line), in an order drawn from --seed; ${ON_DISK_OR_HUB}`,
+      hint: "FILE",
+    }),
   textField: z
     .string()
     .default("text")
@@ -102,6 +118,7 @@ export const cache: AnyVerb = defineVerb({
   summary: "sample the reference and score its responses: what vBoN and Best-of-N learn from",
   schema,
   presets,
+  oneOf: ["prompts", "documents"],
   examples: [
     {
       does: "200 prompts of 8 tokens, 64 samples each",
@@ -114,6 +131,10 @@ export const cache: AnyVerb = defineVerb({
     {
       does: "posts of Reddit as the paper asks for summaries, from other forums than it trains on",
       line: "vbon cache --preset tldr --distribution out --policy DIR --reward DIR --prompts posts.jsonl --out out.jsonl",
+    },
+    {
+      does: "512 prompts of the paper's to test on: beginnings of reviews, fetched from the hub",
+      line: "vbon cache --preset imdb --split test --count 512 --policy DIR --reward DIR --out test.jsonl",
     },
   ],
   async run(config, io) {

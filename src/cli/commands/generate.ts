@@ -7,6 +7,7 @@ import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { bestOf, type Cost, costText } from "../best-of.ts";
 import { speculativeBestOf } from "../speculative.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
 import { adapterField } from "../lora-flags.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
@@ -24,11 +25,14 @@ const schema = z.strictObject({
     .string()
     .optional()
     .meta({ description: "text to continue; without one, a text from its beginning (BOS)" }),
-  prompts: z.string().optional().meta({
-    description:
-      "many prompts: records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}",
-    hint: "FILE",
-  }),
+  prompts: z
+    .string()
+    .optional()
+    .meta({
+      description: `many prompts: records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}; ${ON_DISK_OR_HUB}`,
+      hint: "FILE",
+    }),
+  split: splitField,
   ...promptFields,
   samples: z
     .number()
@@ -119,6 +123,7 @@ export const generate: AnyVerb = defineVerb({
   ],
   async run(config, io) {
     checkBestOf(config);
+    refuseSplit("vbon generate", config);
     const device = await io.device();
     const { model, tokenizer } = await openLanguageModel(
       device,

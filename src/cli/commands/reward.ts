@@ -14,6 +14,7 @@ import { type Best, type BestState, createBest } from "../../train/best.ts";
 import type { Carried } from "../../train/checkpoint.ts";
 import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
 import type { Training } from "../../train/training.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
 import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.ts";
 import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { checkVocabulary } from "../open.ts";
@@ -36,11 +37,15 @@ const DEFAULT_BLOCK = 64;
 const share = z.number().gt(0).lt(1);
 
 const schema = z.strictObject({
-  data: z.string().optional().meta({
-    description: "records (.jsonl, .csv, .tsv, .parquet) of {text, label}, label 0 (bad) or 1 (good)",
-    hint: "FILE",
-    heading: "Data (--data, --positive with --negative, --pairs, or --west-of)",
-  }),
+  data: z
+    .string()
+    .optional()
+    .meta({
+      description: `records (.jsonl, .csv, .tsv, .parquet) of {text, label}, label 0 (bad) or 1 (good); as all of these: ${ON_DISK_OR_HUB}`,
+      hint: "FILE",
+      heading: "Data (--data, --positive with --negative, --pairs, or --west-of)",
+    }),
+  split: splitField,
   textField: z
     .string()
     .optional()
@@ -129,6 +134,7 @@ export const reward: AnyVerb = defineVerb({
 });
 
 async function run(config: Config, io: Io): Promise<void> {
+  refuseSplit("reward", config);
   await claimRunFolder(config.out, config.resume);
   const source = await readRewardData(config);
   const { unit } = source;

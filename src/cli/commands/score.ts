@@ -12,6 +12,7 @@ import type { LanguageModel } from "../../nn/lm.ts";
 import type { ParameterOptions } from "../../nn/parameters.ts";
 import { createSequenceScorer } from "../../train/score.ts";
 import { frozenFields, frozenOf } from "../frozen-flags.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
 import { adapterField } from "../lora-flags.ts";
 import { loadAdapted, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
@@ -22,9 +23,10 @@ const schema = z.strictObject({
   tokenizer: tokenizerField,
   adapter: adapterField,
   input: z.string().meta({
-    description: "records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response}, {messages} or {ids}",
+    description: `records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response}, {messages} or {ids}; ${ON_DISK_OR_HUB}`,
     hint: "FILE",
   }),
+  split: splitField,
   ...fieldFields,
   output: z
     .string()
@@ -80,6 +82,7 @@ interface Line extends Record<string, unknown> {
 const CHUNK = 512;
 
 async function run(config: Config, io: Io): Promise<void> {
+  refuseSplit("vbon score", config);
   const examples: Example[] = [];
   for await (const example of readExamples(config.input, fieldsOf(config))) examples.push(example);
   const device = await io.device();
@@ -118,17 +121,12 @@ async function openModel(
   return { model: await loadAdapted(device, folder, frozen, adapter) };
 }
 
-function encode(
-  example: Example,
-  talk: Talking | undefined,
-  blockSize: number,
-  { input, truncate }: Config,
-): Row {
-  const row = seenOf(example, talk, `${input}:${example.line}`);
+function encode(example: Example, talk: Talking | undefined, blockSize: number, { truncate }: Config): Row {
+  const row = seenOf(example, talk, example.where);
   if (row.ids.length <= blockSize) return row;
   if (truncate) return { ...row, ids: row.ids.slice(0, blockSize) };
   throw new ConfigError(
-    `${input}:${example.line}: has ${row.ids.length} tokens; expected at most ${blockSize}, the model's context. Shorten it, or cut with --truncate`,
+    `${example.where}: has ${row.ids.length} tokens; expected at most ${blockSize}, the model's context. Shorten it, or cut with --truncate`,
   );
 }
 

@@ -11,6 +11,7 @@ import { lastLayers } from "../../nn/last-layers.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
 import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.ts";
 import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
 import { type Opened, openLanguageModel } from "../open.ts";
@@ -32,11 +33,11 @@ import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({
   data: z.string().meta({
-    description:
-      "text (documents separated by <|endoftext|>), or records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response}, {messages} or {ids}",
+    description: `text (documents separated by <|endoftext|>), or records (.jsonl, .csv, .tsv, .parquet) of {text}, {prompt, response}, {messages} or {ids}; ${ON_DISK_OR_HUB}`,
     hint: "FILE",
     heading: "Data",
   }),
+  split: splitField,
   ...fieldFields,
   block: z
     .number()
@@ -103,12 +104,17 @@ export const sft: AnyVerb = defineVerb({
       does: "fine-tune on conversations, records of {messages}",
       line: "vbon sft --model DIR --data chats.jsonl --chat-template chatml.jinja --out runs/chat",
     },
+    {
+      does: "a split of a dataset on the hub, at a revision; files may be named as well: …/plain_text/test-*.parquet",
+      line: "vbon sft --data hf://datasets/stanfordnlp/imdb@main --split test --out runs/reviews",
+    },
     { does: "continue after a stop or a crash", line: "vbon sft --resume --out runs/stories" },
   ],
   run,
 });
 
 async function run(config: Config, io: Io): Promise<void> {
+  refuseSplit("sft", config);
   await claimRunFolder(config.out, config.resume);
   const text = await readTextData(config.data, fieldsOf(config));
   const device = await io.device();

@@ -9,6 +9,7 @@ import type { SweepResults } from "../../report/types.ts";
 import { machineName } from "../machine.ts";
 import { nearest } from "../nearest.ts";
 import { SweepFile } from "../sweep/file.ts";
+import { fetchedSweep } from "../sweep/hub.ts";
 import { planSweep, type SweepPlan } from "../sweep/plan.ts";
 import { preset, presetNames } from "../sweep/presets.ts";
 import { HELD_OUT, sweepResults, writeResults } from "../sweep/results.ts";
@@ -49,7 +50,7 @@ export const sweep: AnyVerb = defineVerb({
     const { name, file } = await openSweep(config);
     if (config.show)
       return io.result(file as object as Record<string, unknown>, JSON.stringify(file, null, 2));
-    const plan = await planSweep(file, config.out ?? join("runs", name));
+    const plan = await planSweep(await fetchedSweep(file, io), config.out ?? join("runs", name));
     if (config.dryRun) return show(plan, io);
     return work(plan, config, io);
   },
