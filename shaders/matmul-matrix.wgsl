@@ -6,7 +6,7 @@
 // The unit multiplies [MM, KK] by [KK, NN] of type T into f32: operands are rounded to T, sums are not.
 // A workgroup has SM x SN subgroups of S lanes, each with RM x RN matrices of C in registers. Pieces of A and B, BK deep, lie
 // in workgroup memory as they lie in storage: a transposed operand is loaded by columns. There is room for two of each:
-// while one is multiplied the next is on its way, in registers first. Beyond the edges they are zeros, since the unit reads
+// while one is multiplied the next lies there, and the one after that is on its way, in registers. Beyond the edges they are zeros, since the unit reads
 // whole matrices only. Matrices of C that lie inside are stored as they are (DIRECT), others go through workgroup memory.
 // CELL is vec4<T> and W 4; where the unit's dialect loads from arrays of scalars alone, T and 1. The unit's loads and stores count
 // cells, in offsets and strides.
@@ -49,7 +49,8 @@ const B_CELLS = B_ROWS * B_COLUMNS / 4;
 
 var<workgroup> a_piece: array<CELL, 2 * A_SIZE / W>;
 var<workgroup> b_piece: array<CELL, 2 * B_SIZE / W>;
-var<workgroup> c_piece: array<f32, C_SIZE>;  // a matrix of C a subgroup; before that MM rows of the bias
+const ROW = SN * NN;
+var<workgroup> c_piece: array<f32, SLOTS * MM * NN>;  // matrices of C on their way out; before that some columns of the bias, MM times
 
 // (row, column) as it lies in storage: turned where the operand is transposed.
 fn stored(straight: vec2u, transposed: bool) -> vec2u {
@@ -138,38 +139,50 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
   let a_place = place_a(thread);
   let b_place = place_b(thread);
   //: for t in 0..A_LOADS
-  var a_next$t = fetch_a(stored(vec2u(m0, first), A_T == 1) + a_place + vec2u($(t)u * A_JUMP, 0u), z);
+  keep_a(a_place + vec2u($(t)u * A_JUMP, 0u), 0u, fetch_a(stored(vec2u(m0, first), A_T == 1) + a_place + vec2u($(t)u * A_JUMP, 0u), z));
+  var a_next$t = vec4<T>();
+  var a_later$t = vec4<T>();
   //: end
   //: for t in 0..B_LOADS
-  var b_next$t = fetch_b(stored(vec2u(first, n0), B_T == 1) + b_place + vec2u($(t)u * B_JUMP, 0u), z);
+  keep_b(b_place + vec2u($(t)u * B_JUMP, 0u), 0u, fetch_b(stored(vec2u(first, n0), B_T == 1) + b_place + vec2u($(t)u * B_JUMP, 0u), z));
+  var b_next$t = vec4<T>();
+  var b_later$t = vec4<T>();
   //: end
-  //: for biased in 0..BIAS
-  for (var i = thread; i < MM * BN; i += THREADS) { c_piece[i] = bias[min(n0 + i % BN, params.N - 1u)]; }
-  //: end
-  //: for t in 0..A_LOADS
-  keep_a(a_place + vec2u($(t)u * A_JUMP, 0u), 0u, a_next$t);
-  //: end
-  //: for t in 0..B_LOADS
-  keep_b(b_place + vec2u($(t)u * B_JUMP, 0u), 0u, b_next$t);
-  //: end
-  workgroupBarrier();
+  if (first + BK < last) {
+    //: for t in 0..A_LOADS
+    a_next$t = fetch_a(stored(vec2u(m0, first + BK), A_T == 1) + a_place + vec2u($(t)u * A_JUMP, 0u), z);
+    //: end
+    //: for t in 0..B_LOADS
+    b_next$t = fetch_b(stored(vec2u(first + BK, n0), B_T == 1) + b_place + vec2u($(t)u * B_JUMP, 0u), z);
+    //: end
+  }
   //: for i in 0..RM
   //: for j in 0..RN
   var c$(i)_$(j): subgroup_matrix_result<f32, NN, MM>;
+  //: end
+  //: end
   //: for biased in 0..BIAS
-  c$(i)_$(j) = subgroupMatrixLoad<subgroup_matrix_result<f32, NN, MM>, row_major>(&c_piece, n1 + $(j)u * NN, BN);
+  //: for j in 0..RN
+  workgroupBarrier();
+  for (var i = thread; i < MM * SN * NN; i += THREADS) {
+    let n = n0 + (i / NN % SN * RN + $(j)u) * NN + i % NN;
+    c_piece[i] = bias[min(n, params.N - 1u)];
+  }
+  workgroupBarrier();
+  //: for i in 0..RM
+  c$(i)_$(j) = subgroupMatrixLoad<subgroup_matrix_result<f32, NN, MM>, row_major>(&c_piece, subgroup % SN * NN, ROW);
   //: end
   //: end
   //: end
+  workgroupBarrier();
   var turn = 0u;
   for (var k0 = first; k0 < last; k0 += BK) {
-    let more = k0 + BK < last;
-    if (more) {
+    if (k0 + 2 * BK < last) {
       //: for t in 0..A_LOADS
-      a_next$t = fetch_a(stored(vec2u(m0, k0 + BK), A_T == 1) + a_place + vec2u($(t)u * A_JUMP, 0u), z);
+      a_later$t = fetch_a(stored(vec2u(m0, k0 + 2 * BK), A_T == 1) + a_place + vec2u($(t)u * A_JUMP, 0u), z);
       //: end
       //: for t in 0..B_LOADS
-      b_next$t = fetch_b(stored(vec2u(k0 + BK, n0), B_T == 1) + b_place + vec2u($(t)u * B_JUMP, 0u), z);
+      b_later$t = fetch_b(stored(vec2u(k0 + 2 * BK, n0), B_T == 1) + b_place + vec2u($(t)u * B_JUMP, 0u), z);
       //: end
     }
     let a_half = turn * A_SIZE;
@@ -200,12 +213,14 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     }
     //: end
     turn = 1u - turn;
-    if (more) {
+    if (k0 + BK < last) {
       //: for t in 0..A_LOADS
       keep_a(a_place + vec2u($(t)u * A_JUMP, 0u), turn * A_SIZE, a_next$t);
+      a_next$t = a_later$t;
       //: end
       //: for t in 0..B_LOADS
       keep_b(b_place + vec2u($(t)u * B_JUMP, 0u), turn * B_SIZE, b_next$t);
+      b_next$t = b_later$t;
       //: end
     }
     workgroupBarrier();
@@ -220,13 +235,19 @@ fn product(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
     return;
   }
   //: end
-  let at = subgroup * MM * NN;
-  //: for i in 0..RM
-  //: for j in 0..RN
-  subgroupMatrixStore<row_major>(&c_piece, at, c$(i)_$(j), NN);
-  workgroupBarrier();
-  unload(at, m0 + m1 + $(i)u * MM, n0 + n1 + $(j)u * NN, group.z, thread % S);
-  workgroupBarrier();
-  //: end
+  // Some subgroups at a time: workgroup memory has room for SLOTS matrices.
+  let at = subgroup % SLOTS * MM * NN;
+  //: for out in 0..SM*SN/SLOTS
+  {
+    let mine = subgroup / SLOTS == $(out)u;
+    //: for i in 0..RM
+    //: for j in 0..RN
+    if (mine) { subgroupMatrixStore<row_major>(&c_piece, at, c$(i)_$(j), NN); }
+    workgroupBarrier();
+    if (mine) { unload(at, m0 + m1 + $(i)u * MM, n0 + n1 + $(j)u * NN, group.z, thread % S); }
+    workgroupBarrier();
+    //: end
+    //: end
+  }
   //: end
 }

@@ -127,13 +127,6 @@ fn keep(base: u32, block: u32, values: mat4x4f) {
   for (var i = 0u; i < four(); i++) { memory[at + i * ROW] = rows[i]; }
 }
 
-// The team's pieces of A and B from k on. Threads that follow each other read what follows in memory.
-fn fill(base: u32, thread: u32, corner: vec2u, k: u32, last: u32, starts: vec2u) {
-  for (var block = thread; block < (M4 + N4) * K4; block += TEAM) {
-    keep(base, block, block_of(block, corner, k, last, starts));
-  }
-}
-
 // Adds the products of the pieces at `base`.
 fn multiply(sums: ptr<function, array<vec4f, TM * J>>, base: u32, thread: u32) {
   let tx = thread % TX;
@@ -150,20 +143,6 @@ fn multiply(sums: ptr<function, array<vec4f, TM * J>>, base: u32, thread: u32) {
     (*sums)[$(i*(TN/4)+j)] = fma(vec4f(a$(i/4)[$(i%4)]), b$j, (*sums)[$(i*(TN/4)+j)]);
     //: end
     //: end
-  }
-}
-
-// A team's sums over the chunk of K from k on; `length` is the same for all teams, what lies beyond `last` is 0.
-fn chunk(sums: ptr<function, array<vec4f, TM * J>>, thread: u32, team: u32, corner: vec2u, k: u32, length: u32, last: u32, starts: vec2u) {
-  let base = team * (BK * ROW);
-  //: for i in 0..TM*TN/4
-  (*sums)[$i] = vec4f(0.0);
-  //: end
-  for (var step = 0u; step < length; step += BK) {
-    workgroupBarrier();
-    fill(base, thread, corner, k + step, last, starts);
-    workgroupBarrier();
-    multiply(sums, base, thread);
   }
 }
 
@@ -238,12 +217,32 @@ fn tile_flat(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
 fn sum_of_teams(total: ptr<function, array<vec4f, OWN>>, group: vec3u, local: u32) {
   let thread = local % TEAM;
   let team = local / TEAM;
+  let base = team * (BK * ROW);
   let first = group.z % params.parts * params.span;
   let last = min(params.K, first + params.span);
+  let corner = group.yx * vec2u(BM, BN);
+  let starts = starts_of(group.z);
   var sums: array<vec4f, TM * J>;
   for (var k = first; k < last; k += CHUNK * TEAMS) {
-    let corner = group.yx * vec2u(BM, BN);
-    chunk(&sums, thread, team, corner, k + team * CHUNK, min(CHUNK, last - k), last, starts_of(group.z));
+    let from_k = k + team * CHUNK;
+    let length = min(CHUNK, last - k);  // the same for all teams: what lies beyond `last` is 0
+    //: for i in 0..TM*TN/4
+    sums[$i] = vec4f(0.0);
+    //: end
+    //: for t in 0..BLOCKS
+    var ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, from_k, last, starts);
+    //: end
+    for (var step = 0u; step < length; step += BK) {
+      workgroupBarrier();
+      //: for t in 0..BLOCKS
+      if (thread + $(t)u * TEAM < (M4 + N4) * K4) { keep(base, thread + $(t)u * TEAM, ahead$t); }
+      //: end
+      workgroupBarrier();
+      //: for t in 0..BLOCKS
+      ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, from_k + step + BK, last, starts);
+      //: end
+      multiply(&sums, base, thread);
+    }
     workgroupBarrier();
     //: for i in 0..TM
     //: for j in 0..TN/4

@@ -18,6 +18,7 @@ struct Params {
   columns: f32,  // C
   eps: f32,
   slab: u32,     // rows a slab
+  zero: u32,     // 0
   slabs: u32,
 }
 
@@ -71,7 +72,8 @@ fn forward(
     let seen = f32((params.width + L - 1u - lane) / L);
     let pivot = first_lane(vec4f(mean).x);
     let shift = row_sum(across((mean - E(pivot)) * seen)) / params.columns;
-    center = pivot + shift;
+    // By way of bits, with a 0 that the compiler does not know: NVIDIA's takes what follows for 0.
+    center = bitcast<f32>(bitcast<u32>(pivot + shift) ^ params.zero);
     rest = (pivot - center) + shift;
     square += seen * (mean - E(center)) * (mean - E(center));
   }

@@ -2,6 +2,7 @@
  * The head of a language model without its logits: the product with the vocabulary's vectors and what is read from
  * it, some columns of some rows at a time, in scratch memory that the next ones use again.
  */
+import type { Device } from "../gpu/device.ts";
 import { rowVariants } from "../tensor/rows.ts";
 import { ShapeError } from "../errors.ts";
 import { type Backward, defineOp, need, type NdArray, type Op } from "../tensor/op.ts";
@@ -33,8 +34,11 @@ export interface HeadAttrs extends LogprobAttrs {
 
 /** Columns at a time, at most: enough for an efficient product, and small vocabularies are one chunk. */
 const COLUMNS = 8192;
-/** Floats of logits at a time, at most (64 MiB). If all fit, the way back finds them instead of computing them again. */
-const SCRATCH = 2 ** 24;
+/**
+ * Floats of logits at a time, at most: 64 MiB; on GPUs, whose products want many rows, 256. If all fit, the way back finds them
+ * instead of computing them again.
+ */
+const scratchOf = ({ software }: Device): number => (software ? 2 ** 24 : 2 ** 26);
 
 /** Rows at a time, at least: what holds a number a row may be bound from every such row on. */
 const ROWS = 64;
@@ -58,7 +62,8 @@ interface Chunks {
 function chunksOf(R: number, heads: readonly Head[], attrs: HeadAttrs): Chunks {
   const parts = heads.flatMap(({ weight, bias }) => (bias ? [weight, bias] : [weight]));
   const unit = Math.max(4, ...parts.map(rowUnit));
-  const floats = Math.min(SCRATCH, heads[0]!.weight.device.bindingBytes / 4);
+  const { device } = heads[0]!.weight;
+  const floats = Math.min(scratchOf(device), device.bindingBytes / 4);
   const widest = Math.min(attrs.columns ?? COLUMNS, floats / ROWS, ...parts.map(rowsInBinding));
   const V = heads[0]!.weight.dim(0);
   const columns = evenSpans(V, Math.max(unit, Math.floor(widest / unit) * unit), unit);
@@ -137,7 +142,7 @@ function forward([hidden, weight, bias, targets]: HeadInputs, attrs: HeadAttrs):
       chunks.push(chunk);
     }
   }
-  if (rows.length === 1 && targets.size * weight.dim(0) <= SCRATCH) kept.set(made.stats, chunks);
+  if (rows.length === 1 && targets.size * weight.dim(0) <= scratchOf(weight.device)) kept.set(made.stats, chunks);
   return [made.logprobs, made.entropy, made.stats];
 }
 

@@ -35,12 +35,16 @@ export interface Piece {
 
 /** Largest first. */
 const PIECES = {
+  matrix256: { SM: 4, SN: 4, rows: 32, columns: 64, depth: 32 },
   matrix128: { SM: 2, SN: 4, rows: 64, columns: 32, depth: 64 },
   matrix64: { SM: 2, SN: 2, rows: 32, columns: 32, depth: 32 },
 } as const satisfies Record<string, Piece>;
 
 /** Workgroups that keep a large GPU busy. */
 const ENOUGH = 128;
+
+/** Matrices of C that leave through workgroup memory at a time, where there are no more subgroups along n. */
+const SLOTS = 4;
 
 /** f16 first, which is what the fast units take, and of those the largest. */
 const shapeOf = ({ shapes }: MatrixFacts): MatrixShape => {
@@ -70,16 +74,16 @@ function constantsFor({ component, M, N, K }: MatrixShape, lanes: number, piece:
     GAP: 16 / bytes,
     A_LOADS: Math.ceil((BM * BK) / 4 / threads),
     B_LOADS: Math.ceil((BN * BK) / 4 / threads),
-    C_SIZE: Math.max(SM * SN * M * N, M * BN),
+    SLOTS: Math.max(SN, Math.min(SM * SN, SLOTS)),
   };
 }
 
 /** Bytes of workgroup memory: two pieces of A and B with the gaps between their rows, and some matrices of C. */
 export function memoryOf(shape: MatrixShape, piece: Piece): number {
-  const { SM, SN, RM, RN, BK, GAP, T, C_SIZE } = constantsFor(shape, 32, piece);
+  const { SM, SN, RM, RN, BK, GAP, T, SLOTS: slots } = constantsFor(shape, 32, piece);
   const [BM, BN] = [SM * RM * shape.M, SN * RN * shape.N];
   const gaps = GAP * (Math.max(BM, BK) + Math.max(BN, BK));
-  return 2 * ((BM + BN) * BK + gaps) * (T === "f16" ? 2 : 4) + C_SIZE * 4;
+  return 2 * ((BM + BN) * BK + gaps) * (T === "f16" ? 2 : 4) + slots * shape.M * shape.N * 4;
 }
 
 /**

@@ -38,7 +38,7 @@ function plan(
   const slabs = Math.ceil(rows / slab);
   return {
     workgroups: shared.workgroups,
-    params: { ...shared.params, columns, eps, slab, slabs },
+    params: { ...shared.params, columns, eps, slab, slabs, zero: 0 },
     constants: { ...shared.constants, CENTER: kind === "layer" ? 1 : 0, BIAS: bias ? 1 : 0 },
     flops: 8 * x.size,
     slabs,
