@@ -1,5 +1,5 @@
 /** The work that is compared: the same shapes for ours and for every peer, as records that go to their processes. */
-import { GPT2_SMALL, PRODUCTS, type Sizes, SMALL_GPT, STORIES, TINY_GPT } from "../../src/bench/models.ts";
+import { GPT2_SMALL, LARGE_PRODUCT, PRODUCTS, type Sizes, SMALL_GPT, STORIES, TINY_GPT } from "../../src/bench/models.ts";
 
 export type Mode = "nn" | "nt" | "tn";
 
@@ -10,9 +10,16 @@ export type Work =
       readonly kind: "matmul";
       readonly shapes: readonly (readonly [number, number, number])[];
       readonly modes: readonly Mode[];
+      readonly precision?: "mixed";
     }
-  /** Forward, backward, AdamW on `rows` rows of `length` tokens. */
-  | { readonly kind: "train"; readonly model: Sizes; readonly rows: number; readonly length: number }
+  /** Forward, backward, AdamW on `rows` rows of `length` tokens; mixed: ours in f16 and f32, against bf16 too. */
+  | {
+      readonly kind: "train";
+      readonly model: Sizes;
+      readonly rows: number;
+      readonly length: number;
+      readonly precision?: "mixed";
+    }
   /** `tokens` tokens to each of `rows` copies of a prompt of `prompt` tokens, drawn at temperature 1. */
   | {
       readonly kind: "decode";
@@ -82,7 +89,14 @@ export const ITEMS: readonly Item[] = [
     title: "matmul 4096x4096x4096",
     unit: "GFLOP/s",
     on: "gpu",
-    work: { kind: "matmul", shapes: [[4096, 4096, 4096]], modes: ["nn"] },
+    work: { kind: "matmul", shapes: [LARGE_PRODUCT], modes: ["nn"] },
+  },
+  {
+    id: "matmul-4096-f16",
+    title: "matmul 4096x4096x4096 on matrix units, sums in f32",
+    unit: "GFLOP/s",
+    on: "gpu",
+    work: { kind: "matmul", shapes: [LARGE_PRODUCT], modes: ["nn"], precision: "mixed" },
   },
   {
     id: "train-gpt2",
@@ -90,6 +104,13 @@ export const ITEMS: readonly Item[] = [
     unit: "tokens/s",
     on: "gpu",
     work: { kind: "train", model: GPT2_SMALL, rows: 8, length: 1024 },
+  },
+  {
+    id: "train-gpt2-mixed",
+    title: "training step, GPT-2 124M, B=8 T=1024, mixed precision",
+    unit: "tokens/s",
+    on: "gpu",
+    work: { kind: "train", model: GPT2_SMALL, rows: 8, length: 1024, precision: "mixed" },
   },
   {
     id: "decode-gpt2",

@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { Item } from "./items.ts";
+import type { Item, Work } from "./items.ts";
 import type { Launch, Task } from "./protocol.ts";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
@@ -93,7 +93,7 @@ async function findPython(): Promise<Roster> {
     const plain = await probe(path, BLAS_ENVS[0]!);
     if (!plain?.torch) continue;
     let best: Python = { ...plain, path, env: BLAS_ENVS[0]! };
-    if (process.arch === "x64") {
+    if (process.arch === "x64" && !plain.cuda) {
       for (const env of BLAS_ENVS.slice(1)) {
         const other = await probe(path, env);
         if ((other?.gflops ?? 0) > 1.1 * (best.gflops ?? 0)) best = { ...other, path, env };
@@ -140,10 +140,12 @@ function pythonContenders(python: Python, { work, on }: Item): Contender[] {
   if (work.kind === "start") return [];
   const libraries = work.kind === "decode" && python.transformers ? ["torch", "transformers"] : ["torch"];
   if (on === "gpu" && python.cuda) {
-    return libraries.flatMap((library) => [
-      { name: `${library} f32`, setups: [cudaSetup(python, library, "f32")] },
-      { name: `${library} bf16`, setups: [cudaSetup(python, library, "bf16")] },
-    ]);
+    return libraries.flatMap((library) =>
+      precisionsFor(work).map((precision) => ({
+        name: `${library} ${precision}`,
+        setups: [cudaSetup(python, library, precision)],
+      })),
+    );
   }
   if (work.kind === "matmul" && python.numpy) libraries.unshift("openblas");
   const cores = availableParallelism();
@@ -151,6 +153,12 @@ function pythonContenders(python: Python, { work, on }: Item): Contender[] {
     name: library,
     setups: [...new Set([1, cores])].map((threads) => cpuSetup(python, library, threads)),
   }));
+}
+
+/** f32 against f32, a product of f16 against bf16, mixed training against both. */
+function precisionsFor(work: Work): readonly ("f32" | "bf16")[] {
+  if (!("precision" in work)) return ["f32"];
+  return work.kind === "matmul" ? ["bf16"] : ["f32", "bf16"];
 }
 
 function cpuSetup({ path, env }: Python, library: string, threads: number): Setup {

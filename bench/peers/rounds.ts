@@ -36,14 +36,18 @@ export async function compare(
   options: RoundOptions,
 ): Promise<Outcome> {
   const skipped: { name: string; why: string }[] = [];
-  const running: Running[] = [];
-  for (const contender of [ours, ...peers]) {
+  const start = async (contender: Contender): Promise<Running[]> => {
     try {
-      running.push(await fastest(item, contender, options));
+      return [await fastest(item, contender, options)];
     } catch (error) {
       skip(skipped, contender.name, error, options);
+      return [];
     }
-  }
+  };
+  // Machines with a GPU have cores and memory for all of them at once, and compiling takes minutes.
+  const running: Running[] = [];
+  if (item.on === "gpu") running.push(...(await Promise.all([ours, ...peers].map(start))).flat());
+  else for (const contender of [ours, ...peers]) running.push(...(await start(contender)));
   for (let round = 0; round < options.rounds; round++) {
     for (const one of running.slice()) {
       try {

