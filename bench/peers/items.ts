@@ -1,5 +1,13 @@
 /** The work that is compared: the same shapes for ours and for every peer, as records that go to their processes. */
-import { GPT2_SMALL, LARGE_PRODUCT, PRODUCTS, type Sizes, SMALL_GPT, STORIES, TINY_GPT } from "../../src/bench/models.ts";
+import {
+  GPT2_SMALL,
+  LARGE_PRODUCT,
+  PRODUCTS,
+  type Sizes,
+  SMALL_GPT,
+  STORIES,
+  TINY_GPT,
+} from "../../src/bench/models.ts";
 
 export type Mode = "nn" | "nt" | "tn";
 

@@ -142,7 +142,8 @@ function forward([hidden, weight, bias, targets]: HeadInputs, attrs: HeadAttrs):
       chunks.push(chunk);
     }
   }
-  if (rows.length === 1 && targets.size * weight.dim(0) <= scratchOf(weight.device)) kept.set(made.stats, chunks);
+  if (rows.length === 1 && targets.size * weight.dim(0) <= scratchOf(weight.device))
+    kept.set(made.stats, chunks);
   return [made.logprobs, made.entropy, made.stats];
 }
 

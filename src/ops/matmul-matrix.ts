@@ -85,20 +85,21 @@ export function memoryOf(shape: MatrixShape, piece: Piece): number {
   return 2 * ((BM + BN) * BK + gaps) * (T === "f16" ? 2 : 4) + slots * shape.M * shape.N * 4;
 }
 
-/**
- * Records the kernel call.
- * @param unit the shape that the matrix unit multiplies
- * @param wide whether it is loaded from vec4s, as present compilers do (`MatrixFacts.dialect`)
- * @param code the kernel; tests give one whose unit is emulated
- */
-export function recordMatrix(
-  product: Product,
-  unit: MatrixShape,
-  piece: Piece,
-  wide: boolean,
-  code: Kernel = kernel,
-  cut?: Cut,
-): void {
+/** How a product goes to the matrix unit. */
+export interface MatrixPlan {
+  /** The shape that the unit multiplies. */
+  readonly unit: MatrixShape;
+  readonly piece: Piece;
+  /** Whether the unit loads from vec4s, as present compilers let it (`MatrixFacts.dialect`). */
+  readonly wide: boolean;
+  /** K in parts, whose results stay apart. */
+  readonly cut?: Cut;
+  /** The kernel; tests give one whose unit is emulated. */
+  readonly code?: Kernel;
+}
+
+/** Records the kernel call. */
+export function recordMatrix(product: Product, { unit, piece, wide, cut, code = kernel }: MatrixPlan): void {
   const { a, b, bias, batch, M, N, K, shared, transposeA, transposeB } = product;
   const { parts, span, partial: c } = cut ?? { parts: 1, span: K, partial: product.c };
   const constants = constantsFor(unit, a.device.subgroupSize, piece);
@@ -145,11 +146,11 @@ const form = (name: string, choose: (product: Product) => Piece): MatmulForm => 
   finishes: ({ N }) => N % 4 === 0,
   record(product) {
     const facts = product.a.device.matrix!;
-    const [unit, piece, wide] = [shapeOf(facts), choose(product), facts.dialect === "modes"];
-    const parts = cuts(product, piece);
-    if (parts <= 1) return recordMatrix(product, unit, piece, wide);
+    const plan = { unit: shapeOf(facts), piece: choose(product), wide: facts.dialect === "modes" };
+    const parts = cuts(product, plan.piece);
+    if (parts <= 1) return recordMatrix(product, plan);
     const bare = { ...unfinished(product), bias: undefined };
-    recordParts(product, parts, STEP, (cut) => recordMatrix(bare, unit, piece, wide, kernel, cut));
+    recordParts(product, parts, STEP, (cut) => recordMatrix(bare, { ...plan, cut }));
   },
 });
 

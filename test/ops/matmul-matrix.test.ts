@@ -2,13 +2,14 @@
  * The product on subgroup matrices where there are none: the unit is emulated, each lane keeping whole matrices, so that
  * everything around it (pieces, edges, transpositions, batches, bias) is computed for real.
  */
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, expect, it } from "vitest";
 import { openDevice } from "../../src/gpu/device.ts";
 import { type Kernel, loadKernel, using } from "../../src/gpu/kernel.ts";
 import type { MatrixShape } from "../../src/gpu/tiers.ts";
 import { matmul } from "../../src/ops/matmul.ts";
-import { type Finish, finishing } from "../../src/ops/matmul-form.ts";
+import { type Finish, finishing, unfinished } from "../../src/ops/matmul-form.ts";
 import { memoryOf, type Piece, recordMatrix } from "../../src/ops/matmul-matrix.ts";
+import { recordParts } from "../../src/ops/matmul-parts.ts";
 import { f16ToF32Bits, f32ToF16Bits } from "../../src/tensor/half.ts";
 import { empty, input, record, type Shape, type Tensor } from "../../src/tensor/tensor.ts";
 
@@ -110,19 +111,23 @@ const values = (shape: Shape, seed: number): Float64Array =>
     rounded((((i + 1) * 7919 + seed * 104729) % 1009) / 504.5 - 1),
   );
 
-const UNITS: readonly MatrixShape[] = [
-  { component: "f32", result: "f32", M: 8, N: 8, K: 8 },
-  { component: "f16", result: "f32", M: 16, N: 8, K: 8 },
-];
+const F32: MatrixShape = { component: "f32", result: "f32", M: 8, N: 8, K: 8 };
+const F16: MatrixShape = { component: "f16", result: "f32", M: 16, N: 8, K: 8 };
 
 /** Several subgroups and several matrices each, as few as possible: compilers for software adapters take long over them. */
-const PIECE: Piece = { SM: 2, SN: 1, rows: 8, columns: 16, depth: 32 };
+const PIECE: Piece = { SM: 2, SN: 1, rows: 8, columns: 16, depth: 16 };
 
-interface Shape3 {
+interface Trial {
   readonly M: number;
   readonly N: number;
   readonly K: number;
-  readonly batch: number;
+  readonly batch?: number;
+  /** With a tensor added, and the result kept after relu. */
+  readonly finished?: boolean;
+  /** Parts that K is cut in. */
+  readonly parts?: number;
+  readonly wide?: boolean;
+  readonly depth?: number;
 }
 
 /** [transposeA, transposeB] */
@@ -132,11 +137,12 @@ const STORED = [
   [true, false],
 ] as const;
 
-/** The product, and what float64 says of it; `finish` and the bias as asked. */
-async function compared(
-  { M, N, K, batch }: Shape3,
+/** The largest error of a product with a bias, of operands stored so, against float64. */
+async function errorOf(
+  { M, N, K, batch = 1, finished = false, parts = 1, wide = true, depth = 16 }: Trial,
   [transposeA, transposeB]: (typeof STORED)[number],
-  { unit, wide, code, finished }: { unit: MatrixShape; wide: boolean; code: Kernel; finished: boolean },
+  unit: MatrixShape,
+  code: Kernel,
 ): Promise<number> {
   const shapes = [
     [batch, ...(transposeA ? [K, M] : [M, K])],
@@ -145,12 +151,15 @@ async function compared(
     [batch, M, N],
   ] as const;
   const data = shapes.map(values);
+  const plan = { unit, piece: { ...PIECE, depth }, wide, code };
   const program = await record(device, "matrix", () => {
     const [a, b, bias, plus] = shapes.map((shape) => input(shape)) as [Tensor, Tensor, Tensor, Tensor];
     const [c, activated] = [empty([batch, M, N], "f32", "c"), empty([batch, M, N], "f32", "f(c)")];
     const finish: Finish = finished ? { plus, activated, kind: "relu" } : {};
     const product = { a, b, bias, c, batch, M, N, K, transposeA, transposeB, shared: false, ...finish };
-    recordMatrix(product, unit, PIECE, wide, code);
+    const bare = { ...unfinished(product), bias: undefined };
+    if (parts === 1) recordMatrix(product, plan);
+    else recordParts(product, parts, 16, (cut) => recordMatrix(bare, { ...plan, cut }));
     return { inputs: [a, b, bias, plus], c, activated: finished ? activated : c };
   });
   program.result.inputs.forEach((x, i) => x.write(data[i]!));
@@ -166,30 +175,37 @@ async function compared(
   return Math.max(...errors);
 }
 
-describe.each(UNITS)("a unit of $M x $N x $K, $component", (unit) => {
-  const kernel = emulated();
-  it.each([
-    { M: 5, N: 12, K: 8, batch: 1, finished: true },
-    { M: 5, N: 13, K: 8, batch: 1 },
-    { M: 72, N: 68, K: 40, batch: 1 },
-    { M: 72, N: 68, K: 40, batch: 1, finished: true },
-    { M: 12, N: 20, K: 44, batch: 2 },
-    { M: 64, N: 32, K: 36, batch: 2 },
-  ])(
-    "$batch x $M x $N x $K, each operand straight and turned",
-    async ({ finished = false, ...shape }) => {
-      const code = await kernel;
-      for (const wide of [true, false])
-        for (const stored of STORED) {
-          if (stored[0] && shape.M % 4) continue; // its rows are no whole vec4s: another form's work
-          if (!stored[1] && shape.N % 4) continue;
-          const error = await compared(shape, stored, { unit, wide, code, finished });
-          expect(error, `A ${stored[0]}, B ${stored[1]}, ${wide ? "vec4s" : "scalars"}`).toBeLessThan(1e-5);
-        }
-    },
-    120_000,
-  );
-});
+/** Rows that are whole vec4s; others are another form's work. */
+const suits = ({ M, N, K }: Trial, [transposeA, transposeB]: (typeof STORED)[number]): boolean =>
+  (transposeA ? M : K) % 4 === 0 && (transposeB ? K : N) % 4 === 0;
+
+const RAGGED: Trial = { M: 72, N: 68, K: 40 };
+const WHOLE: Trial = { M: 64, N: 32, K: 48, batch: 2 };
+
+/** Every way through the kernel with one unit, the edges with the other. */
+const TRIALS: readonly (readonly [MatrixShape, Trial])[] = [
+  [F32, RAGGED],
+  [F16, RAGGED],
+  [F16, { ...WHOLE, depth: 32 }],
+  [F16, { ...RAGGED, finished: true }],
+  [F16, { ...RAGGED, wide: false }],
+  [F16, WHOLE],
+  [F16, { ...WHOLE, batch: 1, parts: 2, finished: true }],
+  [F16, { M: 5, N: 13, K: 8 }],
+  [F16, { M: 12, N: 20, K: 44, batch: 2 }],
+];
+
+const kernel = emulated();
+
+it.each(TRIALS)(
+  "%j: %j",
+  async (unit, trial) => {
+    const code = await kernel;
+    for (const stored of STORED.filter((way) => suits(trial, way)))
+      expect(await errorOf(trial, stored, unit, code), `transposed: ${stored}`).toBeLessThan(1e-5);
+  },
+  120_000,
+);
 
 it("says how much workgroup memory a piece takes", () => {
   // 64 x 64 of C, 16 deep: two pieces of 64 rows of 16 + 8, or 16 rows of 64 + 8, at most; four matrices on their way out.
