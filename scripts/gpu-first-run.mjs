@@ -11,7 +11,7 @@ import process from "node:process";
 
 const folder = process.argv[2] ?? process.env.OUT ?? "gpu-first-run";
 const vbon = ["node", "bin/vbon.mjs"];
-const vitest = ["npx", "--no-install", "vitest", "run", "--config", "test/vitest.config.ts"];
+const vitest = ["node", "node_modules/vitest/vitest.mjs", "run", "--config", "test/vitest.config.ts"];
 
 /** [name, minutes at most, command] */
 const STEPS = [
