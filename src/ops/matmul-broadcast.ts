@@ -3,16 +3,8 @@ import { loadKernel, using } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import { empty } from "../tensor/tensor.ts";
 import { functions } from "./activation.ts";
-import {
-  biasView,
-  finishBindings,
-  finishConstants,
-  flopsOf,
-  type MatmulForm,
-  modeOf,
-  type Product,
-  vectorsOf,
-} from "./matmul-form.ts";
+import { finishBindings, finishConstants } from "./matmul-finish.ts";
+import { biasView, flopsOf, type MatmulForm, modeOf, type Product, vectorsOf } from "./matmul-form.ts";
 
 const kernel = using(await loadKernel("matmul-broadcast"), functions);
 

@@ -6,16 +6,8 @@ import type { Device } from "../gpu/device.ts";
 import { type Kernel, loadKernel, using } from "../gpu/kernel.ts";
 import type { MatrixFacts, MatrixShape } from "../gpu/tiers.ts";
 import { call } from "../tensor/op.ts";
-import {
-  finishBindings,
-  finishConstants,
-  finishing,
-  flopsOf,
-  type MatmulForm,
-  type Product,
-  unfinished,
-  vectorsOf,
-} from "./matmul-form.ts";
+import { finishBindings, finishConstants, finishing } from "./matmul-finish.ts";
+import { flopsOf, type MatmulForm, type Product, unfinished, vectorsOf } from "./matmul-form.ts";
 import { type Cut, partsFor, recordParts } from "./matmul-parts.ts";
 
 const kernel = using(await loadKernel("matmul-matrix"), finishing);

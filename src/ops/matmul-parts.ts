@@ -2,7 +2,8 @@
 import { loadKernel, using } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
-import { biasView, finishBindings, finishConstants, finishing, type Product } from "./matmul-form.ts";
+import { finishBindings, finishConstants, finishing } from "./matmul-finish.ts";
+import { biasView, type Product } from "./matmul-form.ts";
 
 const kernel = using(await loadKernel("matmul-parts"), finishing);
 

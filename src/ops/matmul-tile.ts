@@ -6,17 +6,8 @@ import type { Device } from "../gpu/device.ts";
 import { loadKernel, using } from "../gpu/kernel.ts";
 import { call } from "../tensor/op.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import {
-  biasView,
-  finishBindings,
-  finishConstants,
-  finishing,
-  flopsOf,
-  type MatmulForm,
-  type Product,
-  unfinished,
-  vectorsOf,
-} from "./matmul-form.ts";
+import { finishBindings, finishConstants, finishing } from "./matmul-finish.ts";
+import { biasView, flopsOf, type MatmulForm, type Product, unfinished, vectorsOf } from "./matmul-form.ts";
 import { partsFor, recordParts } from "./matmul-parts.ts";
 
 const kernel = using(await loadKernel("matmul-tile"), finishing);
