@@ -55,7 +55,7 @@ export async function saveAdapter(
   const targets = adapterTargets(model.specs, settings.pattern, whole);
   const specs = [...targets.flatMap((spec) => adapterSpecs(spec, settings.rank)), ...whole];
   const tensors = specs.map(({ name, shape }): TensorToWrite => {
-    return { name: PREFIX + name, dtype: "F32", shape, data: () => parameters.get(name).read() };
+    return { name: PREFIX + name, dtype: "F32", shape, data: () => parameters.get(name).pieces() };
   });
   await writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, { format: "pt" });
   const modules = namesOfPattern(settings.pattern);

@@ -9,7 +9,7 @@ import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";
 import type { LanguageModel, ScalarModel, Trunk } from "../src/nn/lm.ts";
-import { mergedValues } from "../src/nn/lora.ts";
+import { mergedPieces } from "../src/nn/lora.ts";
 import { createParameters, type ParameterOptions, type Parameters } from "../src/nn/parameters.ts";
 import { modelKind, type ModelKind } from "./index.ts";
 import { type Blueprint, blueprint, languageModel, scalarModel } from "./model.ts";
@@ -84,7 +84,7 @@ export async function saveModel(
 ): Promise<void> {
   const tensors = model.specs.map((spec): TensorToWrite => {
     const { name, shape } = spec;
-    return { name, dtype, shape, data: () => mergedValues(model.parameters, spec) };
+    return { name, dtype, shape, data: () => mergedPieces(model.parameters, spec) };
   });
   await writeWeights(folder, tensors, maxShardBytes);
   const json = model.toHf();

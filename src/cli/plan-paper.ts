@@ -218,10 +218,11 @@ async function prepare(subject: Subject, flags: AlignFlags, io: Io): Promise<voi
 /** Lengths of the scorer's programs are multiples of this. */
 const SCORED = 8;
 
-/** Hashes, checkpoints and the saved model read one tensor at a time. */
+/** Hashes, checkpoints and the saved model read a piece of a tensor at a time. */
 async function readLargest({ model }: Subject["reference"], carried: Iterable<Tensor>): Promise<void> {
   const all = [...carried, ...[...model.parameters].map(([, tensor]) => tensor)];
-  await all.toSorted((a, b) => b.size - a.size)[0]!.bytes();
+  const [largest] = all.toSorted((a, b) => b.size - a.size);
+  await largest!.pieces().next();
 }
 
 /** The reward's largest program: as many tokens as prompt and response have, in words of one letter. */

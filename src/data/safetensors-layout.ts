@@ -6,7 +6,7 @@ import { bytesOf } from "./safetensors-header.ts";
 /** The first magnitude that rounds to infinity: half a step beyond the largest finite value. */
 const overflowAt = { F16: 65520, BF16: (2 - 2 ** -8) * 2 ** 127 } as const;
 
-/** A tensor to write; `data` is row-major, given at once or fetched when its turn comes (a read from the GPU). */
+/** A tensor to write; `data` is row-major, given at once or fetched when its turn comes (a read from the GPU), whole or in pieces. */
 export type TensorToWrite = FloatsToWrite | IntegersToWrite;
 
 /** Float32 values, stored as they are or rounded to 16 bits. */
@@ -14,7 +14,7 @@ export interface FloatsToWrite {
   readonly name: string;
   readonly dtype: "F32" | "F16" | "BF16";
   readonly shape: readonly number[];
-  readonly data: Float32Array | (() => Promise<Float32Array> | Float32Array);
+  readonly data: Float32Array | (() => Promise<Float32Array> | Float32Array | AsyncIterable<Float32Array>);
 }
 
 /** Unsigned integers: counters and random state. */
@@ -56,28 +56,40 @@ export function layOut(
  * The bytes of one tensor, at most `pieceBytes` at a time.
  * Throws ShapeError when `data` is not as long as the shape says, FormatError when a finite value overflows its 16 bits.
  */
-export function* pieces(
+export async function* pieces(
   path: string,
   tensor: TensorToWrite,
-  data: Float32Array | Uint32Array,
   pieceBytes: number,
-): Generator<Uint8Array> {
+): AsyncGenerator<Uint8Array> {
   const { name, dtype, shape } = tensor;
   const expected = elements(name, shape);
-  if (data.length !== expected) {
+  let count = 0;
+  const check = (fits: boolean): void => {
+    if (fits) return;
     throw new ShapeError(
-      `${path}: tensor ${name}: shape [${shape.join(", ")}] has ${expected} values, got ${data.length}`,
+      `${path}: tensor ${name}: shape [${shape.join(", ")}] has ${expected} values, got ${count}`,
     );
-  }
+  };
   const step = pieceBytes / 4;
-  for (let start = 0; start < data.length; start += step) {
-    const part = data.subarray(start, start + step);
-    const stored =
-      (dtype === "F16" || dtype === "BF16") && part instanceof Float32Array
-        ? round(path, name, dtype, part)
-        : part;
-    yield new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+  for await (const values of valuesOf(tensor)) {
+    count += values.length;
+    check(count <= expected);
+    for (let start = 0; start < values.length; start += step) {
+      const part = values.subarray(start, start + step);
+      const stored =
+        (dtype === "F16" || dtype === "BF16") && part instanceof Float32Array
+          ? round(path, name, dtype, part)
+          : part;
+      yield new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+    }
   }
+  check(count === expected);
+}
+
+async function* valuesOf({ data }: TensorToWrite): AsyncGenerator<Float32Array | Uint32Array> {
+  const given = typeof data === "function" ? await data() : data;
+  if (Symbol.asyncIterator in given) yield* given;
+  else yield given;
 }
 
 function round(path: string, name: string, dtype: "F16" | "BF16", values: Float32Array): Uint16Array {

@@ -96,10 +96,8 @@ export async function writeSafetensors(
   const { header, inOrder } = layOut(path, tensors, metadata);
   await replaceFile(path, async (append) => {
     await append(header);
-    for (const tensor of inOrder) {
-      const data = typeof tensor.data === "function" ? await tensor.data() : tensor.data;
-      for (const piece of pieces(path, tensor, data, pieceBytes)) await append(piece);
-    }
+    for (const tensor of inOrder)
+      for await (const piece of pieces(path, tensor, pieceBytes)) await append(piece);
   });
 }
 

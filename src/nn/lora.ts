@@ -153,6 +153,20 @@ export function withAdapters(
   return add(y, names.length === 1 ? part(names[0]!) : concat(names.map(part), -1));
 }
 
+/** Whether an adapter stands on this tensor of the model. */
+const isAdapted = (parameters: Parameters, spec: ParameterSpec): boolean =>
+  parameters.base !== undefined &&
+  spec.layout !== undefined &&
+  parameters.has(adapterNames(moduleOf(spec)).a);
+
+/** {@link mergedValues} to be written: in pieces where nothing is merged, as most are. */
+export function mergedPieces(
+  parameters: Parameters,
+  spec: ParameterSpec,
+): Promise<Float32Array> | AsyncIterable<Float32Array> {
+  return isAdapted(parameters, spec) ? mergedValues(parameters, spec) : parameters.get(spec.name).pieces();
+}
+
 /**
  * The values of one tensor of a model with the adapter on it, if there is one, merged into it: W + (alpha / r) B A, rounded once.
  * @param spec of the model, not of the adapter
@@ -165,9 +179,9 @@ export async function mergedValues(
 ): Promise<Float32Array> {
   const values = await parameters.get(spec.name).read();
   const { a, b } = adapterNames(moduleOf(spec));
-  if (!parameters.base || !spec.layout || !parameters.has(a)) return values;
+  if (!isAdapted(parameters, spec)) return values;
   const [A, B] = [await parameters.get(a).read(), await parameters.get(b).read()];
-  const by = sign * parameters.base.scale;
+  const by = sign * parameters.base!.scale;
   const { K, N } = sizesOf(spec);
   const r = A.length / K;
   const row = new Float64Array(K);

@@ -143,8 +143,19 @@ export class Tensor {
    * Reads the elements back, those of an f16 tensor as f32, after everything submitted so far.
    * @throws DeviceError when the GPU reported an error since the last read
    */
-  async read(): Promise<Float32Array> {
+  async read(): Promise<Float32Array<ArrayBuffer>> {
     return floatsOf(await this.bytes(), this);
+  }
+
+  /** {@link Tensor.read} in pieces of 16 MiB, for what is written or hashed: neither side need hold a large tensor twice. */
+  async *pieces(): AsyncGenerator<Float32Array<ArrayBuffer>> {
+    for (let first = 0; first < this.size; first += PIECE) {
+      const size = Math.min(PIECE, this.size - first);
+      const part = { size, dtype: this.dtype };
+      const offset = this.offset + first * WIDTH[this.dtype];
+      const [bytes] = await readStorage(this.device, [{ ...this.view, offset, bytes: wordsOf(part) }]);
+      yield floatsOf(bytes!, part);
+    }
   }
 
   /** {@link Tensor.read} for u32 tensors. */
@@ -206,8 +217,12 @@ export async function readAll(device: Device, tensors: readonly Tensor[]): Promi
   return all.map((bytes, i) => floatsOf(bytes, tensors[i]!));
 }
 
+/** Elements of a piece: an even number, so that pieces of f16 begin at whole words. */
+const PIECE = 2 ** 22;
+
 /** Bytes to copy for a tensor's elements: whole words. */
-const wordsOf = ({ size, dtype }: Tensor): number => Math.ceil((size * WIDTH[dtype]) / 4) * 4;
+const wordsOf = ({ size, dtype }: Pick<Tensor, "size" | "dtype">): number =>
+  Math.ceil((size * WIDTH[dtype]) / 4) * 4;
 
 /** Elements as the GPU stores them, in whole words. */
 function bitsOf(values: ArrayLike<number>, dtype: Dtype): ArrayBufferView<ArrayBuffer> {
@@ -223,7 +238,10 @@ function bitsOf(values: ArrayLike<number>, dtype: Dtype): ArrayBufferView<ArrayB
 }
 
 /** The other way: {@link bitsOf} of a tensor of floats. */
-function floatsOf(bytes: ArrayBuffer, { dtype, size }: Tensor): Float32Array {
+function floatsOf(
+  bytes: ArrayBuffer,
+  { dtype, size }: Pick<Tensor, "size" | "dtype">,
+): Float32Array<ArrayBuffer> {
   if (dtype !== "f16") return new Float32Array(bytes);
   const values = new Float32Array(size);
   widen("F16", new Uint16Array(bytes, 0, size), values);

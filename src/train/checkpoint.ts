@@ -48,7 +48,7 @@ export async function saveCheckpoint(run: string, carried: Carried, state: RunSt
   ];
   await rm(next, { recursive: true, force: true });
   const tensors = [...carried.tensors].map(([name, tensor]): TensorToWrite => {
-    return { name, dtype: "F32", shape: tensor.shape, data: () => tensor.read() };
+    return { name, dtype: "F32", shape: tensor.shape, data: () => tensor.pieces() };
   });
   await writeSafetensors(join(next, TENSORS), tensors);
   const optimizerSteps = carried.optimizers.map((o) => o.steps);
