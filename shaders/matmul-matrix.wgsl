@@ -6,8 +6,9 @@
 // The unit multiplies [MM, KK] by [KK, NN] of type T into f32: operands are rounded to T, sums are not.
 // A workgroup has SM x SN subgroups of S lanes, each with RM x RN matrices of C in registers. Pieces of A and B, BK deep, lie
 // in workgroup memory as they lie in storage: a transposed operand is loaded by columns. There is room for two of each:
-// while one is multiplied the next lies there, and the one after that is on its way, in registers. Beyond the edges they are zeros, since the unit reads
-// whole matrices only. Matrices of C that lie inside are stored as they are (DIRECT), others go through workgroup memory.
+// while one is multiplied the next lies there, and the one after that is on its way, in registers. Beyond the edges they are
+// zeros, since the unit reads whole matrices only. Matrices of C that lie inside are stored as they are (DIRECT), others go
+// through workgroup memory.
 // CELL is vec4<T> and W 4; where the unit's dialect loads from arrays of scalars alone, T and 1. The unit's loads and stores count
 // cells, in offsets and strides.
 // Wants rows of A and B to be whole vec4s. The sum over k runs in steps of KK: a row's bits depend on K alone.

@@ -27,9 +27,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> c_flat: array<f32>;
-@group(0) @binding(6) var<storage, read> extra: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> activated: array<vec4f>;
-@group(0) @binding(8) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> extra: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> activated: array<vec4f>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 const M4 = BM / 4;
 const N4 = BN / 4;

@@ -141,6 +141,10 @@ export const cachedAttention: Op<CachedInputs, CachedAttentionAttrs> = defineOp<
       name: "one key head",
     },
     {
+      inputs: [[2, 6, 8], [2, 300, 2, 8], [2, 300, 2, 8], lengthsOf(299, 128)],
+      name: "more keys than a team has threads",
+    },
+    {
       inputs: [[2, 8, 8], half(2, 21, 2, 8), half(2, 21, 2, 8), lengthsOf(20, 7)],
       name: "f16 cache",
     },
