@@ -30,8 +30,8 @@ export interface FetchedDataset {
 const SCHEME = "hf://datasets/";
 const ADDRESS = /^([^/@]+\/[^/@]+)(?:@(refs\/(?:convert|pr)\/[^/]+|[^/]+))?(?:\/([^]*))?$/;
 
-/** Whether `spec` is meant to be the address of a dataset. */
-export const isHubData = (spec: string): boolean => spec.startsWith(SCHEME);
+/** Whether `spec` is meant to be an address on the hub. */
+export const isHubData = (spec: string): boolean => spec.startsWith("hf://");
 
 /**
  * What an address names. A revision may have its slashes as `%2F`; `~parquet` is the hub's own conversion, as in DuckDB.
@@ -41,10 +41,10 @@ export function hubDataset(spec: string): HubDataset {
   const [, name = "", given = "main", path = ""] = ADDRESS.exec(spec.slice(SCHEME.length)) ?? [];
   const revision = given === "~parquet" ? "refs/convert/parquet" : given.replaceAll(/%2f/gi, "/");
   const inside = !path.split("/").some((part) => part === "." || part === "..");
-  if (isHubData(spec) && isRepoName(name) && isRevision(revision) && inside)
+  if (spec.startsWith(SCHEME) && isRepoName(name) && isRevision(revision) && inside)
     return { repo: { kind: "datasets", name, revision }, path: path.replace(/\/+$/, "") };
   throw new ConfigError(
-    `${spec}: expected hf://datasets/OWNER/NAME, then perhaps @REVISION, then perhaps /PATH`,
+    `${spec}: expected hf://datasets/OWNER/NAME, then perhaps @REVISION, then perhaps /PATH (models are OWNER/NAME, without hf://)`,
   );
 }
 

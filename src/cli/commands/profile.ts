@@ -63,6 +63,8 @@ export const profile: AnyVerb = defineVerb({
   async run(config, io) {
     const [kind, more] = config.what;
     if (!kind || more) throw new ConfigError("vbon profile: expected one of step, decode");
+    if (kind === "decode" && config.precision === "mixed")
+      throw new ConfigError("vbon profile: --precision mixed is of training steps; decoding computes in f32");
     const device = await io.device();
     const workload = await open(device, kind, config);
     const ceilings = await measureCeilings(device);
