@@ -19,6 +19,9 @@ export interface Cut {
 /** Workgroups that a large GPU shares out well: a few more than it runs at a time would leave most of it waiting for them. */
 const ENOUGH = 768;
 
+/** Workgroups along one dimension that every adapter takes. */
+const MOST = 65535;
+
 /** Parts that make enough workgroups, `groups` being those of a part, none shorter than `least` values of k. */
 export const partsFor = (groups: number, K: number, least: number): number =>
   Math.min(Math.ceil(ENOUGH / groups), Math.floor(K / least));
@@ -38,6 +41,6 @@ export function recordParts(product: Product, parts: number, step: number, recor
     bindings: { partial, c, bias: biasView(product), ...finishBindings(product) },
     params: { M, N, parts: cut, bias: bias ? 1 : 0 },
     constants: { ...finishConstants(product), FLAT: 0 },
-    workgroups: [Math.ceil((M * N) / 4 / 64), 1, batch],
+    workgroups: [Math.min(MOST, Math.ceil((M * N) / 4 / 64)), 1, batch], // each walks on by as many as there are
   });
 }
