@@ -16,6 +16,8 @@ import { loadKernel, specialise } from "../src/gpu/kernel.ts";
 import type { MatrixFacts, MatrixShape } from "../src/gpu/tiers.ts";
 import { cut } from "../src/gpu/wgsl.ts";
 import { matmul } from "../src/ops/matmul.ts";
+import { recordMatrix } from "../src/ops/matmul-matrix.ts";
+import { recordParts } from "../src/ops/matmul-parts.ts";
 import { ops } from "../src/ops/index.ts";
 import { weightedNll } from "../src/ops/logprob.ts";
 import { createAdamW } from "../src/optim/adamw.ts";
@@ -23,7 +25,7 @@ import { createLossScale } from "../src/optim/loss-scale.ts";
 import { createAverage } from "../src/optim/average.ts";
 import { backward, backwardFrom } from "../src/optim/gradients.ts";
 import type { AnyOp, Case, NdArray } from "../src/tensor/op.ts";
-import { type Dtype, input, persistent, record, type Tensor } from "../src/tensor/tensor.ts";
+import { type Dtype, empty, input, persistent, record, type Tensor } from "../src/tensor/tensor.ts";
 import { build } from "../src/bench/check.ts";
 import { batchInput } from "./support/models.ts";
 
@@ -177,6 +179,26 @@ it("products of f16 operands go to the matrix unit where there is one, and no ot
     );
     await device.close();
   }
+});
+
+it("parts of a product are added up within the grid that every adapter has, however large it is", async () => {
+  const pretend = { subgroupSize: 32, software: false, ...unitOf(32, false) };
+  const device = await openDevice({ validation: true, pretend });
+  const piece = { SM: 2, SN: 2, rows: 32, columns: 32, depth: 32 };
+  const unit = pretend.matrix!.shapes[0]!;
+  // The gradient of a weight of Pythia-1.4B: 2^24 values, and 65,536 workgroups of 64 vec4s would be one too many.
+  const [M, N, K] = [2048, 8192, 128];
+  const build = (): Tensor => {
+    const [a, b, c] = [input([K, M], "f16"), input([K, N], "f16"), empty([M, N], "f32", "c")];
+    const modes = { transposeA: true, transposeB: false, shared: true };
+    const product = { a, b, bias: undefined, c, batch: 1, M, N, K, ...modes };
+    recordParts(product, 2, 64, (cut) => recordMatrix(product, { unit, piece, wide: true, cut }));
+    return c;
+  };
+  const { calls } = await record(device, "product", build);
+  expect(calls.map(({ spec }) => spec.label)).toEqual(["matmul-matrix.product", "matmul-parts.gather"]);
+  for (const { workgroups } of calls) for (const n of workgroups) expect(n).toBeLessThanOrEqual(65535);
+  await device.close();
 });
 
 it("no entry point of any shader is left out", async () => {
