@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vites
 import { readDocuments, readExamples, readTexts } from "../../src/data/dataset.ts";
 import { titleOf } from "../../src/data/hub-client.ts";
 import { type FetchedDataset, fetchDataset, hubDataset } from "../../src/data/hub-dataset.ts";
-import { COMMIT, hubServer } from "../support/hub-server.ts";
+import { COMMIT, hubServer, leave, pointAt } from "../support/hub-server.ts";
 import { collect, temporaryFolder } from "./support.ts";
 
 const digits = (of: string): string => createHash("sha256").update(of).digest("hex");
@@ -39,16 +39,9 @@ const PINNED = `${NAME}@${COMMIT}`;
 let cache: string;
 beforeEach(() => {
   cache = temporaryFolder();
-  vi.stubEnv("HF_ENDPOINT", server.url);
-  vi.stubEnv("HF_HUB_CACHE", cache);
-  vi.stubEnv("HF_HUB_OFFLINE", undefined);
-  vi.stubEnv("HF_TOKEN", undefined);
-  server.log.length = 0;
+  pointAt(server, cache);
 });
-afterEach(() => {
-  vi.unstubAllEnvs();
-  for (const key of Object.keys(server.faults)) delete server.faults[key as keyof typeof server.faults];
-});
+afterEach(() => leave(server));
 
 const get = (spec: string, split?: string): Promise<FetchedDataset> => fetchDataset(hubDataset(spec), split);
 const folder = (...parts: string[]): string => join(cache, "datasets--owner--tiny", ...parts);

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { fetchModel, hubName } from "../../src/data/hub.ts";
 import { cli } from "../support/run-cli.ts";
-import { COMMIT, hubServer } from "../support/hub-server.ts";
+import { COMMIT, hubServer, leave, pointAt } from "../support/hub-server.ts";
 import { scratch } from "../support/training.ts";
 
 const weights = Buffer.from(Float32Array.from({ length: 5000 }, (_, i) => Math.sin(i)).buffer);
@@ -33,16 +33,9 @@ const main = { name: "owner/tiny", revision: "main" };
 let cache: string;
 beforeEach(() => {
   cache = scratch();
-  vi.stubEnv("HF_ENDPOINT", server.url);
-  vi.stubEnv("HF_HUB_CACHE", cache);
-  vi.stubEnv("HF_HUB_OFFLINE", undefined);
-  vi.stubEnv("HF_TOKEN", undefined);
-  server.log.length = 0;
+  pointAt(server, cache);
 });
-afterEach(() => {
-  vi.unstubAllEnvs();
-  for (const key of Object.keys(server.faults)) delete server.faults[key as keyof typeof server.faults];
-});
+afterEach(() => leave(server));
 
 const model = (...parts: string[]): string => join(cache, "models--owner--tiny", ...parts);
 const asked = (): string[] =>

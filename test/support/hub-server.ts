@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { vi } from "vitest";
 
 /** How it misbehaves. */
 export interface Faults {
@@ -95,4 +96,19 @@ function siblingOf(rfilename: string, data: Buffer): unknown {
   if (data.length <= 1000) return { rfilename, blobId, size: data.length };
   const sha256 = createHash("sha256").update(data).digest("hex");
   return { rfilename, blobId, size: data.length, lfs: { sha256, size: data.length, pointerSize: 130 } };
+}
+
+/** Makes `server` the hub of this test's environment and the folder `cache` its cache; the server has seen nothing yet. */
+export function pointAt(server: HubServer, cache: string): void {
+  vi.stubEnv("HF_ENDPOINT", server.url);
+  vi.stubEnv("HF_HUB_CACHE", cache);
+  vi.stubEnv("HF_HUB_OFFLINE", undefined);
+  vi.stubEnv("HF_TOKEN", undefined);
+  server.log.length = 0;
+}
+
+/** Undoes that, and what the server was told to do wrong. */
+export function leave(server: HubServer): void {
+  vi.unstubAllEnvs();
+  for (const key of Object.keys(server.faults)) delete server.faults[key as keyof Faults];
 }
