@@ -36,6 +36,8 @@ interface Grids {
   /** Methods of Figure 5, a run each, and the temperatures they are evaluated at. */
   readonly compared: Runs;
   readonly temperatures: readonly number[];
+  /** Prompts unlike those that were trained on: settings that differ from the test cache's. */
+  readonly elsewhere?: Settings;
 }
 
 const shipped = (name: string): string => fileURLToPath(packageUrl(`checkpoints/${name}`));
@@ -47,6 +49,9 @@ const reviews = (): Settings => ({
   maxNewTokens: 16,
   temperature: 0.7,
 });
+
+/** Beginnings of sentences from letters, news and kitchens: no film reviews. */
+const ELSEWHERE: Settings = { prompts: shipped("prompts-elsewhere.jsonl") };
 
 /** A minute: shows that all of it runs. */
 function smoke(): Size {
@@ -79,6 +84,7 @@ function smoke(): Size {
         { method: "bon-sft", n: 4 },
       ],
       temperatures: [0.5, 1],
+      elsewhere: { ...ELSEWHERE, count: 8 },
     },
   };
 }
@@ -110,12 +116,13 @@ function laptop(): Size {
         { method: "bon-sft", n: 8, lr: 3e-4, passes: 2 },
       ],
       temperatures: [0.25, 0.5, 0.75, 1],
+      elsewhere: { ...ELSEWHERE, count: 48 },
     },
   };
 }
 
 const LEARNING: Settings = {
-  episodes: 5120,
+  episodes: 2560,
   valueEpochs: 2,
   valuePretrainEpochs: 1,
   evalSamples: 16,
@@ -246,11 +253,20 @@ function judged(test: Settings, { judge }: Grids): Pick<SweepFile, "caches" | "e
   return { caches: { judged: { ...test, ...by } }, evaluations: { judge: { cache: "judged", ...by } } };
 }
 
-/** The test prompts sampled at each temperature: an evaluation compares samples of the same one. */
+/** The test prompts, and others, sampled at each temperature: an evaluation compares samples of the same one. */
 function temperatures(test: Settings, grids: Grids): Pick<SweepFile, "caches" | "evaluations"> {
-  const at = grids.temperatures.map((temperature) => [`T${temperature}`, temperature] as const);
+  const at = (name: string, settings: Settings): [string, Settings][] =>
+    grids.temperatures.map((temperature) => [`${name}T${temperature}`, { ...settings, temperature }]);
+  const caches = grids.elsewhere
+    ? [...at("in-", test), ...at("out-", elsewhere(test, grids.elsewhere))]
+    : at("", test);
   return {
-    caches: Object.fromEntries(at.map(([name, temperature]) => [name, { ...test, temperature }])),
-    evaluations: Object.fromEntries(at.map(([name]) => [name, { cache: name }])),
+    caches: Object.fromEntries(caches),
+    evaluations: Object.fromEntries(caches.map(([name]) => [name, { cache: name }])),
   };
+}
+
+/** The same sampling of other prompts. */
+function elsewhere({ split: _, ...test }: Settings, others: Settings): Settings {
+  return { ...test, ...others };
 }
