@@ -258,15 +258,10 @@ function temperatures(test: Settings, grids: Grids): Pick<SweepFile, "caches" | 
   const at = (name: string, settings: Settings): [string, Settings][] =>
     grids.temperatures.map((temperature) => [`${name}T${temperature}`, { ...settings, temperature }]);
   const caches = grids.elsewhere
-    ? [...at("in-", test), ...at("out-", elsewhere(test, grids.elsewhere))]
+    ? [...at("in-", test), ...at("out-", { ...test, ...grids.elsewhere })]
     : at("", test);
   return {
     caches: Object.fromEntries(caches),
     evaluations: Object.fromEntries(caches.map(([name]) => [name, { cache: name }])),
   };
-}
-
-/** The same sampling of other prompts. */
-function elsewhere({ split: _, ...test }: Settings, others: Settings): Settings {
-  return { ...test, ...others };
 }
