@@ -2,10 +2,10 @@
 //   forward           y = (x - mean) rstd weight + bias, with rstd = 1 / sqrt(var + eps), var the mean of (x - mean)²;
 //                     RMSNorm (CENTER 0): mean = 0 and no bias.  stats: [R] of (mean, what the
 //                     mean lost when it was rounded, rstd): a row far from zero is centred exactly
-//   backward_x        dx = rstd (g - mean(g) - xhat mean(g xhat)), g = dy weight; RMSNorm: without mean(g)
+//   backward_x        dx = rstd (g - mean(g) - xhat mean(g xhat)), g = dy weight; RMSNorm: without mean(g); + around where ADD is 1
 //   backward_partial  partial[slab] = sums over the slab's rows of dy xhat, and of dy where BIAS is 1
-//   backward_sum      dweight, dbias = sums of the partials, slab by slab
-// All overwrite. A row has L lanes; E is vec4f, or f32 where C is not a multiple of 4 (src/tensor/rows.ts).
+//   backward_sum      dweight, dbias = sums of the partials, slab by slab; added to them where ADD is 1
+// All others overwrite. A row has L lanes; E is vec4f, or f32 where C is not a multiple of 4 (src/tensor/rows.ts).
 
 //: for s in 0..SUBGROUPS
 enable subgroups;
@@ -34,7 +34,8 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> partial: array<E>;
 @group(0) @binding(10) var<storage, read_write> dweight: array<E>;
 @group(0) @binding(11) var<storage, read_write> dbias: array<E>;
-@group(0) @binding(12) var<uniform> params: Params;
+@group(0) @binding(12) var<storage, read> around: array<E>;
+@group(0) @binding(13) var<uniform> params: Params;
 
 fn first_lane(v: f32) -> f32 {
   var first = v;
@@ -114,7 +115,11 @@ fn backward_x(
     let i = k * L + lane;
     if (row < params.rows && i < params.width) {
       let xhat = (x[base + i] - E(stat.x) - E(stat.y)) * stat.z;
-      dx[base + i] = stat.z * (dy[base + i] * weight[i] - E(mean_g) - xhat * mean_gx);
+      var out = stat.z * (dy[base + i] * weight[i] - E(mean_g) - xhat * mean_gx);
+      //: for a in 0..ADD
+      out += around[base + i];
+      //: end
+      dx[base + i] = out;
     }
   }
 }
@@ -147,6 +152,13 @@ fn backward_sum(@builtin(global_invocation_id) id: vec3u) {
     sum_weight += sums[slab * params.width * (1u + BIAS) + i];
     if (BIAS == 1) { sum_bias += sums[(slab * 2u + 1u) * params.width + i]; }
   }
+  //: for a in 0..ADD
+  sum_weight += dweight[i];
+  //: end
   dweight[i] = sum_weight;
-  if (BIAS == 1) { dbias[i] = sum_bias; }
+  if (BIAS == 0) { return; }
+  //: for a in 0..ADD
+  sum_bias += dbias[i];
+  //: end
+  dbias[i] = sum_bias;
 }

@@ -1,6 +1,6 @@
 // Reductions over one axis.  x: [outer, n, inner];  y: [outer, inner]
 //   y[o, c] = scale * (sum or max or min over i of x[o, i, c])
-// KIND (constant): 0 sum, 1 max, 2 min.  Everything here overwrites its output.
+// KIND (constant): 0 sum, 1 max, 2 min.  Everything here overwrites its output, but columns with ADD = 1 adds to it.
 // A long axis is cut into `slabs` pieces of `slab` elements, the last one shorter; then y is [outer, slabs, inner]
 // and is reduced again: the order of a sum depends on the shape alone.
 //   columns   a thread a column of a slab, rows in order.  T (constant): f32, or vec4f where inner counts vec4s
@@ -54,7 +54,11 @@ fn columns(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gr
     at += params.inner;
     total = join(total, source[at]);
   }
-  result[item] = total * params.scale;
+  total *= params.scale;
+  //: for a in 0..ADD
+  total += result[item];
+  //: end
+  result[item] = total;
 }
 
 fn four(at: u32) -> vec4f {

@@ -15,11 +15,13 @@ import { openDevice } from "../src/gpu/device.ts";
 import { loadKernel, specialise } from "../src/gpu/kernel.ts";
 import type { MatrixFacts, MatrixShape } from "../src/gpu/tiers.ts";
 import { cut } from "../src/gpu/wgsl.ts";
+import { mul, scale } from "../src/ops/binary.ts";
 import { matmul } from "../src/ops/matmul.ts";
 import { recordMatrix } from "../src/ops/matmul-matrix.ts";
 import { recordParts } from "../src/ops/matmul-parts.ts";
 import { ops } from "../src/ops/index.ts";
 import { weightedNll } from "../src/ops/logprob.ts";
+import { exp } from "../src/ops/unary.ts";
 import { createAdamW } from "../src/optim/adamw.ts";
 import { createLossScale } from "../src/optim/loss-scale.ts";
 import { createAverage } from "../src/optim/average.ts";
@@ -99,6 +101,12 @@ async function recordTheRest(device: Device): Promise<void> {
     const loss = weightedNll(logprobs, input([16]));
     backward(loss);
     backward(loss, createLossScale(device));
+  });
+  await record(device, "used twice", () => {
+    const x = input([4, 3]);
+    x.grad = persistent(device, [4, 3]);
+    const twice = scale(x, 2);
+    backwardFrom(mul(exp(twice), twice), input([4, 3]));
   });
   const settings = { maxNewTokens: 4, eosIds: [1], temperature: 1 };
   const engine = await createEngine(model, 2, 4, settings);

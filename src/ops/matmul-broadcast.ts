@@ -17,11 +17,11 @@ function chunkOf(mode: string, K: number, tuned: unknown): number {
   return mode !== "tn" && Math.ceil(K / 64) % 2 === 0 ? 128 : 64;
 }
 
-/** Rows a workgroup: enough to pay for filling its block of B, few enough to keep the cores busy. */
+/** Rows a workgroup: enough to pay for filling its block of B, few enough to keep the cores busy, all about the same. */
 function rowsFor({ M, N, batch, tuning }: Product, lanes: number): number {
   const columns = Math.ceil(N / (4 * lanes)) * batch;
-  const rows = Math.ceil((M * columns) / 16 / 4) * 4;
-  return Math.min(Number(tuning?.["rows"] ?? 256), Math.max(64, rows));
+  const most = Math.min(Number(tuning?.["rows"] ?? 256), Math.max(64, Math.floor((M * columns) / 16)));
+  return 4 * Math.ceil(M / Math.ceil(M / most) / 4);
 }
 
 /** Wants subgroups of one size up to 16, and rows of whole vec4s. */

@@ -10,8 +10,16 @@ import {
 } from "../tensor/op.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { half } from "./cast.ts";
-import { formNames, gradientA, gradientB, type MatmulAttrs, product, rowsOf, sizes } from "./product.ts";
-import { columnSum } from "./reduce.ts";
+import {
+  formNames,
+  gradientA,
+  gradientB,
+  gradientBias,
+  type MatmulAttrs,
+  product,
+  rowsOf,
+  sizes,
+} from "./product.ts";
 import { testVariants } from "./self-test.ts";
 
 /** The plain loops, in float64. */
@@ -71,7 +79,7 @@ export function matmulBackward({
   return [
     needs[0] ? gradientA(b, dc, attrs) : undefined,
     needs[1] ? gradientB(a, b, dc, attrs, into[1]) : undefined,
-    bias && needs[2] ? columnSum(rowsOf(arrived!)) : undefined,
+    bias && needs[2] ? gradientBias(rowsOf(arrived!), into[2]) : undefined,
   ];
 }
 

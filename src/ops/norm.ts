@@ -39,7 +39,7 @@ function plan(
   return {
     workgroups: shared.workgroups,
     params: { ...shared.params, columns, eps, slab, slabs, zero: 0 },
-    constants: { ...shared.constants, CENTER: kind === "layer" ? 1 : 0, BIAS: bias ? 1 : 0 },
+    constants: { ...shared.constants, CENTER: kind === "layer" ? 1 : 0, BIAS: bias ? 1 : 0, ADD: 0 },
     flops: 8 * x.size,
     slabs,
   };
@@ -54,11 +54,17 @@ function forward(inputs: NormInputs, attrs: NormAttrs): [y: Tensor, stats: Tenso
   return [y, stats];
 }
 
-function gradientX({ inputs, outputs, attrs, dy }: Backward<NormInputs, NormAttrs>): Tensor {
+/** dx, and what has come around the norm, such as along a residual stream. */
+function gradientX({ inputs, outputs, attrs, dy, take }: Backward<NormInputs, NormAttrs>): Tensor {
   const { slabs: _, ...shared } = plan(inputs, attrs);
   const [x, weight] = inputs;
   const dx = empty(x.shape, "f32", "dnorm");
-  call(kernel, "backward_x", { ...shared, bindings: { x, weight, stats: outputs[1]!, dy: dy[0]!, dx } });
+  const around = take(0);
+  call(kernel, "backward_x", {
+    ...shared,
+    constants: { ...shared.constants, ADD: around ? 1 : 0 },
+    bindings: { x, weight, stats: outputs[1]!, dy: dy[0]!, ...(around && { around }), dx },
+  });
   return dx;
 }
 
@@ -68,7 +74,8 @@ function gradientWeights({
   outputs,
   attrs,
   dy,
-}: Backward<NormInputs, NormAttrs>): [Tensor, Tensor | undefined] {
+  into: [, intoWeight, intoBias],
+}: Backward<NormInputs, NormAttrs>): [Tensor | undefined, Tensor | undefined] {
   const { slabs, ...shared } = plan(inputs, attrs);
   const [x, weight, bias] = inputs;
   const width = shared.params!["width"]!;
@@ -79,11 +86,16 @@ function gradientWeights({
     bindings,
     workgroups: grid(Math.ceil((slabs * width) / 64)),
   });
-  const dweight = empty(weight.shape, "f32", "dweight");
-  const dbias = empty(bias ? bias.shape : [4], "f32", "dbias");
-  const sums = { sums: partial, dweight, dbias };
-  call(kernel, "backward_sum", { ...shared, bindings: sums, workgroups: grid(Math.ceil(width / 64)) });
-  return [dweight, bias && dbias];
+  const inPlace = intoWeight !== undefined && (!bias || intoBias !== undefined);
+  const dweight = inPlace ? intoWeight : empty(weight.shape, "f32", "dweight");
+  const dbias = (inPlace ? intoBias : undefined) ?? empty(bias ? bias.shape : [4], "f32", "dbias");
+  call(kernel, "backward_sum", {
+    ...shared,
+    constants: { ...shared.constants, ADD: inPlace ? 1 : 0 },
+    bindings: { sums: partial, dweight, dbias },
+    workgroups: grid(Math.ceil(width / 64)),
+  });
+  return inPlace ? [undefined, undefined] : [dweight, bias && dbias];
 }
 
 function reference([x, weight, bias]: readonly (NdArray | undefined)[], { kind, eps }: NormAttrs): NdArray[] {

@@ -10,6 +10,7 @@ import { classOf, type MatmulForm, type Product } from "./matmul-form.ts";
 import { matrices } from "./matmul-matrix.ts";
 import { plain } from "./matmul-plain.ts";
 import { split, tile, tiles } from "./matmul-tile.ts";
+import { columnSum } from "./reduce.ts";
 import { elementwise } from "./unary.ts";
 
 /** Which operand is stored transposed, and (for tests and tuning) the name of the form to use. */
@@ -153,6 +154,12 @@ export function gradientA(
   return transposeA
     ? product(b, dc, undefined, { ...rest, transposeA: transposeB ?? false, transposeB: true }, wanted)
     : product(dc, b, undefined, { ...rest, transposeB: !transposeB }, wanted);
+}
+
+/** The gradient of a bias from dC [R, N]; added to `into` where there is one, and then returned to nobody. */
+export function gradientBias(dc: Tensor, into?: Tensor): Tensor | undefined {
+  const made = columnSum(dc, into);
+  return into ? undefined : made;
 }
 
 /** dB from A and dC, of B's shape; added to `into` where there is one, and then returned to nobody. */

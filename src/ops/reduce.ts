@@ -46,13 +46,13 @@ function stageOf(device: Device, { outer, n, inner }: Box, variant?: string): St
 }
 
 /** Constants that every entry point needs, whether it uses them or not. */
-const PLAIN = { T: "f32", S: "f32", KIND: 0, VEC: 0, L: 1, LOG: 0 };
+const PLAIN = { T: "f32", S: "f32", KIND: 0, VEC: 0, L: 1, LOG: 0, ADD: 0 };
 const PARAMS = { slab: 1, slabs: 1, steps: 0, scale: 1 };
 
-/** [outer, n, inner] -> [outer, slabs, inner] */
-function runStage(x: Tensor, stage: Stage, KIND: number, scale: number): Tensor {
+/** [outer, n, inner] -> [outer, slabs, inner]; sums of columns can be added to `into`. */
+function runStage(x: Tensor, stage: Stage, KIND: number, scale: number, into?: Tensor): Tensor {
   const { outer, n, inner, slab, slabs, lanes } = stage;
-  const y = empty([outer, slabs, inner], "f32", "reduced");
+  const y = into ?? empty([outer, slabs, inner], "f32", "reduced");
   if (lanes > 0) {
     const VEC = n % 4 === 0 || outer === 1 ? 1 : 0;
     call(kernel, "rows", {
@@ -67,7 +67,7 @@ function runStage(x: Tensor, stage: Stage, KIND: number, scale: number): Tensor 
     call(kernel, "columns", {
       bindings: { source: x, result: y },
       params: { ...PARAMS, outer, n, inner: inner / width, slab, slabs, scale },
-      constants: { ...PLAIN, T, KIND },
+      constants: { ...PLAIN, T, KIND, ADD: into ? 1 : 0 },
       workgroups: grid(Math.ceil(y.size / width / 64)),
       flops: x.size,
     });
@@ -75,11 +75,12 @@ function runStage(x: Tensor, stage: Stage, KIND: number, scale: number): Tensor 
   return y;
 }
 
-function reduceBox(x: Tensor, box: Box, { kind, variant }: ReduceAttrs): Tensor {
+function reduceBox(x: Tensor, box: Box, { kind, variant }: ReduceAttrs, into?: Tensor): Tensor {
   for (let [now, n] = [x, box.n]; ;) {
     const stage = stageOf(x.device, { ...box, n }, variant);
-    now = runStage(now, stage, KINDS[kind], kind === "mean" && stage.slabs === 1 ? 1 / box.n : 1);
-    if (stage.slabs === 1) return now;
+    const last = stage.slabs === 1;
+    now = runStage(now, stage, KINDS[kind], kind === "mean" && last ? 1 / box.n : 1, last ? into : undefined);
+    if (last) return now;
     n = stage.slabs;
   }
 }
@@ -200,13 +201,14 @@ export const max = (x: Tensor, axis?: number): Tensor => reduce(x, over("max", a
 export const min = (x: Tensor, axis?: number): Tensor => reduce(x, over("min", axis));
 
 /**
- * Sums the rows of x [R, C] -> [C], slabs of 128 rows first: the gradient of a bias. Carries no gradient itself.
+ * Sums the rows of x [R, C] -> [C], slabs of 128 rows first. Carries no gradient itself.
+ * @param into [C]: what to add them to, in place, and to return
  * @throws ShapeError when x is not a matrix
  */
-export function columnSum(x: Tensor): Tensor {
+export function columnSum(x: Tensor, into?: Tensor): Tensor {
   need(x.shape.length === 2, `columnSum: wants a matrix, got [${x.shape}]`);
   const [n, inner] = x.shape as [number, number];
-  return reduceBox(x, { outer: 1, n, inner }, { kind: "sum" }).reshape(inner);
+  return reduceBox(x, { outer: 1, n, inner }, { kind: "sum", variant: "plain" }, into).reshape(inner);
 }
 
 /** Sums dy over the dimensions in which an array of `shape` was repeated: the gradient of broadcasting. */

@@ -85,7 +85,8 @@ function forwardAndBackward(
 ): Tensor[] {
   const outputs = [op.forward(inputs, attrs)].flat() as Tensor[];
   const needs = inputs.map((x) => x?.dtype === "f32");
-  const gradients = op.backward?.({ inputs, outputs, attrs, dy: [dy], needs, into: [] }) ?? [];
+  const gradients =
+    op.backward?.({ inputs, outputs, attrs, dy: [dy], needs, into: [], take: () => undefined }) ?? [];
   return [outputs[0]!, ...gradients.filter((x) => x !== undefined)];
 }
 

@@ -32,7 +32,13 @@ export function backpropagate(
   for (const node of fromLastToFirst(outputs)) {
     const dy = node.outputs.map((out) => grads.get(out));
     if (dy.every((d) => d === undefined)) continue;
-    node.backward(dy).forEach((dx, i) => {
+    const take = (i: number): Tensor | undefined => {
+      const x = node.inputs[i];
+      const so = x && grads.get(x);
+      if (x) grads.delete(x);
+      return so;
+    };
+    node.backward(dy, take).forEach((dx, i) => {
       const x = node.inputs[i];
       if (!dx || !x?.needsGrad) return;
       if (dx.size !== x.size)

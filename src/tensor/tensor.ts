@@ -21,8 +21,14 @@ export interface Node {
   readonly name: string;
   readonly inputs: readonly (Tensor | undefined)[];
   readonly outputs: readonly Tensor[];
-  /** Gradients of the inputs from those of the outputs; undefined where an input needs none. */
-  backward(dy: readonly (Tensor | undefined)[]): readonly (Tensor | undefined)[];
+  /**
+   * Gradients of the inputs from those of the outputs; undefined where an input needs none. `take` hands out what has
+   * arrived for an input so far: the gradient returned for it must then include that.
+   */
+  backward(
+    dy: readonly (Tensor | undefined)[],
+    take: (input: number) => Tensor | undefined,
+  ): readonly (Tensor | undefined)[];
 }
 
 /** Number of elements of a shape. */
