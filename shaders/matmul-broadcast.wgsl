@@ -4,6 +4,7 @@
 // A and B are f32 or f16 (constants A4, B4: vec4f, vec4h), sums f32. bias [N] is added where BIAS is 1 (else any buffer may
 // be bound there). Overwrites C, or adds to it where ADD is 1; overwrites turned. nn and nt may go on with the sum (constants):
 //   PLUS   C += extra       SLOPE  C *= f'(extra)       KEEP  activated = f(C)       extra, activated: [M, N]; f: activation.wgsl
+// Where SUMS is 1 nn adds the sums of B's columns to sums [N]: the gradient of a bias, beside that of its weight.
 // A workgroup is one subgroup of L lanes, each lane owns four columns. A block of B, KC rows by 4L columns, is kept in a
 // function-scope array, which such adapters keep in the first-level cache; rows of A are loaded once, a lane a piece,
 // and broadcast. Wants N and the row lengths of A and B to be multiples of 4.
@@ -26,14 +27,20 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> turned: array<A4>;
 @group(0) @binding(5) var<storage, read> extra: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> activated: array<vec4f>;
-@group(0) @binding(7) var<uniform> params: Params;
+@group(0) @binding(7) var<storage, read_write> sums: array<vec4f>;
+@group(0) @binding(8) var<uniform> params: Params;
 
-// Columns `near` of B's rows from k0 on, for B stored [K, N]; zeros beyond K.
-fn fill(block: ptr<function, array<vec4f, KC>>, k0: u32, from_b: u32, near: u32) {
+// Columns `near` of B's rows from k0 on, for B stored [K, N]; zeros beyond K. Returns their sum, for those who want it.
+fn fill(block: ptr<function, array<vec4f, KC>>, k0: u32, from_b: u32, near: u32) -> vec4f {
+  var sum = vec4f(0.0);
   for (var k = 0u; k < params.chunk; k++) {
     let row = vec4f(b[from_b + min(k0 + k, params.K - 1u) * (params.N / 4u) + near]);
     (*block)[k] = select(vec4f(0.0), row, k0 + k < params.K);
+    //: for s in 0..SUMS
+    sum += (*block)[k];
+    //: end
   }
+  return sum;
 }
 
 // Rows first .. last of C, chunk k0 of the sum, for A stored [M, K]: `block` holds the lane's columns of B.
@@ -86,10 +93,14 @@ fn nn(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane
   let last = min(first + params.rows, params.M);
   let from_b = group.z * params.b_batch / 4u;
   var block: array<vec4f, KC>;
+  var total = vec4f(0.0);
   for (var k0 = 0u; k0 < params.K; k0 += params.chunk) {
-    fill(&block, k0, from_b, near);
+    total += fill(&block, k0, from_b, near);
     add_rows(&block, k0, first, last, group, lane);
   }
+  //: for s in 0..SUMS
+  if (group.y == 0u && group.x * L + lane < params.N / 4u) { sums[near] += total; }
+  //: end
 }
 
 @compute @workgroup_size(L)

@@ -32,6 +32,7 @@ export const broadcast: MatmulForm = {
   fits: ({ M, N, K, transposeA, transposeB }) =>
     N % 4 === 0 && (transposeA ? M : K) % 4 === 0 && !(transposeA && transposeB),
   finishes: ({ transposeA, plus, slope, activated }) => !transposeA || !(plus || slope || activated),
+  sums: (product) => turns(product) && product.batch === 1,
   record: (product) => (turns(product) ? recordTurned(product) : record(product)),
   tunings: (mode) =>
     (mode === "tn" ? [0, 1] : [0]).flatMap((turn) =>
@@ -50,7 +51,14 @@ function recordTurned(product: Product): void {
   call(kernel, "turn", {
     bindings: { a, turned },
     params: { M, N: 0, K, rows, chunk: 0, a_batch: M * K, b_batch: 0, c_batch: 0 },
-    constants: { L: a.device.subgroupSize, KC: 64, BIAS: 0, ...vectorsOf(product), ...finishConstants({}) },
+    constants: {
+      L: a.device.subgroupSize,
+      KC: 64,
+      BIAS: 0,
+      SUMS: 0,
+      ...vectorsOf(product),
+      ...finishConstants({}),
+    },
     workgroups: [Math.ceil(M / (16 * rows)), Math.ceil(K / 64), batch],
   });
   record({ ...product, a: turned, transposeA: false });
@@ -69,6 +77,7 @@ function record(product: Product): void {
       c,
       bias: biasView(product),
       ...finishBindings(product),
+      ...(product.sums && { sums: product.sums }),
     },
     params: {
       M,
@@ -80,7 +89,14 @@ function record(product: Product): void {
       b_batch: shared ? 0 : K * N,
       c_batch: M * N,
     },
-    constants: { L, KC, BIAS: bias ? 1 : 0, ...vectorsOf(product), ...finishConstants(product) },
+    constants: {
+      L,
+      KC,
+      BIAS: bias ? 1 : 0,
+      SUMS: product.sums ? 1 : 0,
+      ...vectorsOf(product),
+      ...finishConstants(product),
+    },
     workgroups: [Math.ceil(N / (4 * L)), Math.ceil(M / rows), batch],
     flops: flopsOf(product),
   });

@@ -26,6 +26,8 @@ export interface Product extends Finish {
   readonly transposeB: boolean;
   /** B is one matrix for all products. */
   readonly shared: boolean;
+  /** [N], where the sums of B's columns are added: of one product, f32, not transposed. For a form that `sums` alone. */
+  readonly sums?: Tensor | undefined;
   /** What was found fastest for its class, or is to be tried. */
   readonly tuning?: Tuning | undefined;
 }
@@ -51,6 +53,8 @@ export interface MatmulForm {
   fits(product: Product): boolean;
   /** Whether its kernels do what {@link Finish} asks for; what they do not is done after them. */
   readonly finishes?: (product: Product) => boolean;
+  /** Whether its kernels add up B's columns on the way, which spares another pass over B. */
+  readonly sums?: (product: Product) => boolean;
   /** Records the kernel call. */
   record(product: Product): void;
   /** What `vbon tune` may try for a mode ("nn", "nt", "tn"). */

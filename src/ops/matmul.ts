@@ -10,16 +10,7 @@ import {
 } from "../tensor/op.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { half } from "./cast.ts";
-import {
-  formNames,
-  gradientA,
-  gradientB,
-  gradientBias,
-  type MatmulAttrs,
-  product,
-  rowsOf,
-  sizes,
-} from "./product.ts";
+import { formNames, gradientA, gradientsOfMap, type MatmulAttrs, product, sizes } from "./product.ts";
 import { testVariants } from "./self-test.ts";
 
 /** The plain loops, in float64. */
@@ -76,11 +67,8 @@ export function matmulBackward({
     "matmul: no gradient for a batch of transposed a with a shared b",
   );
   const dc = a.dtype === "f16" ? half(arrived!) : arrived!;
-  return [
-    needs[0] ? gradientA(b, dc, attrs) : undefined,
-    needs[1] ? gradientB(a, b, dc, attrs, into[1]) : undefined,
-    bias && needs[2] ? gradientBias(rowsOf(arrived!), into[2]) : undefined,
-  ];
+  const wanted = { needs: [needs[1], bias && needs[2]], into: [into[1], into[2]], arrived } as const;
+  return [needs[0] ? gradientA(b, dc, attrs) : undefined, ...gradientsOfMap(a, b, dc, attrs, wanted)];
 }
 
 /**

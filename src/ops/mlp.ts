@@ -3,7 +3,7 @@ import { type Backward, type Case, defineOp, need, type NdArray, type Op } from 
 import { empty, type Tensor } from "../tensor/tensor.ts";
 import { REFERENCES, type UnaryKind } from "./activation.ts";
 import { matmulReference } from "./matmul.ts";
-import { finishingForms, gradientA, gradientB, gradientBias, product } from "./product.ts";
+import { finishingForms, gradientA, gradientsOfMap, product } from "./product.ts";
 
 /** The activation, how weights are stored, and (for tests) the name of the products' form. */
 export interface MlpAttrs {
@@ -43,18 +43,20 @@ function backward({
 }: Backward<Inputs, MlpAttrs>) {
   const [x, up, upBias, down, downBias] = inputs;
   const [, inner, activated] = outputs as [Tensor, Tensor, Tensor];
-  const ddown = needs[3] ? gradientB(activated, down, dy!, attrs, into[3]) : undefined;
-  const ddownBias = downBias && needs[4] ? gradientBias(dy!, into[4]) : undefined;
+  const downs = gradientsOfMap(activated, down, dy!, attrs, {
+    needs: [needs[3], downBias && needs[4]],
+    into: [into[3], into[4]],
+  });
   const residual = needs[5] ? dy : undefined;
-  if (!needs[0] && !needs[1] && !needs[2])
-    return [undefined, undefined, undefined, ddown, ddownBias, residual];
+  if (!needs[0] && !needs[1] && !needs[2]) return [undefined, undefined, undefined, ...downs, residual];
   const dinner = gradientA(down, dy!, attrs, { slope: inner, kind });
   return [
     needs[0] ? gradientA(up, dinner, attrs) : undefined,
-    needs[1] ? gradientB(x, up, dinner, attrs, into[1]) : undefined,
-    upBias && needs[2] ? gradientBias(dinner, into[2]) : undefined,
-    ddown,
-    ddownBias,
+    ...gradientsOfMap(x, up, dinner, attrs, {
+      needs: [needs[1], upBias && needs[2]],
+      into: [into[1], into[2]],
+    }),
+    ...downs,
     residual,
   ];
 }

@@ -97,6 +97,8 @@ export const formNames = (device: Device, which: (form: MatmulForm) => boolean):
 interface Wanted extends Finish {
   /** Where the result is added; by default it is a tensor of its own. */
   readonly into?: Tensor | undefined;
+  /** [N]: where the sums of B's columns are added. */
+  readonly sums?: Tensor | undefined;
 }
 
 /**
@@ -109,7 +111,7 @@ export function product(
   b: Tensor,
   bias: Tensor | undefined,
   attrs: MatmulAttrs,
-  { into, ...finish }: Wanted = {},
+  { into, sums, ...finish }: Wanted = {},
 ): Tensor {
   const { out, ...size } = sizes(a.shape, b.shape, attrs);
   for (const x of [a, b]) need(x.dtype !== "u32", "matmul: an operand is u32; expected f32 or f16");
@@ -123,8 +125,11 @@ export function product(
   const { transposeA = false, transposeB = false } = attrs;
   const modes = { transposeA, transposeB };
   const tuning = attrs.tuning ?? a.device.tuned("matmul", classOf({ ...size, ...modes }));
-  const whole: Product = { a, b, bias, c, ...size, ...modes, tuning, ...finish, adds: into !== undefined };
-  const form = chooseForm(whole, attrs.variant);
+  const bare: Product = { a, b, bias, c, ...size, ...modes, tuning, ...finish, adds: into !== undefined };
+  const form = chooseForm(bare, attrs.variant);
+  const summing = { ...bare, sums };
+  const whole = form.sums?.(summing) ? summing : bare;
+  if (sums && whole === bare) columnSum(rowsOf(b), sums);
   if (form.finishes?.(whole)) form.record(whole);
   else recordInSteps(form, whole);
   return c;
@@ -142,7 +147,7 @@ function recordInSteps(form: MatmulForm, { plus, slope, activated, kind, adds, .
 }
 
 /** The gradient of a matrix that every product of a batch shares: one product over all rows. */
-export const rowsOf = (x: Tensor): Tensor => x.reshape(-1, x.dim(-1));
+const rowsOf = (x: Tensor): Tensor => x.reshape(-1, x.dim(-1));
 
 /** dA from B and dC, finished as `wanted` says. */
 export function gradientA(
@@ -156,23 +161,41 @@ export function gradientA(
     : product(dc, b, undefined, { ...rest, transposeB: !transposeB }, wanted);
 }
 
-/** The gradient of a bias from dC [R, N]; added to `into` where there is one, and then returned to nobody. */
-export function gradientBias(dc: Tensor, into?: Tensor): Tensor | undefined {
-  const made = columnSum(dc, into);
-  return into ? undefined : made;
+/** Which gradients of a linear map are wanted, its weight's and its bias's, and what each is added to. */
+interface MapGradients {
+  readonly needs: readonly [weight: boolean | undefined, bias: boolean | undefined];
+  readonly into: readonly [weight: Tensor | undefined, bias: Tensor | undefined];
+  /** dC as it arrived, f32, where the product takes it rounded: the bias's gradient is of this one. */
+  readonly arrived?: Tensor | undefined;
 }
 
-/** dB from A and dC, of B's shape; added to `into` where there is one, and then returned to nobody. */
-export function gradientB(
+/**
+ * The gradients of B and of a bias [N] from A and dC: undefined where none is wanted, and where it was added to another. Both
+ * sum dC over its rows, which a product may do for both.
+ */
+export function gradientsOfMap(
+  a: Tensor,
+  b: Tensor,
+  dc: Tensor,
+  attrs: MatmulAttrs,
+  { needs, into, arrived = dc }: MapGradients,
+): [weight: Tensor | undefined, bias: Tensor | undefined] {
+  const together = needs[0] && needs[1] && arrived === dc && !attrs.transposeB ? into[1] : undefined;
+  const weight = needs[0] ? gradientB(a, b, dc, attrs, { into: into[0], sums: together }) : undefined;
+  const bias = needs[1] && !together ? columnSum(rowsOf(arrived), into[1]) : undefined;
+  return [into[0] ? undefined : weight, into[1] ? undefined : bias];
+}
+
+/** dB from A and dC, of B's shape. */
+function gradientB(
   a: Tensor,
   b: Tensor,
   dc: Tensor,
   { transposeA, transposeB, ...rest }: MatmulAttrs,
-  into?: Tensor,
-): Tensor | undefined {
+  wanted: Wanted,
+): Tensor {
   if (b.shape.length === 2 && a.shape.length > 2) [a, dc] = [rowsOf(a), rowsOf(dc)];
-  const made = transposeB
-    ? product(dc, a, undefined, { ...rest, transposeA: true, transposeB: transposeA ?? false }, { into })
-    : product(a, dc, undefined, { ...rest, transposeA: !transposeA }, { into });
-  return into ? undefined : made;
+  return transposeB
+    ? product(dc, a, undefined, { ...rest, transposeA: true, transposeB: transposeA ?? false }, wanted)
+    : product(a, dc, undefined, { ...rest, transposeA: !transposeA }, wanted);
 }

@@ -4,6 +4,7 @@ import { sample } from "../../src/bench/check.ts";
 import { add, scale } from "../../src/ops/binary.ts";
 import { matmul } from "../../src/ops/matmul.ts";
 import { norm } from "../../src/ops/norm.ts";
+import { columnSum } from "../../src/ops/reduce.ts";
 import { backwardFrom } from "../../src/optim/gradients.ts";
 import { input, persistent, record, type Tensor } from "../../src/tensor/tensor.ts";
 import { testDevice } from "../support/device.ts";
@@ -70,6 +71,24 @@ it("norm and bias: gradients are added to those that are there", async () => {
       name,
     ).toBe(true);
   }
+});
+
+it("wide maps: the bias's gradient comes beside the weight's, and is the sum of rows", async () => {
+  const [rows, inner, columns] = [300, 20, 132];
+  const made = await record(device, "beside", () => {
+    const [x, w, b] = [input([rows, inner]), input([inner, columns]), input([columns])];
+    for (const p of [w, b]) p.grad = persistent(device, p.shape);
+    const dy = input([rows, columns]);
+    backwardFrom(matmul(x, w, b), dy);
+    return { x, w, b, dy, sum: columnSum(dy) };
+  });
+  const { x, w, b, dy, sum } = made.result;
+  [x, w, b, dy].forEach((t, seed) => t.write(sample(seed + 1, t.size)));
+  for (const p of [w, b]) p.grad!.write(new Float32Array(p.size));
+  made.run();
+  const [found, expected] = [await b.grad!.read(), await sum.read()];
+  found.forEach((v, i) => expect(v).toBeCloseTo(expected[i]!, 4));
+  made.dispose();
 });
 
 const floats = (bits: Uint32Array): Float32Array => new Float32Array(bits.buffer);
