@@ -223,6 +223,13 @@ export function processor(): string {
   return node?.getBuiltinModule("node:os").cpus()[0]?.model.trim() ?? "";
 }
 
+/** Processors that this process may use. */
+export function cores(): number {
+  const { hardwareConcurrency } =
+    (globalThis as { navigator?: { hardwareConcurrency?: number } }).navigator ?? {};
+  return node?.getBuiltinModule("node:os").availableParallelism?.() ?? hardwareConcurrency ?? 1;
+}
+
 /** An environment variable; undefined where it is unset, or where there are none (browser). */
 export function env(name: string): string | undefined {
   return node?.env[name];

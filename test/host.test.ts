@@ -1,8 +1,10 @@
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { FormatError } from "../src/errors.ts";
 import {
+  cores,
   cpuTime,
   env,
   gpu,
@@ -42,6 +44,10 @@ describe("files", () => {
     await expect(missing).rejects.toThrow(FormatError);
     await expect(missing).rejects.toThrow(/no\/such\.wgsl: expected a readable file/);
   });
+});
+
+it("knows how many processors there are", () => {
+  expect(cores()).toBe(availableParallelism());
 });
 
 describe("time", () => {

@@ -15,7 +15,8 @@ export interface TuneFile {
 export const SHIPPED: TuneFile = {
   version: 1,
   adapters: {
-    // 25 November 2026, `vbon tune --rounds 7`, 30 classes; in the others nothing was 3 % better than the op's own choice.
+    // 25 November 2026, `vbon tune --rounds 7`, 30 classes; in the others nothing was 3 % better than the op's own choice,
+    // which since takes 512 rows itself.
     "mesa, software, llvmpipe-llvm-15-0-6-256-bits-, llvmpipe: Mesa 25.0.7-2~bpo12+1 (LLVM 15.0.6) 0.0.1, 8 lanes, AMD EPYC":
       {
         matmul: {

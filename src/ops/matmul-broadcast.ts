@@ -1,5 +1,6 @@
 /** The matrix product for software adapters: a block of B in a function-scope array, rows of A broadcast (docs/kernels.md). */
 import { loadKernel, using } from "../gpu/kernel.ts";
+import { cores } from "../host.ts";
 import { call } from "../tensor/op.ts";
 import { empty } from "../tensor/tensor.ts";
 import { functions } from "./activation.ts";
@@ -17,10 +18,13 @@ function chunkOf(mode: string, K: number, tuned: unknown): number {
   return mode !== "tn" && Math.ceil(K / 64) % 2 === 0 ? 128 : 64;
 }
 
+/** Workgroups that keep the cores busy: an adapter deals them out beforehand, as many to each. */
+const BUSY = 2 * cores();
+
 /** Rows a workgroup: enough to pay for filling its block of B, few enough to keep the cores busy, all about the same. */
 function rowsFor({ M, N, batch, tuning }: Product, lanes: number): number {
   const columns = Math.ceil(N / (4 * lanes)) * batch;
-  const most = Math.min(Number(tuning?.["rows"] ?? 256), Math.max(64, Math.floor((M * columns) / 16)));
+  const most = Math.min(Number(tuning?.["rows"] ?? 512), Math.max(64, Math.floor((M * columns) / BUSY)));
   return 4 * Math.ceil(M / Math.ceil(M / most) / 4);
 }
 
