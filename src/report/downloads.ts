@@ -44,6 +44,7 @@ export const POINT_COLUMNS: Columns<SweepRow> = [
   ["temperature", (row) => row.temperature],
   ...RESULT_COLUMNS,
   ["kl_se_nats", (row) => row.klSe],
+  ["sampling_seconds", (row) => row.samplingSeconds],
   ["seconds", (row) => row.seconds],
 ];
 

@@ -142,14 +142,20 @@ function shareTable(comparison: Comparison, only: readonly string[]): Html {
 async function samplesNeeded(results: SweepResults): Promise<Html> {
   const rows = heldOut(results).filter(({ maxSamples }) => maxSamples !== undefined);
   if (new Set(rows.map(({ maxSamples }) => maxSamples)).size < 2) return "";
-  return spreadFigure(rows, {
-    title: "Figure 4: how many cached samples M are enough",
-    id: "fig4",
-    x: "cached samples a prompt, M",
-    logX: true,
-    at: ({ maxSamples }) => maxSamples!,
-    panel: () => "",
-  });
+  const title = "Figure 4: how many cached samples M are enough";
+  const shared = { logX: true, panel: () => "" };
+  const byNumber = { ...shared, title, id: "fig4", x: "cached samples a prompt, M" };
+  const figures = [await spreadFigure(rows, { ...byNumber, at: ({ maxSamples }) => maxSamples! })];
+  const timed = rows.filter(({ samplingSeconds }) => samplingSeconds !== undefined);
+  const byTime = {
+    ...shared,
+    title: "Figure 4, by what sampling took",
+    id: "fig4-time",
+    x: "seconds to draw and score M samples of every prompt",
+  };
+  if (timed.length > 0)
+    figures.push(await spreadFigure(timed, { ...byTime, at: ({ samplingSeconds }) => samplingSeconds! }));
+  return figures.join("\n");
 }
 
 /** What evaluations at a temperature end with: "T0.5". */

@@ -77,6 +77,8 @@ export interface SweepRow extends MethodResult {
   readonly temperature: number;
   readonly n?: number;
   readonly beta?: number;
+  /** What drawing and scoring the cached samples took that the run used, seconds, where it used a number of its own. */
+  readonly samplingSeconds?: number;
   /** Cached samples a prompt that the run used at most. */
   readonly maxSamples?: number;
   readonly klSe?: number;

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { SweepResults } from "../../src/report/types.ts";
 import { openAlignTask } from "../support/align-task.ts";
 import { flags, vbon } from "../support/run-cli.ts";
 
@@ -16,6 +17,8 @@ beforeAll(async () => {
   ];
   const evaluations = { "in-T1": { cache: task.test, samples: 2 } };
   writeFileSync(at("sweep.json"), JSON.stringify({ title: "<b>A & B</b>", align, runs, evaluations }));
+  // As a sweep leaves it beside a cache that it has built.
+  writeFileSync(task.train.replace(".jsonl", ".cost.json"), '{"secondsPerSample":0.5,"prompts":6}');
   const { code, stderr } = await vbon(device, ["sweep", at("sweep.json"), "--out", at("sweep")]);
   if (code !== 0) throw new Error(stderr);
 });
@@ -35,10 +38,14 @@ describe("the page of a sweep", () => {
       "Figure 6: the exact objective and its bounds",
       "Figure 7: with BoN-SFT",
       "Figure 4: how many cached samples M are enough",
+      "Figure 4, by what sampling took",
       "All points",
       "Responses",
       "Setting",
     ]);
+    const { rows } = JSON.parse(readFileSync(at("sweep/points.json"), "utf8")) as SweepResults;
+    const took = rows.filter((row) => row.name === "by M" && row.evaluation === "held-out");
+    expect(took.map(({ samplingSeconds }) => samplingSeconds)).toEqual([6, 12, 24]);
     expect(html).toContain("<h1>&lt;b&gt;A &amp; B&lt;/b&gt;</h1>");
     expect(html).not.toMatch(/<script|https?:\/\/(?!www\.w3\.org)/);
     expect(html.match(/download="points\.(json|csv)"/g)).toHaveLength(2);

@@ -71,6 +71,11 @@ describe("a sweep", () => {
     const csv = readFileSync(at("whole/points.csv"), "utf8").trim().split("\r\n");
     expect(csv).toHaveLength(1 + rows.length);
     expect(csv[1]).toMatch(/^vbon-n2-seed0,held-out,0,2,,,1,vbon,N = 2,/);
+    const cost = JSON.parse(readFileSync(at("whole/caches/train.cost.json"), "utf8")) as {
+      secondsPerSample: number;
+    };
+    expect(cost).toMatchObject({ prompts: 6 });
+    expect(cost.secondsPerSample).toBeGreaterThan(0);
   });
 
   it("does nothing the second time, and keeps no GPU memory", async () => {

@@ -15,6 +15,9 @@ import type { PlannedRun, SweepPlan } from "./plan.ts";
 /** The evaluation that `vbon align` ends with. */
 export const HELD_OUT = "held-out";
 
+/** Beside a cache: what its samples took, when they were drawn here. */
+export const costFile = (cache: string): string => cache.replace(/\.jsonl$/, ".cost.json");
+
 /** All that is there at the moment. `machine`: what it was measured on. */
 export async function sweepResults(plan: SweepPlan, machine: string): Promise<SweepResults> {
   const rows: SweepRow[] = [];
@@ -27,7 +30,8 @@ export async function sweepResults(plan: SweepPlan, machine: string): Promise<Sw
       const stored = await readEvaluation(path);
       first ??= stored;
       const temperature = (await headerOf(task))?.temperature ?? NaN;
-      rows.push({ ...rowOf(run, stored), evaluation, temperature, ...(await trainingSeconds(run)) });
+      const times = { ...(await trainingSeconds(run)), ...(await samplingSeconds(run)) };
+      rows.push({ ...rowOf(run, stored), evaluation, temperature, ...times });
       baselines[evaluation] ??= {
         reference: methodOf("reference", stored.reference),
         bonCurve: bonPointsOf(stored.bestOfN),
@@ -68,6 +72,18 @@ async function trainingSeconds({ folder }: PlannedRun): Promise<Pick<SweepRow, "
   const path = join(folder, "result.json");
   if (!(await exists(path))) return {};
   return { seconds: ((await readJson(path)) as { seconds: { training: number } }).seconds.training };
+}
+
+/** What drawing the cached samples took that a run used, where it used a number of its own. */
+async function samplingSeconds({ task: { config } }: PlannedRun): Promise<Pick<SweepRow, "samplingSeconds">> {
+  const { cache, maxSamples } = config;
+  const path = costFile(String(cache));
+  if (maxSamples === undefined || !(await exists(path))) return {};
+  const { secondsPerSample, prompts } = (await readJson(path)) as {
+    secondsPerSample: number;
+    prompts: number;
+  };
+  return { samplingSeconds: secondsPerSample * prompts * Number(maxSamples) };
 }
 
 function rowOf(

@@ -7,6 +7,7 @@ import { share } from "../share.ts";
 import type { Io } from "../verb.ts";
 import { runTask } from "./nested.ts";
 import type { PlannedRun, SweepPlan } from "./plan.ts";
+import { costFile } from "./results.ts";
 
 /** What became of the runs. */
 export interface SweepEnd {
@@ -56,8 +57,19 @@ async function buildCaches({ out, caches }: SweepPlan, io: Io): Promise<void> {
   for (const [name, { verb, config }] of caches) {
     if (io.signal.aborted) return;
     io.note(`sweep: cache ${name}`);
+    let made: Readonly<Record<string, unknown>> = {};
+    const result: Io["result"] = (record, text) => {
+      made = record as typeof made;
+      io.note(text);
+    };
     // One that is complete says so; one that was stopped goes on.
-    await verb.run(config as never, { ...io, result: (_, text) => io.note(text) });
+    await verb.run(config as never, { ...io, result });
+    const { secondsPerSample, prompts } = made;
+    if (secondsPerSample !== undefined)
+      await writeFileAtomic(
+        costFile(join(out, "caches", `${name}.jsonl`)),
+        `${JSON.stringify({ secondsPerSample, prompts })}\n`,
+      );
   }
 }
 
