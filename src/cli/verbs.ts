@@ -13,6 +13,7 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   align: async () => (await import("./commands/align.ts")).align,
   plan: async () => (await import("./commands/plan.ts")).plan,
   evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
+  average: async () => (await import("./commands/average.ts")).average,
   sweep: async () => (await import("./commands/sweep.ts")).sweep,
   report: async () => (await import("./commands/report.ts")).report,
   analyse: async () => (await import("./commands/analyse.ts")).analyse,

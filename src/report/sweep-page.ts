@@ -10,7 +10,7 @@ import { glyphName, sampleCards, settingsList } from "./page-sections.ts";
 import { stylesOf } from "./palette.ts";
 import { meansOver, type SpreadOptions } from "./spread.ts";
 import { escapeHtml } from "./text.ts";
-import type { Comparison, PromptSamples, SweepResults, SweepRow } from "./types.ts";
+import { type Comparison, type PromptSamples, SOUP, type SweepResults, type SweepRow } from "./types.ts";
 
 /** What a page shows of a sweep beside its points. */
 export interface SweepReport {
@@ -31,7 +31,9 @@ const APART = ["bon-sft", "vbon-l", "vbon-lle"];
 export async function renderSweep(report: SweepReport): Promise<string> {
   const { results, samples, samplesNote } = report;
   const comparison = comparisonOf(results, samples);
-  const names = [...new Set(comparison.methods.map(({ name }) => name))].filter((n) => n !== "reference");
+  const all = [...new Set(comparison.methods.map(({ name }) => name))].filter((n) => n !== "reference");
+  const soups = all.filter((name) => name.endsWith(SOUP));
+  const names = all.filter((name) => !soups.includes(name));
   const bounds = names.filter((name) => name === "vbon" || name.startsWith("vbon-l"));
   const main = names.filter((name) => !APART.includes(name));
   const draw = (title: string, only: readonly string[], id: string, when: boolean): Promise<Html> =>
@@ -49,6 +51,12 @@ export async function renderSweep(report: SweepReport): Promise<string> {
       [...main, "bon-sft"],
       "fig7",
       names.includes("bon-sft") && main.length > 0,
+    ),
+    draw(
+      "Soups: weights averaged over seeds",
+      soups.flatMap((soup) => [soup.slice(0, -SOUP.length), soup]),
+      "soups",
+      soups.length > 0,
     ),
     samplesNeeded(results),
     temperatures(results),

@@ -65,6 +65,9 @@ export interface MethodResult {
   readonly distinct2: number;
 }
 
+/** What the name of a series ends with whose points are averages of several seeds' weights. */
+export const SOUP = " soup";
+
 /** One run of a sweep under one evaluation. `name` is its series, `setting` what tells the points of a series apart. */
 export interface SweepRow extends MethodResult {
   /** Of the run: "vbon-n8-seed0". */

@@ -1,5 +1,5 @@
 /** `vbon report` on a run and on a sweep of a random model: pages that hold their figures and numbers, and run nothing. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { SweepResults } from "../../src/report/types.ts";
@@ -53,6 +53,21 @@ describe("the page of a sweep", () => {
     const [shares] = /<table>[\s\S]*?<\/table>/.exec(html)!;
     const percents = [...shares.matchAll(/>(\d+)\s?%</g)].map((m) => Number(m[1]));
     expect(percents.reduce((a, b) => a + b, 0)).toBeGreaterThanOrEqual(199);
+  });
+
+  it("draws averages of seeds beside their series, and only there", async () => {
+    const path = at("sweep/points.json");
+    const results = JSON.parse(readFileSync(path, "utf8")) as SweepResults;
+    const soups = results.rows
+      .filter(({ name }) => name === "vbon")
+      .map((row) => ({ ...row, name: "vbon soup", id: `${row.id}-soup` }));
+    writeFileSync(at("soups.json"), JSON.stringify({ ...results, rows: [...results.rows, ...soups] }));
+    mkdirSync(at("soups"));
+    renameSync(at("soups.json"), at("soups/points.json"));
+    const html = await page(at("soups"));
+    expect(headings(html)).toContain("Soups: weights averaged over seeds");
+    const [, figure2 = ""] = /id="fig2-win"([\s\S]*?)<\/svg>/.exec(html) ?? [];
+    expect(figure2).not.toContain("soup");
   });
 
   it("shows the temperatures where there are several", async () => {

@@ -1,5 +1,5 @@
 /** `vbon sweep` on a random model: every point there once, whatever happens in between; refusals before any work. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { preset, presetNames } from "../../src/cli/sweep/presets.ts";
@@ -96,6 +96,24 @@ describe("a sweep", () => {
     expect([0, 130]).toContain(stopped.code);
     expect((await sweep("parts", file, { parallel: 3 })).code).toBe(0);
     expect(timeless("parts")).toEqual(timeless("whole"));
+  });
+
+  it("averages the seeds of each knob where it is asked to, evaluates that too, and only once", async () => {
+    const soup = { ...file, soup: true };
+    expect((await sweep("whole", soup)).code).toBe(0);
+    const { rows } = points("whole");
+    const soups = rows.filter(({ name }) => name.endsWith(" soup"));
+    expect(soups.map(({ id, name, evaluation }) => [id, name, evaluation])).toEqual(
+      ["vbon-n2", "vbon-n4", "dpo-beta1"].flatMap((id) =>
+        ["held-out", "cold"].map((evaluation) => [`${id}-soup0+1`, `${id.split("-")[0]} soup`, evaluation]),
+      ),
+    );
+    expect(soups[0]).toMatchObject({ setting: "N = 2", n: 2, seed: 0 });
+    const model = at("whole/runs/vbon-n2-soup0+1/model/model.safetensors");
+    const made = statSync(model).mtimeMs;
+    expect((await sweep("whole", soup)).code).toBe(0);
+    expect(statSync(model).mtimeMs).toBe(made);
+    expect(points("whole").rows).toEqual(rows);
   });
 
   it("goes on past a run that fails, says why, and tries it again", async () => {

@@ -22,6 +22,8 @@ export interface SweepFile {
   readonly seeds: readonly number[];
   /** Settings of `vbon evaluate` for every run's model, by name: other temperatures, other prompts, other rewards. */
   readonly evaluations: Readonly<Record<string, Settings>>;
+  /** Whether the average of all seeds' weights is evaluated too, as a series of its own: "vbon soup". */
+  readonly soup?: boolean | undefined;
 }
 
 /** What a sweep's JSON file holds. */
@@ -32,6 +34,7 @@ export const SweepFile: z.ZodType<SweepFile> = z.strictObject({
   runs: z.array(z.record(z.string(), z.union([value, z.array(value).min(1)]))).min(1),
   seeds: z.array(z.number().int().min(0)).min(1).default([0]),
   evaluations: z.record(name, settings).default({}),
+  soup: z.boolean().optional(),
 });
 
 /** One run of a sweep. */

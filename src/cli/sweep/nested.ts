@@ -13,13 +13,18 @@ export interface Task {
 
 /**
  * Checks settings as the command line would.
+ * @param names what stands on it beside flags
  * @throws ConfigError as the command would
  */
-export async function taskOf(verb: AnyVerb, settings: Settings): Promise<Task> {
-  const argv = Object.entries(settings).flatMap(([key, value]) =>
+export async function taskOf(
+  verb: AnyVerb,
+  settings: Settings,
+  names: readonly string[] = [],
+): Promise<Task> {
+  const flags = Object.entries(settings).flatMap(([key, value]) =>
     typeof value === "boolean" ? (value ? [`--${kebab(key)}`] : []) : [`--${kebab(key)}=${value}`],
   );
-  const request = await readOptions(verb, argv);
+  const request = await readOptions(verb, [...names, ...flags]);
   return { verb, config: request.help ? {} : request.config };
 }
 

@@ -3,18 +3,31 @@ import { join } from "node:path";
 import { exists, readJson } from "../../data/files.ts";
 import { isRecord } from "../../data/json.ts";
 import { ConfigError } from "../../errors.ts";
-import { ALIGN_CHANGEABLE } from "../align-schema.ts";
+import { ALIGN_CHANGEABLE, type AlignFlags } from "../align-schema.ts";
+import { nFromBeta } from "../../align/log-bon.ts";
+import { SOUP } from "../../report/types.ts";
 import { align } from "../commands/align.ts";
+import { average } from "../commands/average.ts";
 import { cache } from "../commands/cache.ts";
 import { evaluate } from "../commands/evaluate.ts";
 import { type Point, pointsOf, type Settings, type SweepFile } from "./file.ts";
 import { type Task, taskOf } from "./nested.ts";
 
-/** A run and what follows it. */
+/** A command, and the file by which it is known to have ended well. */
+export interface Step extends Task {
+  readonly made: string;
+}
+
+/** A run, or the average of several, and what follows it. */
 export interface PlannedRun {
   readonly point: Point;
   readonly folder: string;
-  readonly task: Task;
+  /** Of `vbon align`; of an average, its first run's. */
+  readonly config: Task["config"];
+  /** What leads to evaluation.json, in order. */
+  readonly steps: readonly Step[];
+  /** Of an average: the runs whose models it takes. */
+  readonly after?: readonly PlannedRun[];
   /** What `vbon evaluate` makes of the run's model, by name. */
   readonly evaluations: ReadonlyMap<string, Task>;
 }
@@ -45,6 +58,11 @@ export async function planSweep(file: SweepFile, out: string): Promise<SweepPlan
   for (const point of pointsOf(file)) {
     runs.push(await named(point.id, planRun(point, file, join(out, "runs", point.id), path)));
   }
+  const soups = file.soup ? soupsOf(runs) : [];
+  for (const [point, seeds] of soups) {
+    const folder = join(out, "runs", point.id);
+    runs.push(await named(point.id, planSoup(point, seeds, file, folder, path)));
+  }
   const shared = new Set(
     [file.align, ...runs.map(({ point }) => point.settings), ...Object.values(file.evaluations)].flatMap(
       ({ policy, reward, evalReward }) => [policy, reward, evalReward].filter((x) => typeof x === "string"),
@@ -53,12 +71,9 @@ export async function planSweep(file: SweepFile, out: string): Promise<SweepPlan
   return { file, out, caches, runs, shared: [...shared] };
 }
 
-async function planRun(
-  point: Point,
-  file: SweepFile,
-  folder: string,
-  path: (name: Settings[string] | undefined) => string,
-): Promise<PlannedRun> {
+type PathOf = (name: Settings[string] | undefined) => string;
+
+async function planRun(point: Point, file: SweepFile, folder: string, path: PathOf): Promise<PlannedRun> {
   const { cache: train, evalCache: test, ...rest } = point.settings;
   if (test === undefined)
     throw new ConfigError(
@@ -68,6 +83,18 @@ async function planRun(
   const started = await exists(join(folder, "config.json"));
   const task = await taskOf(align, { ...rest, ...caches, out: folder });
   if (started) await checkSame(task, folder);
+  const config = { ...task.config, resume: started };
+  const steps = [{ ...task, config, made: join(folder, "evaluation.json") }];
+  return { point, folder, config, steps, evaluations: await evaluationsOf(point, file, folder, path) };
+}
+
+/** What is made of the model in `folder` beside its own evaluation. */
+async function evaluationsOf(
+  point: Point,
+  file: SweepFile,
+  folder: string,
+  path: PathOf,
+): Promise<PlannedRun["evaluations"]> {
   const evaluations = new Map<string, Task>();
   for (const [name, settings] of Object.entries(file.evaluations)) {
     const { policy: reference, reward } = point.settings;
@@ -78,7 +105,54 @@ async function planRun(
       await taskOf(evaluate, { ...own, out: join(folder, "evaluations", `${name}.json`) }),
     );
   }
-  return { point, folder, task: { ...task, config: { ...task.config, resume: started } }, evaluations };
+  return evaluations;
+}
+
+/** Runs that differ in their seed alone, of which there are several, under the point of their average. */
+function soupsOf(runs: readonly PlannedRun[]): (readonly [Point, readonly PlannedRun[]])[] {
+  const groups = new Map<string, PlannedRun[]>();
+  for (const run of runs) {
+    const key = `${run.point.series} ${run.point.knob}`;
+    groups.set(key, [...(groups.get(key) ?? []), run]);
+  }
+  return [...groups.values()]
+    .filter((seeds) => seeds.length > 1)
+    .map((seeds) => {
+      const { point } = seeds[0]!;
+      const listed = seeds.map((run) => run.point.seed).join("+");
+      const id = point.id.replace(/seed\d+$/, `soup${listed}`);
+      return [{ ...point, id, series: `${point.series}${SOUP}` }, seeds];
+    });
+}
+
+/** The average of the weights of `seeds`, evaluated as they are. */
+async function planSoup(
+  point: Point,
+  seeds: readonly PlannedRun[],
+  file: SweepFile,
+  folder: string,
+  path: PathOf,
+): Promise<PlannedRun> {
+  const { config } = seeds[0]!;
+  const { policy, reward, evalReward, evalSamples, n, beta, ...flags } = config as unknown as AlignFlags;
+  const [model, evaluation] = [join(folder, "model"), join(folder, "evaluation.json")];
+  const sources = seeds.map((run) => join(run.folder, "model"));
+  const averaged = await taskOf(average, { out: model }, sources);
+  const evaluated = await taskOf(evaluate, {
+    policy: model,
+    reference: policy,
+    reward: evalReward ?? reward,
+    cache: flags.evalCache!,
+    samples: evalSamples,
+    n: n ?? nFromBeta(beta!),
+    out: evaluation,
+  });
+  const steps = [
+    { ...averaged, made: join(model, "README.md") },
+    { ...evaluated, made: evaluation },
+  ];
+  const evaluations = await evaluationsOf(point, file, folder, path);
+  return { point, folder, config, steps, after: seeds, evaluations };
 }
 
 /** A folder's run must be the run that is planned. */

@@ -52,10 +52,10 @@ export async function sweepResults(plan: SweepPlan, machine: string): Promise<Sw
 /** Where each evaluation of a run is, and the command whose cache it is on. */
 function evaluationsOf({
   folder,
-  task,
+  config,
   evaluations,
-}: PlannedRun): { evaluation: string; path: string; task: Task }[] {
-  const own = { evaluation: HELD_OUT, path: join(folder, "evaluation.json"), task };
+}: PlannedRun): { evaluation: string; path: string; task: Pick<Task, "config"> }[] {
+  const own = { evaluation: HELD_OUT, path: join(folder, "evaluation.json"), task: { config } };
   const more = [...evaluations].map(([evaluation, of]) => ({
     evaluation,
     path: join(folder, "evaluations", `${evaluation}.json`),
@@ -64,7 +64,7 @@ function evaluationsOf({
   return [own, ...more];
 }
 
-async function headerOf({ config }: Task): Promise<CacheHeader | undefined> {
+async function headerOf({ config }: Pick<Task, "config">): Promise<CacheHeader | undefined> {
   return readCacheHeader(String(config["evalCache"] ?? config["cache"]));
 }
 
@@ -75,7 +75,7 @@ async function trainingSeconds({ folder }: PlannedRun): Promise<Pick<SweepRow, "
 }
 
 /** What drawing the cached samples took that a run used, where it used a number of its own. */
-async function samplingSeconds({ task: { config } }: PlannedRun): Promise<Pick<SweepRow, "samplingSeconds">> {
+async function samplingSeconds({ config }: PlannedRun): Promise<Pick<SweepRow, "samplingSeconds">> {
   const { cache, maxSamples } = config;
   const path = costFile(String(cache));
   if (maxSamples === undefined || !(await exists(path))) return {};
@@ -87,7 +87,7 @@ async function samplingSeconds({ task: { config } }: PlannedRun): Promise<Pick<S
 }
 
 function rowOf(
-  { point, task: { config } }: PlannedRun,
+  { point, config }: PlannedRun,
   { policy }: StoredEvaluation,
 ): Omit<SweepRow, "evaluation" | "temperature"> {
   const number = (key: "n" | "beta" | "maxSamples"): Partial<SweepRow> =>
@@ -112,12 +112,12 @@ async function taskInfo(
   first: StoredEvaluation | undefined,
   machine: string,
 ): Promise<SweepResults["task"]> {
-  const { task } = runs[0]!;
-  const header = await headerOf(task).catch(() => undefined);
-  const { episodes, lr, rollout, minibatch, passes } = task.config;
+  const { config } = runs[0]!;
+  const header = await headerOf({ config }).catch(() => undefined);
+  const { episodes, lr, rollout, minibatch, passes } = config;
   return {
-    policy: header?.model ?? String(task.config["policy"]),
-    reward: (header?.reward ?? String(task.config["reward"])).split("@")[0]!,
+    policy: header?.model ?? String(config["policy"]),
+    reward: (header?.reward ?? String(config["reward"])).split("@")[0]!,
     prompts: first?.policy.prompts ?? 0,
     M: first?.samples ?? 0,
     N: first?.n ?? NaN,

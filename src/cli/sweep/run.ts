@@ -2,7 +2,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ensureFolder, exists, writeFileAtomic } from "../../data/files.ts";
-import { messageOf, UserError } from "../../errors.ts";
+import { ConfigError, messageOf, UserError } from "../../errors.ts";
 import { share } from "../share.ts";
 import type { Io } from "../verb.ts";
 import { runTask } from "./nested.ts";
@@ -35,8 +35,8 @@ export async function runSweep(
   const progress = io.progress({ label: "sweep", total: plan.runs.length, unit: "runs", start });
   const failed: string[] = [];
   let ended = start;
-  const lane = async (): Promise<void> => {
-    for (let run = todo.shift(); run && !io.signal.aborted; run = todo.shift()) {
+  const lane = async (queue: PlannedRun[]): Promise<void> => {
+    for (let run = queue.shift(); run && !io.signal.aborted; run = queue.shift()) {
       const { id } = run.point;
       const show = (doing: string): void => progress.update(ended, `${id}: ${doing}`);
       const error = await attempt(run, io, show);
@@ -47,7 +47,9 @@ export async function runSweep(
       await onRun();
     }
   };
-  await Promise.all(Array.from({ length: parallel }, lane));
+  // Averages come after all that they are of.
+  for (const some of [todo.filter(({ after }) => !after), todo.filter(({ after }) => after)])
+    await Promise.all(Array.from({ length: parallel }, () => lane(some)));
   progress.stop();
   return { done: ended - failed.length, failed };
 }
@@ -86,13 +88,22 @@ const evaluationFile = (folder: string, name: string): string => join(folder, "e
 
 /** @returns what went wrong */
 async function attempt(run: PlannedRun, io: Io, show: (doing: string) => void): Promise<string | undefined> {
-  const { folder, task, evaluations } = run;
+  const { folder, steps, after = [], evaluations } = run;
   const [log, wrong] = [join(folder, "log.txt"), join(folder, "error.txt")];
   await ensureFolder(join(folder, "evaluations"));
   try {
-    if (!(await exists(join(folder, "evaluation.json")))) {
-      const result = (await runTask(task, io, log, show)).at(-1);
-      if (result) await writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
+    for (const { point, ...seed } of after)
+      if (!(await exists(join(seed.folder, "evaluation.json"))))
+        throw new ConfigError(`${point.id} is not there, of which it takes the model`);
+    for (const step of steps) {
+      if (io.signal.aborted) return undefined;
+      if (await exists(step.made)) continue;
+      // An average that was being written.
+      if (after.length > 0 && step === steps[0])
+        await rm(join(folder, "model"), { recursive: true, force: true });
+      const result = (await runTask(step, io, log, show)).at(-1);
+      if (result?.["seconds"])
+        await writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
     }
     for (const [name, evaluation] of evaluations) {
       if (io.signal.aborted) return undefined;
