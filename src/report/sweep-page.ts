@@ -159,7 +159,7 @@ async function samplesNeeded(results: SweepResults): Promise<Html> {
     ...shared,
     title: "Figure 4, by what sampling took",
     id: "fig4-time",
-    x: "seconds to draw and score M samples of every prompt",
+    x: "seconds of sampling",
   };
   if (timed.length > 0)
     figures.push(await spreadFigure(timed, { ...byTime, at: ({ samplingSeconds }) => samplingSeconds! }));

@@ -23,6 +23,8 @@ const GAP = 17;
 const LINE = 28;
 const SYMBOL = 12;
 const TEXT_GAP = 7;
+/** What stands in for Helvetica may be wider: DejaVu Sans, on many a Linux, by so much. */
+const WIDER = 1.17;
 
 /** The chart with its legend below, left edge at `left`; the SVG grows by the rows that the entries need. */
 export function withLegend(svg: string, entries: readonly LegendEntry[], left: number): string {
@@ -42,7 +44,7 @@ export function withLegend(svg: string, entries: readonly LegendEntry[], left: n
 function place(entries: readonly LegendEntry[], left: number, width: number): Placed[] {
   let [x, row] = [left, 0];
   return entries.map((entry) => {
-    const taken = symbolWidth(entry) + TEXT_GAP + textWidth(entry.label, FONT_SIZE);
+    const taken = symbolWidth(entry) + TEXT_GAP + WIDER * textWidth(entry.label, FONT_SIZE);
     if (x > left && x + taken > width) [x, row] = [left, row + 1];
     const placed = { ...entry, x, row };
     x += Math.ceil(taken) + GAP;
