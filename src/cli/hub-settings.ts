@@ -29,8 +29,8 @@ export function refuseSplit(who: string, { split }: { readonly split?: string | 
 
 type Settings = Readonly<Record<string, unknown>>;
 
-/** The settings that take a model's folder. */
-const MODEL_KEYS: readonly string[] = ["model", "policy", "reference", "reward", "evalReward"];
+/** The settings that take a model's folder, or several. */
+const MODEL_KEYS: readonly string[] = ["model", "models", "policy", "reference", "reward", "evalReward"];
 
 /** Those that take texts, records or prompts: one file, or several that are read as one. */
 const DATA_KEYS: readonly string[] = [
@@ -63,11 +63,19 @@ async function fetchModels(config: Settings, io: Io): Promise<Settings> {
   const found: Record<string, unknown> = {};
   for (const key of MODEL_KEYS) {
     const spec = config[key];
-    if (typeof spec !== "string" || (await kindOf(spec)) !== "nothing") continue;
-    const model = hubName(spec);
-    if (model) found[key] = await shown(io, (events) => fetchModel(model, events));
+    if (typeof spec === "string") found[key] = await folderOf(spec, io);
+    if (!Array.isArray(spec)) continue;
+    const folders: string[] = [];
+    for (const one of spec as readonly string[]) folders.push(await folderOf(one, io));
+    found[key] = folders;
   }
   return found;
+}
+
+/** Where a model on the hub was put; what is on disk, or no name on the hub, as it is. */
+async function folderOf(spec: string, io: Io): Promise<string> {
+  const model = (await kindOf(spec)) === "nothing" ? hubName(spec) : undefined;
+  return model ? shown(io, (events) => fetchModel(model, events)) : spec;
 }
 
 async function fetchData(config: Settings, io: Io): Promise<{ data: Settings; bySplit: boolean }> {

@@ -30,3 +30,13 @@ it("draws from it what it draws from the folder", async () => {
   expect(fetched.stdout).toBe((await draw(folder)).stdout);
   expect(fetched.stderr).toContain("model.safetensors");
 });
+
+it("averages it with one on disk", async () => {
+  vi.stubEnv("HF_ENDPOINT", server.url);
+  vi.stubEnv("HF_HUB_CACHE", scratch());
+  const out = join(scratch(), "mean");
+  const { code, stderr } = await vbon(device, ["average", "owner/tiny@v1", folder, "--out", out]);
+  expect(code, stderr).toBe(0);
+  const weights = (of: string): Buffer => readFileSync(join(of, "model.safetensors"));
+  expect(weights(out).equals(weights(folder))).toBe(true);
+});

@@ -16,7 +16,9 @@ import { type AnyVerb, defineVerb, type Io, namesField } from "../verb.ts";
 import { version } from "../version.ts";
 
 const schema = z.strictObject({
-  names: namesField("folders of models that began as one: runs of several seeds, say").meta({
+  models: namesField(
+    "models that began as one, such as the runs of several seeds: folders, or names on the Hugging Face hub",
+  ).meta({
     positional: true,
     hint: "DIR …",
   }),
@@ -50,22 +52,22 @@ export const average: AnyVerb = defineVerb({
     if (await exists(join(config.out, "config.json")))
       throw new ConfigError(`--out ${config.out}: there is a model already; expected a new folder`);
     const device = await io.device();
-    const first = await openLanguageModel(device, config.names[0]!);
-    const sum = await averageOf(device, config.names, shares, first, io);
+    const first = await openLanguageModel(device, config.models[0]!);
+    const sum = await averageOf(device, config.models, shares, first, io);
     await ensureFolder(config.out);
     await saveModel(config.out, first.model.with(sum), { dtype: saveDtype(config.dtype) });
     await first.tokenizer.save(config.out);
     await copyGenerationConfig(first, config);
     await writeFileAtomic(join(config.out, "README.md"), await card(config, shares));
-    io.result({ out: config.out, models: config.names.length, weights: shares }, config.out);
+    io.result({ out: config.out, models: config.models.length, weights: shares }, config.out);
     sum.dispose();
     first.dispose();
   },
 });
 
 /** How text is drawn from the first model; where it does not say, at temperature 1. */
-async function copyGenerationConfig({ model, tokenizer }: Opened, { names, out }: Config): Promise<void> {
-  const [from, to] = [names[0]!, out].map((folder) => join(folder, "generation_config.json")) as [
+async function copyGenerationConfig({ model, tokenizer }: Opened, { models, out }: Config): Promise<void> {
+  const [from, to] = [models[0]!, out].map((folder) => join(folder, "generation_config.json")) as [
     string,
     string,
   ];
@@ -74,13 +76,13 @@ async function copyGenerationConfig({ model, tokenizer }: Opened, { names, out }
 }
 
 /** @returns the share of each model; their sum is 1 */
-function sharesOf({ names, weights }: Config): number[] {
-  if (names.length < 2)
-    throw new ConfigError(`vbon average: expected the folders of at least two models, got ${names.length}`);
-  const given = weights?.split(",").map(Number) ?? names.map(() => 1);
-  if (given.length !== names.length || !given.every((w) => w > 0 && Number.isFinite(w))) {
+function sharesOf({ models, weights }: Config): number[] {
+  if (models.length < 2)
+    throw new ConfigError(`vbon average: expected the folders of at least two models, got ${models.length}`);
+  const given = weights?.split(",").map(Number) ?? models.map(() => 1);
+  if (given.length !== models.length || !given.every((w) => w > 0 && Number.isFinite(w))) {
     throw new ConfigError(
-      `--weights ${weights}: expected ${names.length} numbers above 0, one for each model`,
+      `--weights ${weights}: expected ${models.length} numbers above 0, one for each model`,
     );
   }
   const total = given.reduce((a, b) => a + b, 0);
@@ -131,7 +133,7 @@ function checkSame(a: Parameters, b: Parameters, first: string, other: string): 
 }
 
 async function card(config: Config, shares: readonly number[]): Promise<string> {
-  const names = config.names.map((folder) => resolve(folder));
+  const names = config.models.map((folder) => resolve(folder));
   return renderModelCard({
     name: basename(resolve(config.out)),
     summary: `The average of the weights of ${names.length} models.`,
