@@ -145,6 +145,7 @@ async function planSoup(
     cache: flags.evalCache!,
     samples: evalSamples,
     n: n ?? nFromBeta(beta!),
+    frozenPrecision: flags.frozenPrecision,
     out: evaluation,
   });
   const steps = [
