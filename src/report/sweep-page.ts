@@ -176,11 +176,11 @@ const judgesOf = ({ rows }: SweepResults): string[] =>
   );
 
 /** Figure 5: the same models at several temperatures; the first letters of an evaluation's name are its panel. */
-async function temperatures({ rows, baselines }: SweepResults): Promise<Html> {
+async function temperatures({ rows, baselines, task }: SweepResults): Promise<Html> {
   const further = rows.filter(({ evaluation }) => AT_TEMPERATURE.test(evaluation));
   if (new Set(further.map(({ temperature }) => temperature)).size < 2) return "";
   const panel = ({ evaluation }: SweepRow): string => evaluation.replace(AT_TEMPERATURE, "");
-  const body = await spreadFigure(further, {
+  const body = await spreadFigure([...further, ...baselineRows(further, baselines, task.N)], {
     title: "Figure 5: sampling temperatures",
     id: "fig5",
     x: "temperature",
@@ -188,6 +188,22 @@ async function temperatures({ rows, baselines }: SweepResults): Promise<Html> {
     panel,
   });
   return Object.keys(baselines).length > 1 ? body : "";
+}
+
+/** What the runs stand between at each temperature: the reference, and Best-of-`n` of its samples. */
+function baselineRows(
+  rows: readonly SweepRow[],
+  baselines: SweepResults["baselines"],
+  n: number,
+): SweepRow[] {
+  const known = new Map(rows.map(({ evaluation, temperature }) => [evaluation, temperature]));
+  return [...known].flatMap(([evaluation, temperature]) => {
+    const { reference, bonCurve } = baselines[evaluation]!;
+    const at = { id: "", method: "", seed: 0, evaluation, temperature };
+    const best = bonCurve.find((point) => point.n === n);
+    const own = { ...reference, ...at, name: "reference" };
+    return best ? [own, { ...own, win: best.win, reward: best.reward, name: `Best-of-${n}` }] : [own];
+  });
 }
 
 interface SpreadFigure extends SpreadOptions {
