@@ -110,7 +110,7 @@ function laptop(): Size {
       mN: 10,
       compared: [
         { method: "vbon", n: 8 },
-        { method: "ppo", beta: 0.142857 },
+        { method: "ppo", beta: 0.142857, lr: 4e-4 },
         { method: "dpo", n: 8, beta: 1, lr: 3e-4, passes: 2 },
         { method: "bonbon", n: 4, lr: 3e-4, passes: 2 },
         { method: "bon-sft", n: 8, lr: 3e-4, passes: 2 },
