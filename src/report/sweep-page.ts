@@ -198,7 +198,9 @@ function baselineRows(
 ): SweepRow[] {
   const known = new Map(rows.map(({ evaluation, temperature }) => [evaluation, temperature]));
   return [...known].flatMap(([evaluation, temperature]) => {
-    const { reference, bonCurve } = baselines[evaluation]!;
+    const baseline = baselines[evaluation];
+    if (!baseline) return [];
+    const { reference, bonCurve } = baseline;
     const at = { id: "", method: "", seed: 0, evaluation, temperature };
     const best = bonCurve.find((point) => point.n === n);
     const own = { ...reference, ...at, name: "reference" };

@@ -122,5 +122,6 @@ it("a smoke preset trains the shipped models, evaluates them at two temperatures
   expect(code, stderr).toBe(0);
   const html = await page(out);
   expect(headings(html)).toContain("Figure 5: sampling temperatures");
+  expect(html).toContain("Best-of-4");
   expect(html).toContain("movie-lm, aligned to movie-sentiment: 2 runs, each judged on 8 held-out prompts");
 }, 240_000);
