@@ -1,10 +1,11 @@
 /** `vbon sweep` on a random model: every point there once, whatever happens in between; refusals before any work. */
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { preset, presetNames } from "../../src/cli/sweep/presets.ts";
 import { type SweepFile, pointsOf } from "../../src/cli/sweep/file.ts";
 import type { SweepResults } from "../../src/report/types.ts";
+import { openSafetensors } from "../../src/data/safetensors.ts";
 import { openAlignTask, sampling } from "../support/align-task.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
 
@@ -43,6 +44,14 @@ async function sweep(
 const points = (out: string): SweepResults =>
   JSON.parse(readFileSync(at(`${out}/points.json`), "utf8")) as SweepResults;
 const timeless = (out: string): object[] => points(out).rows.map((row) => ({ ...row, seconds: 0 }));
+
+/** All values of a run's model. */
+async function weights(run: string): Promise<number[]> {
+  const { tensors, read } = await openSafetensors(at(`${run}/model/model.safetensors`));
+  const all: number[] = [];
+  for (const name of tensors.keys()) all.push(...(await read(name)));
+  return all;
+}
 
 const IDS = [
   "vbon-n2-seed0",
@@ -110,9 +119,18 @@ describe("a sweep", () => {
     );
     expect(soups[0]).toMatchObject({ setting: "N = 2", n: 2, seed: 0 });
     const model = at("whole/runs/vbon-n2-soup0+1/model/model.safetensors");
+    const [mean, a, b] = await Promise.all(
+      ["soup0+1", "seed0", "seed1"].map((of) => weights(`whole/runs/vbon-n2-${of}`)),
+    );
+    expect(a).not.toEqual(b);
+    mean!.forEach((v, i) => expect(v).toBeCloseTo((a![i]! + b![i]!) / 2, 6));
     const made = statSync(model).mtimeMs;
     expect((await sweep("whole", soup)).code).toBe(0);
     expect(statSync(model).mtimeMs).toBe(made);
+    // Killed while the average was written, before it was judged.
+    for (const gone of ["model/README.md", "evaluation.json"])
+      rmSync(at(`whole/runs/vbon-n2-soup0+1/${gone}`));
+    expect((await sweep("whole", soup)).code).toBe(0);
     expect(points("whole").rows).toEqual(rows);
   });
 

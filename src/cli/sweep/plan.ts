@@ -16,6 +16,8 @@ import { type Task, taskOf } from "./nested.ts";
 /** A command, and the file by which it is known to have ended well. */
 export interface Step extends Task {
   readonly made: string;
+  /** A folder that it writes anew: what a stopped attempt has left of it goes first. */
+  readonly clears?: string;
 }
 
 /** A run, or the average of several, and what follows it. */
@@ -149,7 +151,7 @@ async function planSoup(
     out: evaluation,
   });
   const steps = [
-    { ...averaged, made: join(model, "README.md") },
+    { ...averaged, made: join(model, "README.md"), clears: model },
     { ...evaluated, made: evaluation },
   ];
   const evaluations = await evaluationsOf(point, file, folder, path);

@@ -98,9 +98,7 @@ async function attempt(run: PlannedRun, io: Io, show: (doing: string) => void): 
     for (const step of steps) {
       if (io.signal.aborted) return undefined;
       if (await exists(step.made)) continue;
-      // An average that was being written.
-      if (after.length > 0 && step === steps[0])
-        await rm(join(folder, "model"), { recursive: true, force: true });
+      if (step.clears !== undefined) await rm(step.clears, { recursive: true, force: true });
       const result = (await runTask(step, io, log, show)).at(-1);
       if (result?.["seconds"])
         await writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
