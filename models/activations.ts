@@ -1,4 +1,5 @@
 /** Activations by name. */
+import { ConfigError } from "../src/errors.ts";
 import type { UnaryKind } from "../src/ops/activation.ts";
 import type { HfConfig } from "./hf-config.ts";
 
@@ -29,4 +30,15 @@ export function activationOf(hf: HfConfig, key: string, otherwise: string): Acti
   const known = Object.keys(ACTIVATIONS).join(", ");
   const kind = ACTIVATIONS[name] ?? hf.refuse(`${key} is "${name}"; expected one of ${known}`);
   return { name, kind };
+}
+
+/**
+ * llama.cpp has one GELU, the one with tanh, for these families; for the exact one it takes it too, as its own converter does.
+ * @throws ConfigError for another activation
+ */
+export function needGelu({ name, kind }: Activation): void {
+  if (kind !== "gelu" && kind !== "gelu_tanh")
+    throw new ConfigError(
+      `the model's activation is ${name}; expected a GELU, llama.cpp has no other in this family`,
+    );
 }

@@ -1,8 +1,9 @@
 /** What all families of language models share: an embedding at one end, tied to the LM head at the other or not. */
+import { u32 } from "../src/data/gguf.ts";
 import { type ParameterSpec, weight } from "../src/nn/init.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { lastTokenClassifier } from "./classifier.ts";
-import type { ModelFamily, Pass } from "./family.ts";
+import type { GgufForm, ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
 import type { SizedConfig } from "./sizes.ts";
 
@@ -27,6 +28,8 @@ export interface Decoder<C extends DecoderConfig> {
   /** Records the forward pass: [B, T, C] after the final norm. */
   hidden(config: C, pass: Pass): Tensor;
   toHf(config: C): Record<string, unknown>;
+  /** {@link GgufForm}, less the sizes that all have. */
+  toGguf(config: C): GgufForm;
 }
 
 /** The model family of `decoder`. */
@@ -47,7 +50,20 @@ export function decoderFamily<C extends DecoderConfig>(decoder: Decoder<C>): Mod
         rename,
         hidden: (pass) => decoder.hidden(config, pass),
         toHf: () => ({ ...decoder.toHf(config), tie_word_embeddings: tied }),
+        toGguf: () => withSizes(decoder.toGguf(config), config),
       };
     },
   };
+}
+
+function withSizes(form: GgufForm, config: DecoderConfig): GgufForm {
+  const sizes = {
+    context_length: u32(config.blockSize),
+    embedding_length: u32(config.nEmbd),
+    block_count: u32(config.nLayer),
+    feed_forward_length: u32(config.nInner),
+    "attention.head_count": u32(config.nHead),
+    "attention.head_count_kv": u32(config.nKvHead),
+  };
+  return { ...form, metadata: { ...sizes, ...form.metadata } };
 }

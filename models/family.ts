@@ -1,4 +1,5 @@
 /** What a model family is: how to read its config, which tensors it has, and its forward pass. */
+import type { GgufMetadata } from "../src/data/gguf.ts";
 import type { ParameterSpec } from "../src/nn/init.ts";
 import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";
@@ -30,6 +31,25 @@ export interface Architecture {
   hidden(pass: Pass): Tensor;
   /** The family's own fields of `config.json`. */
   toHf(): Readonly<Record<string, unknown>>;
+  /**
+   * The model as llama.cpp has it; missing where it has no such family.
+   * @throws ConfigError where it has the family, but not what this model does
+   */
+  toGguf?(): GgufForm;
+}
+
+/** What llama.cpp calls things, and how it orders them (its convert_hf_to_gguf.py and src/llama-arch.cpp). */
+export interface GgufForm {
+  /** `general.architecture`. */
+  readonly architecture: string;
+  /** Settings, without the architecture's name before their keys. */
+  readonly metadata: GgufMetadata;
+  /** Its names of our modules, without `.weight` and `.bias`; "#" stands for a block's number. */
+  readonly names: Readonly<Record<string, string>>;
+  /** In which order the rows of a tensor are written; as they are where it says nothing. */
+  rowOrder?(module: string): readonly number[] | undefined;
+  /** Of rotary positions: what the angle of each pair is divided by. */
+  readonly ropeFactors?: readonly number[] | undefined;
 }
 
 /** A model family. */

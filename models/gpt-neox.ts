@@ -2,6 +2,8 @@
  * GPT-NeoX (Black et al. 2022; Pythia): rotary positions on the first part of each head, LayerNorm, GELU, biases,
  * attention and MLP side by side or one after the other, an LM head of its own.
  */
+import { f32 } from "../src/data/gguf.ts";
+import { ConfigError } from "../src/errors.ts";
 import { attend } from "../src/nn/attention.ts";
 import { type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
@@ -9,12 +11,12 @@ import { embedding } from "../src/ops/embedding.ts";
 import { concat, slice } from "../src/ops/layout.ts";
 import { rope } from "../src/ops/rope.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { type Activation, activationOf } from "./activations.ts";
+import { type Activation, activationOf, needGelu } from "./activations.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
-import type { ModelFamily, Pass } from "./family.ts";
+import type { GgufForm, ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
 import { blockSpecs, linearLayers, linearSpecs, norms, normSpecs } from "./layers.ts";
-import { type Rotary, rotaryOf } from "./rotary.ts";
+import { ggufRotary, type Rotary, rotaryOf } from "./rotary.ts";
 import { readEvenSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 
 interface NeoxConfig extends DecoderConfig {
@@ -110,6 +112,26 @@ function hidden(config: NeoxConfig, { parameters: p, batch, computing, cache }: 
 const rename = (name: string): string | undefined =>
   /\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)$/.test(name) ? undefined : name;
 
+const GGUF_NAMES: GgufForm["names"] = {
+  "gpt_neox.embed_in": "token_embd",
+  "gpt_neox.layers.#.input_layernorm": "blk.#.attn_norm",
+  "gpt_neox.layers.#.post_attention_layernorm": "blk.#.ffn_norm",
+  "gpt_neox.layers.#.attention.query_key_value": "blk.#.attn_qkv",
+  "gpt_neox.layers.#.attention.dense": "blk.#.attn_output",
+  "gpt_neox.layers.#.mlp.dense_h_to_4h": "blk.#.ffn_up",
+  "gpt_neox.layers.#.mlp.dense_4h_to_h": "blk.#.ffn_down",
+  "gpt_neox.final_layer_norm": "output_norm",
+  embed_out: "output",
+};
+
+/** The rows of {@link byKind}, of the projection's weight. */
+function rowsByKind({ nHead, headDim: D }: NeoxConfig): number[] {
+  return Array.from({ length: 3 * nHead * D }, (_, row) => {
+    const [kind, head] = [Math.floor(row / (nHead * D)), Math.floor(row / D) % nHead];
+    return (3 * head + kind) * D + (row % D);
+  });
+}
+
 /** The GPT-NeoX family. */
 export const gptNeox: ModelFamily = decoderFamily<NeoxConfig>({
   name: "gpt_neox",
@@ -129,4 +151,21 @@ export const gptNeox: ModelFamily = decoderFamily<NeoxConfig>({
     use_parallel_residual: config.parallel,
     attention_bias: config.attentionBias,
   }),
+  toGguf(config) {
+    needGelu(config.activation);
+    if (config.tied || !config.attentionBias)
+      throw new ConfigError("gpt_neox: llama.cpp wants biases in attention, and an LM head of its own");
+    const { metadata, factors } = ggufRotary(config.rotary, config.rotaryDim);
+    if (factors) throw new ConfigError("gpt_neox: llama.cpp has no such scaling of rotary positions here");
+    return {
+      architecture: "gptneox",
+      metadata: {
+        ...metadata,
+        use_parallel_residual: config.parallel,
+        "attention.layer_norm_epsilon": f32(config.eps),
+      },
+      names: GGUF_NAMES,
+      rowOrder: (module) => (module.endsWith(".query_key_value") ? rowsByKind(config) : undefined),
+    };
+  },
 });

@@ -2,15 +2,17 @@
  * GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each block, GELU, biases everywhere, tied head.
  * Weights of its "Conv1D" layers are stored [in, out].
  */
+import { f32 } from "../src/data/gguf.ts";
+import { ConfigError } from "../src/errors.ts";
 import { attend } from "../src/nn/attention.ts";
 import { bias, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
 import { add } from "../src/ops/binary.ts";
 import { embedding } from "../src/ops/embedding.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { type Activation, activationOf } from "./activations.ts";
+import { type Activation, activationOf, needGelu } from "./activations.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
-import type { ModelFamily, Pass } from "./family.ts";
+import type { GgufForm, ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
 import { blockSpecs, linearLayers, norms, normSpecs } from "./layers.ts";
 import { readEvenSizes, type SizeKeys, writeSizes } from "./sizes.ts";
@@ -97,6 +99,19 @@ function rename(name: string): string | undefined {
   return /^(wte|wpe|h|ln_f)\./.test(name) ? `transformer.${name}` : name;
 }
 
+const GGUF_NAMES: GgufForm["names"] = {
+  "transformer.wte": "token_embd",
+  "transformer.wpe": "position_embd",
+  "transformer.h.#.ln_1": "blk.#.attn_norm",
+  "transformer.h.#.attn.c_attn": "blk.#.attn_qkv",
+  "transformer.h.#.attn.c_proj": "blk.#.attn_output",
+  "transformer.h.#.ln_2": "blk.#.ffn_norm",
+  "transformer.h.#.mlp.c_fc": "blk.#.ffn_up",
+  "transformer.h.#.mlp.c_proj": "blk.#.ffn_down",
+  "transformer.ln_f": "output_norm",
+  lm_head: "output",
+};
+
 /** The GPT-2 family. */
 export const gpt2: ModelFamily = decoderFamily<Gpt2Config>({
   name: "gpt2",
@@ -115,4 +130,16 @@ export const gpt2: ModelFamily = decoderFamily<Gpt2Config>({
     scale_attn_weights: config.scaleWeights,
     scale_attn_by_inverse_layer_idx: config.scaleByLayer,
   }),
+  toGguf(config) {
+    needGelu(config.activation);
+    if (!config.scaleWeights || config.scaleByLayer)
+      throw new ConfigError(
+        "gpt2: llama.cpp divides scores by the root of the head's width, and by nothing else",
+      );
+    return {
+      architecture: "gpt2",
+      metadata: { "attention.layer_norm_epsilon": f32(config.eps) },
+      names: GGUF_NAMES,
+    };
+  },
 });

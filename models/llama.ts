@@ -2,6 +2,8 @@
  * Llama (Touvron et al. 2023; SmolLM2): rotary positions (half-split form), RMSNorm before each block, SwiGLU, grouped
  * key/value heads, no biases unless the config asks for them. And the families that differ from it in a few traits.
  */
+import { f32, u32 } from "../src/data/gguf.ts";
+import { ConfigError } from "../src/errors.ts";
 import { attend, splitHeads } from "../src/nn/attention.ts";
 import { gain, type ParameterSpec, weight } from "../src/nn/init.ts";
 import { stack } from "../src/nn/stack.ts";
@@ -12,10 +14,10 @@ import { rope } from "../src/ops/rope.ts";
 import { packedSwiglu } from "../src/ops/swiglu.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { type DecoderConfig, decoderFamily } from "./decoder.ts";
-import type { ModelFamily, Pass } from "./family.ts";
+import type { GgufForm, ModelFamily, Pass } from "./family.ts";
 import type { HfConfig } from "./hf-config.ts";
 import { blockSpecs, linearLayers, linearSpecs } from "./layers.ts";
-import { type Rotary, rotaryOf } from "./rotary.ts";
+import { ggufRotary, type Rotary, rotaryOf } from "./rotary.ts";
 import { readSizes, SIZE_KEYS, writeSizes } from "./sizes.ts";
 
 interface LlamaConfig extends DecoderConfig {
@@ -145,8 +147,57 @@ export function llamaFamily(
       rope_theta: config.rotary.theta,
       hidden_act: "silu",
     }),
+    toGguf: (config) => ggufForm(config),
   });
 }
+
+const GGUF_NAMES: GgufForm["names"] = {
+  "model.embed_tokens": "token_embd",
+  "model.layers.#.input_layernorm": "blk.#.attn_norm",
+  "model.layers.#.self_attn.q_proj": "blk.#.attn_q",
+  "model.layers.#.self_attn.k_proj": "blk.#.attn_k",
+  "model.layers.#.self_attn.v_proj": "blk.#.attn_v",
+  "model.layers.#.self_attn.o_proj": "blk.#.attn_output",
+  "model.layers.#.self_attn.q_norm": "blk.#.attn_q_norm",
+  "model.layers.#.self_attn.k_norm": "blk.#.attn_k_norm",
+  "model.layers.#.post_attention_layernorm": "blk.#.ffn_norm",
+  "model.layers.#.mlp.gate_proj": "blk.#.ffn_gate",
+  "model.layers.#.mlp.up_proj": "blk.#.ffn_up",
+  "model.layers.#.mlp.down_proj": "blk.#.ffn_down",
+  "model.norm": "output_norm",
+  lm_head: "output",
+};
+
+/** Llama and Mistral are one architecture there, whose heads turn neighbours; Qwen's turn halves, as everywhere here. */
+function ggufForm(config: LlamaConfig): GgufForm {
+  const { family, headDim, nHead, nKvHead } = config;
+  const { metadata, factors } = ggufRotary(config.rotary, headDim);
+  const isLlama = family === "llama" || family === "mistral";
+  if (factors && !isLlama)
+    throw new ConfigError(`${family}: llama.cpp has no such scaling of rotary positions in this family`);
+  return {
+    architecture: isLlama ? "llama" : family,
+    metadata: {
+      ...metadata,
+      "attention.layer_norm_rms_epsilon": f32(config.eps),
+      "attention.key_length": u32(headDim),
+      "attention.value_length": u32(headDim),
+    },
+    names: GGUF_NAMES,
+    ropeFactors: factors,
+    rowOrder(module) {
+      const kind = isLlama ? /\.(q|k)_proj$/.exec(module)?.[1] : undefined;
+      return kind === undefined ? undefined : neighbours(kind === "q" ? nHead : nKvHead, headDim);
+    },
+  };
+}
+
+/** Rows of heads whose halves turn together, ordered so that neighbours do. */
+const neighbours = (heads: number, D: number): number[] =>
+  Array.from({ length: heads * D }, (_, row) => {
+    const at = row % D;
+    return row - at + (at % 2) * (D / 2) + Math.floor(at / 2);
+  });
 
 /** The Llama family. */
 export const llama: ModelFamily = llamaFamily("llama", "Llama", (hf) => {

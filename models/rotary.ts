@@ -1,4 +1,5 @@
 /** Rotary positions in a `config.json`: their base and their scaling, in either of two spellings. */
+import { f32, type GgufMetadata, u32 } from "../src/data/gguf.ts";
 import type { HfConfig } from "./hf-config.ts";
 
 /** How a model turns its queries and keys: what `ops/rope` takes. */
@@ -60,4 +61,19 @@ export function rotaryOf(hf: HfConfig, rotaryDim: number, thetaKey = "rope_theta
 /** The angles per position without scaling: theta^(-2i / rotaryDim). */
 function powers(theta: number, rotaryDim: number): number[] {
   return Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** ((-2 * i) / rotaryDim));
+}
+
+/** What llama.cpp wants to know: `factors` divide the angles one by one, where one factor for all will not do. */
+export function ggufRotary(
+  { theta, inverseFrequencies }: Rotary,
+  rotaryDim: number,
+): { readonly metadata: GgufMetadata; readonly factors: readonly number[] | undefined } {
+  const metadata = { "rope.dimension_count": u32(rotaryDim), "rope.freq_base": f32(theta) };
+  const plain = powers(theta, rotaryDim);
+  const factors = inverseFrequencies?.map((f, i) => plain[i]! / f);
+  const [first] = factors ?? [];
+  if (first === undefined || factors!.some((f) => Math.abs(f / first - 1) > 1e-9))
+    return { metadata, factors };
+  const scaling = { "rope.scaling.type": "linear", "rope.scaling.factor": f32(first) };
+  return { metadata: { ...metadata, ...scaling }, factors: undefined };
 }

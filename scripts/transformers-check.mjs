@@ -16,14 +16,11 @@ import { fileURLToPath } from "node:url";
 import { loadAdapter, saveAdapter } from "../dist/models/adapter.js";
 import { loadModel, loadScalarModel, saveModel } from "../dist/models/load.js";
 import { createModel, createScalarModel } from "../dist/models/model.js";
-import { padBatch } from "../dist/src/data/batch.js";
 import { openChat } from "../dist/src/data/chat.js";
 import { loadTokenizer } from "../dist/src/data/tokenizer.js";
 import { openDevice } from "../dist/src/gpu/device.js";
 import { adaptedParameters } from "../dist/src/nn/lora.js";
-import { readIndex } from "../dist/src/nn/pooling.js";
-import { createRandom } from "../dist/src/tensor/random.js";
-import { input, record } from "../dist/src/tensor/tensor.js";
+import { logitsOf, randomise } from "./model-tools.mjs";
 import { ADAPTERS, MODELS, PROSE, TEXTS, TOKENIZERS } from "./transformers-cases.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -49,39 +46,6 @@ function batchFor({ config, toHf }) {
   const id = (b, t) => 3 + ((b * 7 + t * 5 + ((t * t) >> 2)) % (Math.min(config.vocabSize, 64) - 3));
   const rows = [12, 7].map((length, b) => Array.from({ length }, (_, t) => id(b, t)));
   return { rows, padId: toHf().pad_token_id ?? 0 };
-}
-
-/** Logits of every real token, or of the labels: a row for each text. */
-async function logitsOf(model, { rows, padId }) {
-  const { B, T, ids, positions, range } = padBatch(rows, { padId });
-  const program = await record(device, "check", () => {
-    const batch = { ids: input([B, T], "u32"), positions: input([B, T], "u32"), range: input([B, 2], "u32") };
-    const hidden = model.hidden(batch).reshape(B * T, -1);
-    return { batch, logits: model.logits ? model.logits(hidden) : model.classLogits(hidden) };
-  });
-  const { batch, logits } = program.result;
-  batch.ids.write(ids);
-  batch.positions.write(positions);
-  batch.range.write(range);
-  program.run();
-  const all = await logits.read();
-  program.dispose();
-  const N = all.length / (B * T);
-  const part = (from, to) => Array.from(all.subarray(from * N, to * N), (x) => Number(x.toPrecision(8)));
-  return rows.map(({ length }, b) => {
-    const first = model.logits ? b * T : readIndex(model.reads, b, T, length);
-    return part(first, first + (model.logits ? length : 1));
-  });
-}
-
-/** Every part of a model matters at these sizes. */
-function randomise(parameters, seed, chosen = () => true) {
-  for (const { name, shape, init } of parameters.specs.filter(({ name: n }) => chosen(n))) {
-    const random = createRandom(seed, name);
-    const count = shape.reduce((a, b) => a * b, 1);
-    const middle = init === "ones" ? 1 : 0;
-    parameters.get(name).write(Float32Array.from({ length: count }, () => middle + 0.3 * random.normal()));
-  }
 }
 
 /** @param {string} name @param {object} model as loaded from the files @param {object} more */

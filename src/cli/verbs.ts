@@ -14,6 +14,7 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   plan: async () => (await import("./commands/plan.ts")).plan,
   evaluate: async () => (await import("./commands/evaluate.ts")).evaluate,
   average: async () => (await import("./commands/average.ts")).average,
+  export: async () => (await import("./commands/export.ts")).exportModel,
   sweep: async () => (await import("./commands/sweep.ts")).sweep,
   report: async () => (await import("./commands/report.ts")).report,
   analyse: async () => (await import("./commands/analyse.ts")).analyse,

@@ -33,6 +33,10 @@ export interface Tokenizer {
   decode(ids: Iterable<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Id of a token as the vocabulary spells it. */
   idOf(token: string): number | undefined;
+  /** How the vocabulary spells the token of an id. */
+  tokenOf(id: number): string | undefined;
+  /** What `tokenizer.json` says, or would say. */
+  readonly json: Readonly<Record<string, unknown>>;
   /** The same tokenizer with another chat template, which is saved with it. */
   withChatTemplate(template: string): Tokenizer;
   /** Writes `tokenizer.json` and `tokenizer_config.json` into `folder`. */
@@ -168,6 +172,8 @@ function wrap(folder: string, hf: HfTokenizer, files: TokenizerFiles): Tokenizer
       return guarded(folder, () => hf.decode(kept, { clean_up_tokenization_spaces: false }));
     },
     idOf: (token) => hf.token_to_id(token),
+    tokenOf: (id) => hf.id_to_token(id),
+    json,
     withChatTemplate: (template) =>
       wrap(folder, hf, { ...files, config: { ...config, chat_template: template } }),
     save: (target) => save(target, files),

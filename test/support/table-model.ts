@@ -81,6 +81,8 @@ export function responseOf(y: number): number[] {
   return letters.length < 2 ? [...letters, END] : letters;
 }
 
+const LETTERS = ["a", "b", "$", "BOS"];
+
 /** Spells ids; encodes nothing, for no rollout may depend on a text surviving the way there and back. */
 export const tokenizer: Tokenizer = {
   vocabSize: 4,
@@ -95,7 +97,9 @@ export const tokenizer: Tokenizer = {
     throw new Error("a rollout encoded text");
   },
   decode: (ids) => [...ids].map((id) => ["a", "b"][id] ?? "").join(""),
-  idOf: (token) => ["a", "b", "$", "BOS"].indexOf(token),
+  idOf: (token) => LETTERS.indexOf(token),
+  tokenOf: (id) => LETTERS[id],
+  json: {},
   save: () => Promise.resolve(),
 };
 
