@@ -28,7 +28,7 @@ export { call, defineOp, need, type Op, strided } from "./tensor/op.ts";
 export { loadModel, loadScalarModel, saveModel } from "../models/load.ts";
 export { createModel } from "../models/model.ts";
 export { packDocuments, padBatch } from "./data/batch.ts";
-export { loadTokenizer, type Tokenizer } from "./data/tokenizer.ts";
+export { loadTokenizer, type Tokenizer } from "./data/tokenizer/tokenizer.ts";
 export type { Batch, LanguageModel, ModelConfig, ScalarModel } from "./nn/lm.ts";
 
 // Generation and training.

@@ -1,5 +1,5 @@
 /** Builds a reward cache: M samples of the reference for each prompt, and their scores. */
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { type Engine, inOrder, type Request, type Sample } from "../generate/engine.ts";
 import { hashIds } from "../tensor/hash.ts";
 import { type CacheEntry, promptIdOf } from "./cache.ts";

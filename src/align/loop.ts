@@ -3,7 +3,7 @@
  * moments and a counter; prompts, random numbers and learning rates follow from the counter, so that a run
  * that resumes from a checkpoint continues bit for bit.
  */
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
 import { forSampling, type LanguageModel, type ScalarModel } from "../nn/lm.ts";

@@ -1,5 +1,5 @@
 /** One rollout: prompts, responses of the policy, their scores, and from these the experience PPO learns from. */
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import type { Engine, Sample } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type Clock, createClock } from "../train/clock.ts";

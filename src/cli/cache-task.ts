@@ -4,7 +4,7 @@ import { type CacheEntry, checkCacheSettings, type RewardCache } from "../align/
 import { readCache } from "../align/cache-file.ts";
 import { promptOf } from "../align/prompts.ts";
 import type { Reward } from "../align/rewards.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { hashText, hexOf } from "../tensor/hash.ts";

@@ -2,8 +2,8 @@
 import { z } from "zod";
 import type { Prompt } from "../align/build-cache.ts";
 import { promptOf } from "../align/prompts.ts";
-import { readJsonl } from "../data/dataset.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import { readJsonl } from "../data/datasets/dataset.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError } from "../errors.ts";
 import { distinctPrompts } from "./prompts.ts";
 

@@ -1,9 +1,9 @@
 /** Settings that name a model or a dataset on the Hugging Face hub: fetched before the command begins, which finds them on disk. */
 import { z } from "zod";
+import { fetchDataset, hubDataset, isHubData } from "../data/datasets/hub.ts";
 import { kindOf } from "../data/files.ts";
-import { fetchModel, hubName } from "../data/hub.ts";
-import type { HubEvents } from "../data/hub-client.ts";
-import { fetchDataset, hubDataset, isHubData } from "../data/hub-dataset.ts";
+import type { HubEvents } from "../data/hub/client.ts";
+import { fetchModel, hubName } from "../data/hub/model.ts";
 import { ConfigError } from "../errors.ts";
 import type { Io } from "./verb.ts";
 

@@ -3,7 +3,7 @@ import { entryCdf } from "../align/cache.ts";
 import { type Evaluation, evaluatePolicy } from "../align/evaluation.ts";
 import type { Reward } from "../align/rewards.ts";
 import type { Scorer } from "../align/scorer.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import type { Engine } from "../generate/engine.ts";
 import type { CacheTask } from "./cache-task.ts";
 import type { Judge } from "./evaluation-report.ts";

@@ -4,7 +4,7 @@ import { type CacheEntry, promptIdOf, type RewardCache } from "../align/cache.ts
 import { findObjective, findOffline } from "../align/objectives/index.ts";
 import type { Reward } from "../align/rewards.ts";
 import { kindOf } from "../data/files.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, DeviceError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import type { BufferKind } from "../gpu/memory.ts";

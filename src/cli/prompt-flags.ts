@@ -1,10 +1,10 @@
 /** Flags that say how prompts are read: which field, which template, whose conversation. */
 import { z } from "zod";
 import type { PromptOptions } from "../align/prompts.ts";
-import { type Conversing, conversing } from "../data/chat.ts";
-import type { FieldNames } from "../data/dataset.ts";
+import type { FieldNames } from "../data/datasets/dataset.ts";
 import { kindOf, readText } from "../data/files.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import { type Conversing, conversing } from "../data/tokenizer/chat.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 
 /** Settings of conversations. */

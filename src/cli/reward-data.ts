@@ -8,8 +8,8 @@ import {
   readPreferences,
   splitHeldOut,
   type TextPair,
-} from "../data/dataset.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+} from "../data/datasets/dataset.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import type { ScalarModel } from "../nn/lm.ts";
 import { cutStart, type Reads } from "../nn/pooling.ts";

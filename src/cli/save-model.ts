@@ -3,7 +3,7 @@ import { basename, join, resolve } from "node:path";
 import { saveModel } from "../../models/load.ts";
 import { writeFileAtomic } from "../data/files.ts";
 import { jsonText } from "../data/json.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import type { LanguageModel, Trunk } from "../nn/lm.ts";
 import { type Facts, renderModelCard } from "../report/markdown.ts";
 import { commandLine } from "./command-line.ts";

@@ -1,6 +1,6 @@
 /** Files of text to token ids: what `sft` trains on. */
 import { packDocuments } from "../data/batch.ts";
-import { saveBpeTokenizer, trainBpe } from "../data/bpe.ts";
+import { saveBpeTokenizer, trainBpe } from "../data/tokenizer/bpe.ts";
 import {
   type Example,
   type FieldNames,
@@ -8,10 +8,10 @@ import {
   readDocuments,
   readExamples,
   splitHeldOut,
-} from "../data/dataset.ts";
-import { type Conversing, exchange } from "../data/chat.ts";
+} from "../data/datasets/dataset.ts";
+import { type Conversing, exchange } from "../data/tokenizer/chat.ts";
 import { exists } from "../data/files.ts";
-import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { blockSource, type LmSource, rowSource, type TrainingRow } from "../train/examples.ts";
 import type { LmData } from "../train/sft.ts";

@@ -1,5 +1,5 @@
 /** Samples while a language model is trained. */
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { createEngine, type Engine } from "../generate/engine.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { endIds } from "./open.ts";

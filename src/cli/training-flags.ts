@@ -1,7 +1,7 @@
 /** The flags that commands which train have in common, and what they mean to the floors below. */
 import { z } from "zod";
 import type { SaveDtype } from "../../models/load.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import type { Computing, Precision } from "../nn/lm.ts";

@@ -8,7 +8,7 @@ import { policyLoss, valueLoss } from "../../src/align/ppo-loss.ts";
 import { tokenRewards } from "../../src/align/reward-shaping.ts";
 import { createScorer } from "../../src/align/scorer.ts";
 import { sharedValue, trainableCopy } from "../../src/align/value-function.ts";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import type { LanguageModel } from "../../src/nn/lm.ts";
 import { createParameters } from "../../src/nn/parameters.ts";
 import { add, scale } from "../../src/ops/binary.ts";

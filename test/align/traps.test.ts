@@ -7,7 +7,7 @@ import { functionReward } from "../../src/align/rewards.ts";
 import { createScorer } from "../../src/align/scorer.ts";
 import { createUpdater, type Experience } from "../../src/align/update.ts";
 import { separateValue, trainableCopy } from "../../src/align/value-function.ts";
-import type { Tokenizer } from "../../src/data/tokenizer.ts";
+import type { Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { createEngine } from "../../src/generate/engine.ts";
 import { createAdamW } from "../../src/optim/adamw.ts";
 import { tableRun, updateGradients } from "../support/align-run.ts";

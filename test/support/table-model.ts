@@ -6,7 +6,7 @@
 import { type Prompt } from "../../src/align/build-cache.ts";
 import { type CacheEntry, promptIdOf, type RewardCache } from "../../src/align/cache.ts";
 import { functionReward, type Reward } from "../../src/align/rewards.ts";
-import type { Tokenizer } from "../../src/data/tokenizer.ts";
+import type { Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import type { GenerateSettings } from "../../src/generate/engine.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import type { ParameterSpec } from "../../src/nn/init.ts";

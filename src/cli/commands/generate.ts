@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { type Prompt, responseText, streamOf } from "../../align/build-cache.ts";
 import { promptOfText, readPrompts } from "../../align/prompts.ts";
-import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer.ts";
+import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { bestOf, type Cost, costText } from "../best-of.ts";

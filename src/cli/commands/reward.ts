@@ -4,7 +4,7 @@ import { z } from "zod";
 import { saveAdapter } from "../../../models/adapter.ts";
 import { loadScalarModel } from "../../../models/load.ts";
 import { createScalarModel } from "../../../models/model.ts";
-import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { ScalarModel } from "../../nn/lm.ts";

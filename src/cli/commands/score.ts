@@ -2,10 +2,10 @@
 import { rename } from "node:fs/promises";
 import { z } from "zod";
 import type { Reward, RewardInput } from "../../align/rewards.ts";
-import { type Example, readExamples } from "../../data/dataset.ts";
+import { type Example, readExamples } from "../../data/datasets/dataset.ts";
 import { openAppender, writeFileAtomic } from "../../data/files.ts";
-import { exchange, type Message } from "../../data/chat.ts";
-import type { Tokenizer } from "../../data/tokenizer.ts";
+import { exchange, type Message } from "../../data/tokenizer/chat.ts";
+import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { LanguageModel } from "../../nn/lm.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { saveAdapter } from "../../../models/adapter.ts";
 import { createModel } from "../../../models/model.ts";
-import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import { forSampling, type LanguageModel } from "../../nn/lm.ts";
