@@ -43,9 +43,10 @@ export { blockSource } from "./train/examples.ts";
 export { type SftSettings, trainLanguageModel } from "./train/sft.ts";
 
 // Alignment.
-export { buildCache, type Prompt } from "./align/build-cache.ts";
-export { openCacheWriter, readCache } from "./align/cache-file.ts";
-export { cacheEntry, type CacheHeader, entryCdf, type RewardCache } from "./align/cache.ts";
+export { buildCache, type Prompt } from "./align/cache/build.ts";
+export { cacheEntry, type CacheHeader, entryCdf, type RewardCache } from "./align/cache/cache.ts";
+export { openCacheWriter, readCache } from "./align/cache/file.ts";
+export { cutPrompts } from "./align/cache/prompts.ts";
 export { type Evaluation, evaluatePolicy } from "./align/evaluation.ts";
 export {
   type AlignMetrics,
@@ -55,7 +56,6 @@ export {
   type PpoSettings,
 } from "./align/loop.ts";
 export { findObjective, type Objective, resolveSettings } from "./align/objectives/index.ts";
-export { cutPrompts } from "./align/prompts.ts";
 export {
   functionReward,
   modelReward,

@@ -1,5 +1,5 @@
 /** What the flags of `vbon align` mean to the floors below. */
-import type { CdfOptions, MissingEos } from "../align/cdf.ts";
+import type { CdfOptions, MissingEos } from "../align/best-of-n/cdf.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import {
   findObjective,

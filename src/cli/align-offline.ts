@@ -1,14 +1,14 @@
 /** `vbon align` with an offline method: trains on the cached responses, shows and keeps what `vbon sft` does. */
 import type { Evaluation } from "../align/evaluation.ts";
-import { createOfflineRun, type OfflineRun } from "../align/offline.ts";
 import type { OfflineObjective, OfflineSettings } from "../align/objectives/index.ts";
+import { createOfflineRun, type OfflineRun } from "../align/offline/run.ts";
 import { createScorer, type Scorer } from "../align/scorer.ts";
 import { createEngine, type Engine } from "../generate/engine.ts";
 import { forSampling } from "../nn/lm.ts";
 import { openRunFolder, type RunFolder } from "../train/run-folder.ts";
 import { endingOf } from "./align-flags.ts";
-import type { AlignFlags } from "./align-schema.ts";
 import { evaluationRecord } from "./align-run.ts";
+import type { AlignFlags } from "./align-schema.ts";
 import { evaluateOn, finishRun, openSubject, overlapWarnings, type Subject } from "./align-subject.ts";
 import { layersOf } from "./layer-flags.ts";
 import { loraOf } from "./lora-flags.ts";

@@ -1,17 +1,17 @@
 /** A run of `vbon align` while it trains: value pre-training, iterations, what is shown and what is kept. */
-import type { CacheTask } from "./cache-task.ts";
 import type { Evaluation } from "../align/evaluation.ts";
 import type { AlignMetrics, AlignRun } from "../align/loop.ts";
 import type { Objective, ObjectiveSettings } from "../align/objectives/index.ts";
-import { valueExamples } from "../align/pretrain-value.ts";
 import type { Episode } from "../align/rollout.ts";
+import { valueExamples } from "../align/value/pretrain.ts";
 import { ConfigError } from "../errors.ts";
+import { percent } from "../report/format.ts";
+import { createClock } from "../train/clock.ts";
 import type { StepRecord } from "../train/metrics.ts";
 import type { RunFolder } from "../train/run-folder.ts";
 import type { AlignFlags } from "./align-schema.ts";
-import { percent } from "../report/format.ts";
-import { createClock } from "../train/clock.ts";
 import { TABLE_LEGEND, tableHead, tableRow } from "./align-table.ts";
+import type { CacheTask } from "./cache-task.ts";
 import type { Io } from "./verb.ts";
 
 /** All that training needs. */

@@ -1,9 +1,9 @@
 /** The flags of `vbon align`. Defaults: the best measured setting for vBoN. */
 import { z } from "zod";
-import type { CdfOptions } from "../align/cdf.ts";
-import { type OnlineOptimizer, OPTIMIZERS } from "../align/group-advantage.ts";
+import type { CdfOptions } from "../align/best-of-n/cdf.ts";
 import type { PpoSettings } from "../align/loop.ts";
 import { objectives, offlineObjectives } from "../align/objectives/index.ts";
+import { type OnlineOptimizer, OPTIMIZERS } from "../align/update/group-advantage.ts";
 import type { AskedSampling } from "./cache-task.ts";
 import { type FrozenFlags, frozenFields } from "./frozen-flags.ts";
 import { type LayerFlags, layerFields } from "./layer-flags.ts";

@@ -1,6 +1,6 @@
 /** What a reward cache holds, in a line. */
-import type { RewardCache } from "../align/cache.ts";
-import { createCdf } from "../align/cdf.ts";
+import { createCdf } from "../align/best-of-n/cdf.ts";
+import type { RewardCache } from "../align/cache/cache.ts";
 import { percent } from "../report/format.ts";
 
 /** Numbers for `--json`, and the same as text. */

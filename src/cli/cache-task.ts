@@ -1,8 +1,8 @@
 /** A reward cache as the task of a command: its prompts, and the sampling that rollouts must share with it. */
-import type { Prompt } from "../align/build-cache.ts";
-import { type CacheEntry, checkCacheSettings, type RewardCache } from "../align/cache.ts";
-import { readCache } from "../align/cache-file.ts";
-import { promptOf } from "../align/prompts.ts";
+import type { Prompt } from "../align/cache/build.ts";
+import { type CacheEntry, checkCacheSettings, type RewardCache } from "../align/cache/cache.ts";
+import { readCache } from "../align/cache/file.ts";
+import { promptOf } from "../align/cache/prompts.ts";
 import type { Reward } from "../align/rewards.ts";
 import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";

@@ -1,13 +1,13 @@
 /** The demo's other stages: a policy aligned, a policy judged. */
 import { join } from "node:path";
 import { saveModel } from "../../models/load.ts";
-import { cacheEntry, entryCdf, type RewardCache } from "../align/cache.ts";
+import { cacheEntry, entryCdf, type RewardCache } from "../align/cache/cache.ts";
 import { type Evaluation, evaluatePolicy } from "../align/evaluation.ts";
 import { type AlignMetrics, type AlignRun, createAlignRun } from "../align/loop.ts";
 import { findObjective, type ObjectiveSettings, resolveSettings } from "../align/objectives/index.ts";
-import { valueExamples } from "../align/pretrain-value.ts";
 import type { Episode } from "../align/rollout.ts";
 import { createScorer, type Scorer } from "../align/scorer.ts";
+import { valueExamples } from "../align/value/pretrain.ts";
 import { createEngine, type Engine } from "../generate/engine.ts";
 import { fixed } from "../report/format.ts";
 import type { Caches } from "./demo-caches.ts";

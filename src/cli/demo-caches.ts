@@ -1,8 +1,8 @@
 /** The demo's first stage: samples of the reference and their scores, for the train and the test prompts. */
 import { join } from "node:path";
-import { buildCache } from "../align/build-cache.ts";
-import { type CacheHeader, promptIdOf, type RewardCache } from "../align/cache.ts";
-import { openCacheWriter, readCache } from "../align/cache-file.ts";
+import { buildCache } from "../align/cache/build.ts";
+import { type CacheHeader, promptIdOf, type RewardCache } from "../align/cache/cache.ts";
+import { openCacheWriter, readCache } from "../align/cache/file.ts";
 import { createEngine, type Engine } from "../generate/engine.ts";
 import { hashText, hexOf } from "../tensor/hash.ts";
 import type { Stage } from "./demo-stages.ts";

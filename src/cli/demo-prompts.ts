@@ -1,7 +1,7 @@
 /** The demo's prompts: some to learn from, others to be judged on. */
 import { z } from "zod";
-import type { Prompt } from "../align/build-cache.ts";
-import { promptOf } from "../align/prompts.ts";
+import type { Prompt } from "../align/cache/build.ts";
+import { promptOf } from "../align/cache/prompts.ts";
 import { readJsonl } from "../data/datasets/dataset.ts";
 import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError } from "../errors.ts";

@@ -1,8 +1,9 @@
 /** The demo's results as records for the page and as text for the terminal. */
-import { cacheEntry, type CacheEntry } from "../align/cache.ts";
-import { createCdf } from "../align/cdf.ts";
+import { createCdf } from "../align/best-of-n/cdf.ts";
+import { cacheEntry, type CacheEntry } from "../align/cache/cache.ts";
 import type { AlignMetrics } from "../align/loop.ts";
 import { bonCurve, bonKlBound, expectedBest, expectedBonWin } from "../evaluate/bon-curve.ts";
+import { mean } from "../evaluate/mean.ts";
 import { distinctN } from "../evaluate/text-metrics.ts";
 import { bootstrapMean } from "../evaluate/win-rate.ts";
 import { runtime } from "../host.ts";
@@ -19,7 +20,6 @@ import type { Aligned, Judged } from "./demo-align.ts";
 import type { Caches } from "./demo-caches.ts";
 import type { Stage } from "./demo-stages.ts";
 import { version } from "./version.ts";
-import { mean } from "../evaluate/mean.ts";
 
 /** Everything that was measured. */
 export interface DemoResults {

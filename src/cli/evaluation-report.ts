@@ -1,6 +1,6 @@
 /** The result of an evaluation for people and for programs: reference and policy side by side, Best-of-N below. */
-import type { CacheEntry } from "../align/cache.ts";
-import { createCdf } from "../align/cdf.ts";
+import { createCdf } from "../align/best-of-n/cdf.ts";
+import type { CacheEntry } from "../align/cache/cache.ts";
 import type { Evaluation } from "../align/evaluation.ts";
 import {
   findObjective,
@@ -10,11 +10,11 @@ import {
 } from "../align/objectives/index.ts";
 import { readJson } from "../data/files.ts";
 import { bonCurve, type BonPoint } from "../evaluate/bon-curve.ts";
+import { mean } from "../evaluate/mean.ts";
 import { distinctN } from "../evaluate/text-metrics.ts";
 import { formatTable } from "../report/console-table.ts";
 import { fixed, interval, percent } from "../report/format.ts";
 import type { BonPoint as DrawnBonPoint, MethodResult } from "../report/types.ts";
-import { mean } from "../evaluate/mean.ts";
 
 /** By what policies are compared: exact vBoN at one N, whatever they were trained with, so that J is one ruler. */
 export interface Judge {

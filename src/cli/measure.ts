@@ -1,5 +1,5 @@
 /** A policy measured on the prompts of a cache, with progress. */
-import { entryCdf } from "../align/cache.ts";
+import { entryCdf } from "../align/cache/cache.ts";
 import { type Evaluation, evaluatePolicy } from "../align/evaluation.ts";
 import type { Reward } from "../align/rewards.ts";
 import type { Scorer } from "../align/scorer.ts";

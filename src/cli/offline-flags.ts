@@ -1,7 +1,7 @@
 /** The flags of `vbon align` that only its offline methods read, and what they mean to the floors below. */
 import { z } from "zod";
-import type { OfflineTraining } from "../align/offline.ts";
 import type { OfflineObjective, OfflineSettings } from "../align/objectives/index.ts";
+import type { OfflineTraining } from "../align/offline/run.ts";
 import { ConfigError } from "../errors.ts";
 import type { Precision } from "../nn/lm.ts";
 import { lossScaleOf } from "./training-flags.ts";

@@ -1,6 +1,6 @@
 /** A run of `vbon align` on paper: prepared as the command itself prepares it, on a device that allocates nothing. */
-import type { Prompt } from "../align/build-cache.ts";
-import { type CacheEntry, promptIdOf, type RewardCache } from "../align/cache.ts";
+import type { Prompt } from "../align/cache/build.ts";
+import { type CacheEntry, promptIdOf, type RewardCache } from "../align/cache/cache.ts";
 import { findObjective, findOffline } from "../align/objectives/index.ts";
 import type { Reward } from "../align/rewards.ts";
 import { kindOf } from "../data/files.ts";
@@ -19,8 +19,8 @@ import type { AlignFlags } from "./align-schema.ts";
 import { openReference, type Subject } from "./align-subject.ts";
 import { type CacheTask, readCacheTask } from "./cache-task.ts";
 import { frozenOf } from "./frozen-flags.ts";
-import { endIds, type Opened, openReward } from "./open.ts";
 import { offlineSettings } from "./offline-flags.ts";
+import { endIds, type Opened, openReward } from "./open.ts";
 import type { Io } from "./verb.ts";
 
 /** The flags of `vbon align`, and what stands for a cache where there is none yet. */

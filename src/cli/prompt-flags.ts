@@ -1,6 +1,6 @@
 /** Flags that say how prompts are read: which field, which template, whose conversation. */
 import { z } from "zod";
-import type { PromptOptions } from "../align/prompts.ts";
+import type { PromptOptions } from "../align/cache/prompts.ts";
 import type { FieldNames } from "../data/datasets/dataset.ts";
 import { kindOf, readText } from "../data/files.ts";
 import { type Conversing, conversing } from "../data/tokenizer/chat.ts";

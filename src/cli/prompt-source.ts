@@ -1,6 +1,6 @@
 /** Prompts from a file of prompts, or cut from a file of documents. */
-import type { Prompt } from "../align/build-cache.ts";
-import { cutPrompts, type PromptOptions, readPrompts } from "../align/prompts.ts";
+import type { Prompt } from "../align/cache/build.ts";
+import { cutPrompts, type PromptOptions, readPrompts } from "../align/cache/prompts.ts";
 import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { distinctPrompts } from "./prompts.ts";

@@ -1,5 +1,5 @@
 /** Prompts as commands get them: checked against the model before anything is computed. */
-import type { Prompt } from "../align/build-cache.ts";
+import type { Prompt } from "../align/cache/build.ts";
 import { ConfigError } from "../errors.ts";
 import type { ModelConfig } from "../nn/lm.ts";
 

@@ -1,5 +1,5 @@
 /** What `vbon reward` learns from: texts with labels, or preferences; of either kind the parts of a split. */
-import { readCache } from "../align/cache-file.ts";
+import { readCache } from "../align/cache/file.ts";
 import { groupsOf } from "../align/pairs.ts";
 import {
   type FieldNames,

@@ -3,7 +3,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { readCache } from "../../src/align/cache-file.ts";
+import { readCache } from "../../src/align/cache/file.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { testDevice } from "../support/device.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";

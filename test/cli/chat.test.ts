@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { readCache } from "../../src/align/cache-file.ts";
+import { readCache } from "../../src/align/cache/file.ts";
 import { openChat } from "../../src/data/tokenizer/chat.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { CHATML, MISTRAL } from "../support/chat-templates.ts";

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { readCache } from "../../src/align/cache-file.ts";
+import { readCache } from "../../src/align/cache/file.ts";
 import { withHub } from "../../src/cli/hub-settings.ts";
 import { SweepFile } from "../../src/cli/sweep/file.ts";
 import { fetchedSweep } from "../../src/cli/sweep/hub.ts";

@@ -1,7 +1,7 @@
 /** `vbon analyse`: what a reward cache, or the points of a sweep, say, without a model and without a device. */
 import { z } from "zod";
 import { type AnalysisResult, analyses, promptsOf } from "../../align/analyses/index.ts";
-import { readCache } from "../../align/cache-file.ts";
+import { readCache } from "../../align/cache/file.ts";
 import { writeFileAtomic } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import { curvesChart } from "../../report/charts.ts";

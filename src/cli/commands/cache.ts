@@ -1,10 +1,10 @@
 /** `vbon cache`: samples of the reference for each prompt, and their scores. */
 import { z } from "zod";
-import { buildCache, type Prompt } from "../../align/build-cache.ts";
-import { type CacheHeader, cacheWarnings, promptIdOf, type RewardCache } from "../../align/cache.ts";
-import { openCacheWriter, readCache } from "../../align/cache-file.ts";
+import { buildCache, type Prompt } from "../../align/cache/build.ts";
+import { type CacheHeader, cacheWarnings, promptIdOf, type RewardCache } from "../../align/cache/cache.ts";
+import { openCacheWriter, readCache } from "../../align/cache/file.ts";
+import { TLDR_TOKENS } from "../../align/cache/tldr.ts";
 import type { Reward } from "../../align/rewards.ts";
-import { TLDR_TOKENS } from "../../align/tldr.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine } from "../../generate/engine.ts";
 import { cacheSummary } from "../cache-summary.ts";

@@ -1,12 +1,12 @@
 /** `vbon generate`: text from a model. */
 import { z } from "zod";
-import { type Prompt, responseText, streamOf } from "../../align/build-cache.ts";
-import { promptOfText, readPrompts } from "../../align/prompts.ts";
+import { bestOf, type Cost, costText } from "../../align/best-of-n/inference.ts";
+import { speculativeBestOf } from "../../align/best-of-n/speculative.ts";
+import { type Prompt, responseText, streamOf } from "../../align/cache/build.ts";
+import { promptOfText, readPrompts } from "../../align/cache/prompts.ts";
 import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
-import { bestOf, type Cost, costText } from "../best-of.ts";
-import { speculativeBestOf } from "../speculative.ts";
 import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
 import { adapterField } from "../lora-flags.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";

@@ -1,6 +1,6 @@
 /** The page of one run of `vbon align`. */
 import { join } from "node:path";
-import { readCache } from "../../align/cache-file.ts";
+import { readCache } from "../../align/cache/file.ts";
 import { exists, readJson } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import { renderReport } from "../../report/page.ts";

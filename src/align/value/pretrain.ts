@@ -3,10 +3,10 @@
  * responses, which costs no sample and no reward call. Policy and reference are still equal, so that the KL
  * penalty of these responses is zero and the terminal reward is their return at every token.
  */
-import type { CacheEntry } from "./cache.ts";
-import { type EmpiricalCdf, tieKey } from "./cdf.ts";
-import { type Objective, type ObjectiveSettings, terminalOf } from "./objectives/index.ts";
-import type { ValueExample } from "./value-trainer.ts";
+import { type EmpiricalCdf, tieKey } from "../best-of-n/cdf.ts";
+import type { CacheEntry } from "../cache/cache.ts";
+import { type Objective, type ObjectiveSettings, terminalOf } from "../objectives/index.ts";
+import type { ValueExample } from "./trainer.ts";
 
 /**
  * The responses of the cache that keep their ids, with the terminal rewards they would get. A cached response

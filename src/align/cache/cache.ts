@@ -5,9 +5,9 @@
  */
 
 import { z } from "zod";
-import { ConfigError, FormatError } from "../errors.ts";
-import { hashIds, hexOf } from "../tensor/hash.ts";
-import { type CdfOptions, createCdf, type EmpiricalCdf, tieKey } from "./cdf.ts";
+import { ConfigError, FormatError } from "../../errors.ts";
+import { hashIds, hexOf } from "../../tensor/hash.ts";
+import { type CdfOptions, createCdf, type EmpiricalCdf, tieKey } from "../best-of-n/cdf.ts";
 
 /** The first line. Everything but `created` decides the distribution that F describes. */
 export const CacheHeader: z.ZodType<CacheHeader> = z.object({

@@ -1,10 +1,10 @@
 /** Reward caches on disk: a writer that survives a kill at any moment, and a reader of our format and the released code's two. */
 
 import { z } from "zod";
-import { readJsonl } from "../data/datasets/dataset.ts";
-import { exists, openAppender, repairTornLine, writeFileAtomic } from "../data/files.ts";
-import { isRecord } from "../data/json.ts";
-import { ConfigError, FormatError } from "../errors.ts";
+import { readJsonl } from "../../data/datasets/dataset.ts";
+import { exists, openAppender, repairTornLine, writeFileAtomic } from "../../data/files.ts";
+import { isRecord } from "../../data/json.ts";
+import { ConfigError, FormatError } from "../../errors.ts";
 import {
   CacheEntry,
   CacheHeader,

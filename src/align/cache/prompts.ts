@@ -1,12 +1,12 @@
 /** Prompts: from a file of records, or the beginnings of documents as the paper cuts them (section 5: IMDB prefixes). */
-import { type DocumentOptions, readDocuments, readRecords } from "../data/datasets/dataset.ts";
-import { unpackedName } from "../data/datasets/unpack.ts";
-import { isRecord } from "../data/json.ts";
-import { checkAsks, type Conversing, conversing, readMessages } from "../data/tokenizer/chat.ts";
-import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
-import { ConfigError, FormatError } from "../errors.ts";
-import { createRandom } from "../tensor/random.ts";
-import type { Prompt } from "./build-cache.ts";
+import { type DocumentOptions, readDocuments, readRecords } from "../../data/datasets/dataset.ts";
+import { unpackedName } from "../../data/datasets/unpack.ts";
+import { isRecord } from "../../data/json.ts";
+import { checkAsks, type Conversing, conversing, readMessages } from "../../data/tokenizer/chat.ts";
+import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import { ConfigError, FormatError } from "../../errors.ts";
+import { createRandom } from "../../tensor/random.ts";
+import type { Prompt } from "./build.ts";
 import {
   type Distribution,
   distributionOf,

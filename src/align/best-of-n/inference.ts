@@ -1,8 +1,8 @@
 /** Best-of-N at inference: of N responses the one that the reward likes best; of several, the first that was drawn. */
-import { type Prompt, responseText } from "../align/build-cache.ts";
-import type { Reward, RewardInput } from "../align/rewards.ts";
-import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
-import { type Engine, inOrder, type Request, type Sample } from "../generate/engine.ts";
+import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import { type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
+import { type Prompt, responseText } from "../cache/build.ts";
+import type { Reward, RewardInput } from "../rewards.ts";
 
 /** A request that knows its prompt. */
 export interface PromptRequest extends Request {

@@ -3,7 +3,7 @@
  * them is never read. So no result depends on padding or on which other rows share the batch. alignment.md 1.9.
  */
 
-import { ShapeError } from "../errors.ts";
+import { ShapeError } from "../../errors.ts";
 
 /** Rows of per-token numbers; a row may be longer than its length. */
 export type Rows = readonly ArrayLike<number>[];

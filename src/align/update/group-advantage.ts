@@ -2,7 +2,7 @@
  * Advantages without a value function: a response is measured by the others of the rollout. They serve every objective: what
  * they compare are the sums of its per-token rewards, the KL penalty included. alignment.md 2.
  */
-import { ConfigError } from "../errors.ts";
+import { ConfigError } from "../../errors.ts";
 
 /** How rewards become advantages; `ppo` is GAE with a value function. */
 export const OPTIMIZERS = ["ppo", "rloo", "grpo", "reinforce"] as const;

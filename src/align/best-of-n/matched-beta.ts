@@ -1,5 +1,5 @@
 /** Which KL-RL coefficient goes as far from the reference as Best-of-N does? Read off the reward cache, nothing is trained. */
-import { ConfigError } from "../errors.ts";
+import { ConfigError } from "../../errors.ts";
 
 /**
  * KL(pi_beta || pi_ref) of the optimum of KL-RL, pi_beta proportional to pi_ref exp(r / beta) (Amini et al. 2025, below

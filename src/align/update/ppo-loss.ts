@@ -1,9 +1,9 @@
 /** The clipped losses of PPO on the GPU (Schulman et al., "Proximal policy optimization", 2017, Eq. 7 and 9). */
-import { maximum, minimum, mul, scale, sub } from "../ops/binary.ts";
-import { sum } from "../ops/reduce.ts";
-import { clip } from "../ops/select.ts";
-import { exp, neg, square } from "../ops/unary.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { maximum, minimum, mul, scale, sub } from "../../ops/binary.ts";
+import { sum } from "../../ops/reduce.ts";
+import { clip } from "../../ops/select.ts";
+import { exp, neg, square } from "../../ops/unary.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /**
  * sum_t w_t max(-A_t rho_t, -A_t clip(rho_t, 1 - c, 1 + c)), rho = exp(newLogprobs - oldLogprobs).

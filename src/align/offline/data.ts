@@ -1,12 +1,12 @@
 /** The data of offline alignment: cached responses with the reference's log-probabilities, as examples. */
-import { ConfigError } from "../errors.ts";
-import type { LanguageModel } from "../nn/lm.ts";
-import type { CacheEntry } from "./cache.ts";
-import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
-import type { JudgedSequence, OfflineExample } from "./offline-loss.ts";
-import type { Group, Groups } from "./pairs.ts";
-import { createScorer } from "./scorer.ts";
-import { positionsOf } from "./sequences.ts";
+import { ConfigError } from "../../errors.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import type { CacheEntry } from "../cache/cache.ts";
+import type { OfflineObjective, OfflineSettings } from "../objectives/index.ts";
+import type { Group, Groups } from "../pairs.ts";
+import { createScorer } from "../scorer.ts";
+import { positionsOf } from "../sequences.ts";
+import type { JudgedSequence, OfflineExample } from "./loss.ts";
 
 /** A prompt whose responses are kept, and judged by the reference. */
 export interface JudgedEntry extends CacheEntry {

@@ -2,13 +2,13 @@
  * The one number that a loss may need anew at each step: BoNBoN's alpha, KTO's reference point. It is found for the whole step
  * before its first micro-batch, so that gradients do not depend on how a step is split.
  */
-import type { LanguageModel } from "../nn/lm.ts";
-import { bonMargin } from "./log-bon.ts";
-import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
-import type { OfflineExample } from "./offline-loss.ts";
-import { createScorer } from "./scorer.ts";
-import type { Sequence } from "./sequences.ts";
-import { mean } from "../evaluate/mean.ts";
+import { mean } from "../../evaluate/mean.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import { bonMargin } from "../best-of-n/log-bon.ts";
+import type { OfflineObjective, OfflineSettings } from "../objectives/index.ts";
+import { createScorer } from "../scorer.ts";
+import type { Sequence } from "../sequences.ts";
+import type { OfflineExample } from "./loss.ts";
 
 /** The level of each step. */
 export interface Level {

@@ -1,12 +1,12 @@
 /** Imitation beside policy gradients: -w log pi of given responses, added to the gradient of the same optimizer step. */
-import type { LanguageModel } from "../nn/lm.ts";
-import { mul } from "../ops/binary.ts";
-import { sum } from "../ops/reduce.ts";
-import { neg } from "../ops/unary.ts";
-import { backward } from "../optim/gradients.ts";
-import type { LossScale } from "../optim/loss-scale.ts";
-import { input, record } from "../tensor/tensor.ts";
-import { type Sequence, sequenceInputs, spread, writeSequences } from "./sequences.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import { mul } from "../../ops/binary.ts";
+import { sum } from "../../ops/reduce.ts";
+import { neg } from "../../ops/unary.ts";
+import { backward } from "../../optim/gradients.ts";
+import type { LossScale } from "../../optim/loss-scale.ts";
+import { input, record } from "../../tensor/tensor.ts";
+import { type Sequence, sequenceInputs, spread, writeSequences } from "../sequences.ts";
 
 /** Who imitates, and in what portions. */
 export interface ImitationOptions {

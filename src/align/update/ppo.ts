@@ -1,16 +1,16 @@
 /** One PPO update: the clipped losses over a minibatch, in micro-batches, then one optimizer step. */
-import type { Program } from "../gpu/program.ts";
-import type { LanguageModel } from "../nn/lm.ts";
-import { add, scale } from "../ops/binary.ts";
-import { backward } from "../optim/gradients.ts";
-import type { Optimizer } from "../optim/adamw.ts";
-import type { LossScale } from "../optim/loss-scale.ts";
-import { input, record, type Tensor } from "../tensor/tensor.ts";
+import type { Program } from "../../gpu/program.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import { add, scale } from "../../ops/binary.ts";
+import type { Optimizer } from "../../optim/adamw.ts";
+import { backward } from "../../optim/gradients.ts";
+import type { LossScale } from "../../optim/loss-scale.ts";
+import { input, record, type Tensor } from "../../tensor/tensor.ts";
+import { type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "../sequences.ts";
+import type { ValueFunction } from "../value/function.ts";
 import { createImitation } from "./imitation.ts";
 import { policyLoss, valueLoss } from "./ppo-loss.ts";
-import { type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "./sequences.ts";
-import { createUpdateLog, reportOf, type UpdateStats } from "./update-stats.ts";
-import type { ValueFunction } from "./value-function.ts";
+import { createUpdateLog, reportOf, type UpdateStats } from "./stats.ts";
 
 /** One response of a rollout as an update sees it; per-token rows are as long as the response. */
 export interface Experience extends Sequence {

@@ -2,8 +2,8 @@
  * The summarisation task of the paper (section 5.2) and of Huang et al. 2024 (arXiv 2403.17031, details 1 and 2): Reddit posts
  * in a fixed template, of which the post gives way where a prompt would be too long, so that "TL;DR:" always ends it.
  */
-import { isRecord } from "../data/json.ts";
-import { FormatError } from "../errors.ts";
+import { isRecord } from "../../data/json.ts";
+import { FormatError } from "../../errors.ts";
 
 /** A post. */
 export interface RedditPost {

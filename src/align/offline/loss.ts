@@ -1,15 +1,15 @@
 /** The program of an offline objective: sequence log-probabilities of a micro-batch, its loss, the way back. */
-import type { Program } from "../gpu/program.ts";
-import type { LanguageModel } from "../nn/lm.ts";
-import { mul, scale, sub } from "../ops/binary.ts";
-import { concat, slice } from "../ops/layout.ts";
-import { sum } from "../ops/reduce.ts";
-import { clip } from "../ops/select.ts";
-import { backward } from "../optim/gradients.ts";
-import type { LossScale } from "../optim/loss-scale.ts";
-import { input, type Tensor } from "../tensor/tensor.ts";
-import type { Compared, OfflineObjective, OfflineSettings } from "./objectives/index.ts";
-import { type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "./sequences.ts";
+import type { Program } from "../../gpu/program.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import { mul, scale, sub } from "../../ops/binary.ts";
+import { concat, slice } from "../../ops/layout.ts";
+import { sum } from "../../ops/reduce.ts";
+import { clip } from "../../ops/select.ts";
+import { backward } from "../../optim/gradients.ts";
+import type { LossScale } from "../../optim/loss-scale.ts";
+import { input, type Tensor } from "../../tensor/tensor.ts";
+import type { Compared, OfflineObjective, OfflineSettings } from "../objectives/index.ts";
+import { type Sequence, type SequenceInputs, sequenceInputs, spread, writeSequences } from "../sequences.ts";
 
 /** A response with what the reference says of it: log pi_ref, summed over its tokens, nats. */
 export interface JudgedSequence extends Sequence {

@@ -3,8 +3,8 @@
  * responses and gives up those that the reward likes least. Decisions look at prefixes of fixed lengths, so that they do not
  * depend on what is decoded side by side; whoever is left is one of Best-of-N's own responses.
  */
-import { type Growing, type Sample } from "../generate/engine.ts";
-import { type Best, type BestOfOptions, inputOf, type PromptRequest } from "./best-of.ts";
+import { type Growing, type Sample } from "../../generate/engine.ts";
+import { type Best, type BestOfOptions, inputOf, type PromptRequest } from "./inference.ts";
 
 /** When responses are given up, and how many. */
 export interface Rejection {

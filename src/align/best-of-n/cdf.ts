@@ -5,9 +5,9 @@
  * (k + 1)/(M + 1), k = #{m : s_m < r}, which is our default; Appendix C orders equal scores. alignment.md 1.3, 1.4.
  */
 
-import { ConfigError } from "../errors.ts";
-import { countAtMost, countBelow, fractionBeaten, sortScores, tiedPairs } from "../evaluate/ranks.ts";
-import { hashIds } from "../tensor/hash.ts";
+import { ConfigError } from "../../errors.ts";
+import { countAtMost, countBelow, fractionBeaten, sortScores, tiedPairs } from "../../evaluate/ranks.ts";
+import { hashIds } from "../../tensor/hash.ts";
 import { type ExponentialFit, fitExponential } from "./exponential-fit.ts";
 
 /** How F is made from the rank k: (k+1)/(M+1) | k/M, at least 1/(M+1) | (k+1)/(M+2) | (k + 1/2 + ties/2)/(M+1). */

@@ -4,8 +4,8 @@
  * objective is (log pi_bon - log pi)/s (alignment.md 1.8). The penalty is a reward: nothing differentiates through it.
  */
 
-import { ConfigError, ShapeError } from "../errors.ts";
-import { type KlEstimator, tokenKl } from "./kl.ts";
+import { ConfigError, ShapeError } from "../../errors.ts";
+import { type KlEstimator, tokenKl } from "../kl.ts";
 
 /** One response. */
 export interface ShapingInput {

@@ -1,13 +1,13 @@
 /** Trains a separate value function toward given returns: before PPO on the cache, during it on the rollouts. */
-import { backward } from "../optim/gradients.ts";
-import type { Optimizer } from "../optim/adamw.ts";
-import type { LossScale } from "../optim/loss-scale.ts";
-import { createRandom } from "../tensor/random.ts";
-import { input, record, type Tensor } from "../tensor/tensor.ts";
-import { createStepLog } from "../train/step-log.ts";
-import { valueLoss } from "./ppo-loss.ts";
-import { type Sequence, sequenceInputs, spread, writeSequences } from "./sequences.ts";
-import type { ValueFunction } from "./value-function.ts";
+import type { Optimizer } from "../../optim/adamw.ts";
+import { backward } from "../../optim/gradients.ts";
+import type { LossScale } from "../../optim/loss-scale.ts";
+import { createRandom } from "../../tensor/random.ts";
+import { input, record, type Tensor } from "../../tensor/tensor.ts";
+import { createStepLog } from "../../train/step-log.ts";
+import { type Sequence, sequenceInputs, spread, writeSequences } from "../sequences.ts";
+import { valueLoss } from "../update/ppo-loss.ts";
+import type { ValueFunction } from "./function.ts";
 
 /** A response and what the value function should say at each of its tokens. */
 export interface ValueExample extends Sequence {

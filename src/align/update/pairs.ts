@@ -1,13 +1,13 @@
 /** One update of an online objective that learns from pairs: the best and the worst of each group of a rollout. */
-import type { LanguageModel } from "../nn/lm.ts";
-import type { Optimizer } from "../optim/adamw.ts";
-import type { LossScale } from "../optim/loss-scale.ts";
-import { record } from "../tensor/tensor.ts";
-import { createStepLog } from "../train/step-log.ts";
-import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
-import { type OfflineExample, recordOffline, runOffline } from "./offline-loss.ts";
-import type { JudgedExperience } from "./rollout.ts";
-import type { Updater } from "./update.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import type { Optimizer } from "../../optim/adamw.ts";
+import type { LossScale } from "../../optim/loss-scale.ts";
+import { record } from "../../tensor/tensor.ts";
+import { createStepLog } from "../../train/step-log.ts";
+import type { OfflineObjective, OfflineSettings } from "../objectives/index.ts";
+import { type OfflineExample, recordOffline, runOffline } from "../offline/loss.ts";
+import type { JudgedExperience } from "../rollout.ts";
+import type { Updater } from "./ppo.ts";
 
 /** What is updated, and by which loss. */
 export interface PairUpdateOptions {

@@ -1,10 +1,10 @@
 /** Builds a reward cache: M samples of the reference for each prompt, and their scores. */
-import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
-import { type Engine, inOrder, type Request, type Sample } from "../generate/engine.ts";
-import { hashIds } from "../tensor/hash.ts";
+import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import { type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
+import { hashIds } from "../../tensor/hash.ts";
+import type { Reward } from "../rewards.ts";
 import { type CacheEntry, promptIdOf } from "./cache.ts";
-import type { CacheWriter } from "./cache-file.ts";
-import type { Reward } from "./rewards.ts";
+import type { CacheWriter } from "./file.ts";
 
 /** A prompt as tokens and as the text they stand for. */
 export interface Prompt {

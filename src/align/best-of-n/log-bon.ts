@@ -9,9 +9,9 @@
  *   Eq. 16      L1 = gamma E[log F] - alpha H - beta_1 KL, for analysis only
  */
 
-import { ConfigError } from "../errors.ts";
+import { ConfigError } from "../../errors.ts";
 
-export { bonKlBound, bonWinRate } from "../evaluate/bon-curve.ts";
+export { bonKlBound, bonWinRate } from "../../evaluate/bon-curve.ts";
 
 /** e^-37 is under half a unit in the last place of 1: corrections below it do not show in a double. */
 const NEGLIGIBLE = -37;

@@ -1,10 +1,10 @@
 /** Statistics of PPO updates: kept on the GPU while updates run, and read with one wait. */
-import type { Device } from "../gpu/device.ts";
-import { concat } from "../ops/layout.ts";
-import type { Outcome } from "../optim/clip.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { createStepLog, type Reported, type StepLog } from "../train/step-log.ts";
-import { collect, type Sequence } from "./sequences.ts";
+import type { Device } from "../../gpu/device.ts";
+import { concat } from "../../ops/layout.ts";
+import type { Outcome } from "../../optim/clip.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { createStepLog, type Reported, type StepLog } from "../../train/step-log.ts";
+import { collect, type Sequence } from "../sequences.ts";
 
 /** Means over the minibatches whose step was taken, each a mean over its response tokens. */
 export interface UpdateStats {

@@ -2,13 +2,13 @@
  * Offline alignment: the policy learns from the responses that the reference drew for the cache; nothing is sampled and no
  * reward is asked. The training loop is that of `src/train`: what it carries is weights, moments and the step's number.
  */
-import { bucketLength } from "../data/batch.ts";
-import { ConfigError } from "../errors.ts";
-import type { LanguageModel } from "../nn/lm.ts";
-import type { LayerSettings } from "../nn/last-layers.ts";
-import type { LoraSettings } from "../nn/lora.ts";
-import { createLossScale, type LossScaleOptions } from "../optim/loss-scale.ts";
-import type { ScheduleKind } from "../optim/schedule.ts";
+import { bucketLength } from "../../data/batch.ts";
+import { ConfigError } from "../../errors.ts";
+import type { LayerSettings } from "../../nn/last-layers.ts";
+import type { LanguageModel } from "../../nn/lm.ts";
+import type { LoraSettings } from "../../nn/lora.ts";
+import { createLossScale, type LossScaleOptions } from "../../optim/loss-scale.ts";
+import type { ScheduleKind } from "../../optim/schedule.ts";
 import {
   createTraining,
   type Lesson,
@@ -17,22 +17,16 @@ import {
   stepsPerEpoch,
   type Training,
   type TrainingSettings,
-} from "../train/training.ts";
-import type { CacheEntry } from "./cache.ts";
-import type { MissingEos } from "./cdf.ts";
-import type { OfflineObjective, OfflineSettings } from "./objectives/index.ts";
-import { checkGroups, exampleOf, type JudgedEntry, judgedEntries, longestOf } from "./offline-data.ts";
-import { createLevel, type Level } from "./offline-level.ts";
-import {
-  type OfflineExample,
-  type OfflineInputs,
-  recordOffline,
-  reportsOf,
-  runOffline,
-} from "./offline-loss.ts";
-import { type Groups, groupsOf } from "./pairs.ts";
-import { positionsOf } from "./sequences.ts";
-import { trainableCopy } from "./value-function.ts";
+} from "../../train/training.ts";
+import type { MissingEos } from "../best-of-n/cdf.ts";
+import type { CacheEntry } from "../cache/cache.ts";
+import type { OfflineObjective, OfflineSettings } from "../objectives/index.ts";
+import { type Groups, groupsOf } from "../pairs.ts";
+import { positionsOf } from "../sequences.ts";
+import { trainableCopy } from "../value/function.ts";
+import { checkGroups, exampleOf, type JudgedEntry, judgedEntries, longestOf } from "./data.ts";
+import { createLevel, type Level } from "./level.ts";
+import { type OfflineExample, type OfflineInputs, recordOffline, reportsOf, runOffline } from "./loss.ts";
 
 /** How long and how fast. */
 export interface OfflineTraining {

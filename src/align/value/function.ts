@@ -1,10 +1,10 @@
 /** The value function of PPO: a trunk of its own, or a head on the policy. */
-import type { Batch, LanguageModel, ScalarModel } from "../nn/lm.ts";
-import { valueHead, valueHeadSpecs } from "../nn/heads.ts";
-import { type LayerSettings, lastLayers } from "../nn/last-layers.ts";
-import { adaptedParameters, type LoraSettings } from "../nn/lora.ts";
-import { createParameters, type Parameters } from "../nn/parameters.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { valueHead, valueHeadSpecs } from "../../nn/heads.ts";
+import { type LayerSettings, lastLayers } from "../../nn/last-layers.ts";
+import type { Batch, LanguageModel, ScalarModel } from "../../nn/lm.ts";
+import { adaptedParameters, type LoraSettings } from "../../nn/lora.ts";
+import { createParameters, type Parameters } from "../../nn/parameters.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 
 /** Predicts the return of each position. */
 export interface ValueFunction {
