@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { readCache } from "../../src/align/cache/file.ts";
-import { withHub } from "../../src/cli/hub-settings.ts";
+import { withHub } from "../../src/cli/flags/hub.ts";
 import { SweepFile } from "../../src/cli/sweep/file.ts";
 import { fetchedSweep } from "../../src/cli/sweep/hub.ts";
 import type { Io } from "../../src/cli/verb.ts";

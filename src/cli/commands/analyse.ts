@@ -6,7 +6,7 @@ import { writeFileAtomic } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import { curvesChart } from "../../report/charts.ts";
 import { formatTable } from "../../report/console-table.ts";
-import { nearest } from "../nearest.ts";
+import { nearest } from "../arguments/nearest.ts";
 import { pointAnalyses } from "../sweep/analyses.ts";
 import { readPoints } from "../sweep/results.ts";
 import { type AnyVerb, defineVerb, namesField } from "../verb.ts";

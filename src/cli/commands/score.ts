@@ -11,11 +11,11 @@ import type { Device } from "../../gpu/device.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
 import type { ParameterOptions } from "../../nn/parameters.ts";
 import { createSequenceScorer } from "../../train/score.ts";
-import { frozenFields, frozenOf } from "../frozen-flags.ts";
-import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
-import { adapterField } from "../lora-flags.ts";
+import { frozenFields, frozenOf } from "../flags/frozen.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
+import { adapterField } from "../flags/lora.ts";
+import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../flags/prompts.ts";
 import { loadAdapted, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
-import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({

@@ -6,9 +6,9 @@ import { ConfigError } from "../../errors.ts";
 import { renderReport } from "../../report/page.ts";
 import type { Comparison, TrainingPoint } from "../../report/types.ts";
 import { readRecords, type StepRecord } from "../../train/metrics.ts";
-import { type AlignFlags, alignSchema } from "../align-schema.ts";
-import { commandLine } from "../command-line.ts";
-import { bonPointsOf, methodOf, readEvaluation } from "../evaluation-report.ts";
+import { type AlignFlags, alignSchema } from "../align/schema.ts";
+import { commandLine } from "../arguments/command-line.ts";
+import { bonPointsOf, methodOf, readEvaluation } from "../evaluate/report.ts";
 import { version } from "../version.ts";
 
 /**

@@ -6,7 +6,7 @@ import type { ShownResponse } from "../../align/evaluation.ts";
 import { exists } from "../../data/files.ts";
 import { renderSweep, type SweepReport } from "../../report/sweep-page.ts";
 import type { PromptSamples, SweepResults, SweepRow } from "../../report/types.ts";
-import { readEvaluation } from "../evaluation-report.ts";
+import { readEvaluation } from "../evaluate/report.ts";
 import { equalKl } from "../sweep/analyses.ts";
 import { HELD_OUT, readPoints } from "../sweep/results.ts";
 

@@ -5,7 +5,7 @@ import { exists, readJson } from "../../data/files.ts";
 import { isRecord } from "../../data/json.ts";
 import { ConfigError } from "../../errors.ts";
 import { SOUP } from "../../report/types.ts";
-import { ALIGN_CHANGEABLE, type AlignFlags } from "../align-schema.ts";
+import { ALIGN_CHANGEABLE, type AlignFlags } from "../align/schema.ts";
 import { align } from "../commands/align.ts";
 import { average } from "../commands/average.ts";
 import { cache } from "../commands/cache.ts";

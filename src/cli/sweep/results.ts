@@ -7,7 +7,7 @@ import { isRecord } from "../../data/json.ts";
 import { FormatError } from "../../errors.ts";
 import { csvOf, POINT_COLUMNS, toJson } from "../../report/downloads.ts";
 import type { Baseline, SweepResults, SweepRow } from "../../report/types.ts";
-import { bonPointsOf, methodOf, readEvaluation, type StoredEvaluation } from "../evaluation-report.ts";
+import { bonPointsOf, methodOf, readEvaluation, type StoredEvaluation } from "../evaluate/report.ts";
 import { version } from "../version.ts";
 import type { Task } from "./nested.ts";
 import type { PlannedRun, SweepPlan } from "./plan.ts";
