@@ -7,8 +7,8 @@ import {
   openSafetensors,
   type TensorToWrite,
   writeSafetensors,
-} from "../src/data/safetensors.ts";
-import { openTorchCheckpoint } from "../src/data/torch-checkpoint.ts";
+} from "../src/data/weights/safetensors.ts";
+import { openTorchCheckpoint } from "../src/data/weights/torch-checkpoint.ts";
 import { FormatError } from "../src/errors.ts";
 import type { ScalarModel, Trunk } from "../src/nn/lm.ts";
 import {

@@ -1,8 +1,8 @@
 /** Language models as files for llama.cpp. What it calls their tensors, each family says in its own file. */
-import { type GgufMetadata, u32, writeGguf } from "../src/data/gguf.ts";
-import { ggufTokenizer } from "../src/data/gguf-tokenizer.ts";
-import type { FloatsToWrite } from "../src/data/safetensors-layout.ts";
-import type { Tokenizer } from "../src/data/tokenizer.ts";
+import { type GgufMetadata, u32, writeGguf } from "../src/data/weights/gguf.ts";
+import { ggufTokenizer } from "../src/data/tokenizer/gguf.ts";
+import type { FloatsToWrite } from "../src/data/weights/safetensors-layout.ts";
+import type { Tokenizer } from "../src/data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../src/errors.ts";
 import type { ParameterSpec } from "../src/nn/init.ts";
 import type { LanguageModel } from "../src/nn/lm.ts";

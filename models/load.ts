@@ -2,9 +2,9 @@
 import { join } from "node:path";
 import { writeFileAtomic } from "../src/data/files.ts";
 import { isRecord, jsonText } from "../src/data/json.ts";
-import type { Checkpoint, TensorToWrite } from "../src/data/safetensors.ts";
-import { writeWeights } from "../src/data/save-weights.ts";
-import { openWeights, readModelConfig } from "../src/data/weights.ts";
+import { openWeights, readModelConfig } from "../src/data/weights/open.ts";
+import type { Checkpoint, TensorToWrite } from "../src/data/weights/safetensors.ts";
+import { writeWeights } from "../src/data/weights/save.ts";
 import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";

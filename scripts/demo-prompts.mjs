@@ -2,7 +2,7 @@
 // Cuts the demo's prompts from held-out reviews: the first 2 to 8 tokens of sentences, alternately for training and for
 // testing, no review in both. usage: node scripts/demo-prompts.mjs TOKENIZER_DIR held-out.jsonl > checkpoints/prompts.jsonl
 import { readFileSync } from "node:fs";
-import { loadTokenizer } from "../dist/src/data/tokenizer.js";
+import { loadTokenizer } from "../dist/src/data/tokenizer/tokenizer.js";
 import { createRandom } from "../dist/src/tensor/random.js";
 
 const [folder, file] = process.argv.slice(2);

@@ -24,7 +24,7 @@ function resident(what) {
 }
 
 async function write(folder) {
-  const { writeWeights } = await import(new URL("src/data/save-weights.js", dist));
+  const { writeWeights } = await import(new URL("src/data/weights/save.js", dist));
   const { blueprint } = await import(new URL("models/model.js", dist));
   const hidden = Number(width);
   const config = {

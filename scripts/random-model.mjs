@@ -4,9 +4,9 @@
 // usage: node scripts/random-model.mjs gpt2-124m|pythia-160m|pythia-1.4b OUT_DIR [SEED]
 import { join } from "node:path";
 import { blueprint } from "../dist/models/model.js";
-import { saveBpeTokenizer, trainBpe } from "../dist/src/data/bpe.js";
+import { saveBpeTokenizer, trainBpe } from "../dist/src/data/tokenizer/bpe.js";
 import { writeFileAtomic } from "../dist/src/data/files.js";
-import { writeSafetensors } from "../dist/src/data/safetensors.js";
+import { writeSafetensors } from "../dist/src/data/weights/safetensors.js";
 import { initialValues } from "../dist/src/nn/init.js";
 
 /** Sizes as Hugging Face's `config.json` of gpt2 and EleutherAI/pythia-160m has them. */

@@ -1,7 +1,7 @@
 /** What scripts/transformers-check.mjs saves for transformers to load: every family and head that vbon has, and its tokenizers. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { saveBpeTokenizer, toTokenizerJson, trainBpe } from "../dist/src/data/bpe.js";
+import { saveBpeTokenizer, toTokenizerJson, trainBpe } from "../dist/src/data/tokenizer/bpe.js";
 
 /**
  * @typedef {object} Case

@@ -28,7 +28,7 @@ export { call, defineOp, need, type Op, strided } from "./tensor/op.ts";
 export { loadModel, loadScalarModel, saveModel } from "../models/load.ts";
 export { createModel } from "../models/model.ts";
 export { packDocuments, padBatch } from "./data/batch.ts";
-export { loadTokenizer, type Tokenizer } from "./data/tokenizer.ts";
+export { loadTokenizer, type Tokenizer } from "./data/tokenizer/tokenizer.ts";
 export type { Batch, LanguageModel, ModelConfig, ScalarModel } from "./nn/lm.ts";
 
 // Generation and training.
@@ -43,9 +43,10 @@ export { blockSource } from "./train/examples.ts";
 export { type SftSettings, trainLanguageModel } from "./train/sft.ts";
 
 // Alignment.
-export { buildCache, type Prompt } from "./align/build-cache.ts";
-export { openCacheWriter, readCache } from "./align/cache-file.ts";
-export { cacheEntry, type CacheHeader, entryCdf, type RewardCache } from "./align/cache.ts";
+export { buildCache, type Prompt } from "./align/cache/build.ts";
+export { cacheEntry, type CacheHeader, entryCdf, type RewardCache } from "./align/cache/cache.ts";
+export { openCacheWriter, readCache } from "./align/cache/file.ts";
+export { cutPrompts } from "./align/cache/prompts.ts";
 export { type Evaluation, evaluatePolicy } from "./align/evaluation.ts";
 export {
   type AlignMetrics,
@@ -55,7 +56,6 @@ export {
   type PpoSettings,
 } from "./align/loop.ts";
 export { findObjective, type Objective, resolveSettings } from "./align/objectives/index.ts";
-export { cutPrompts } from "./align/prompts.ts";
 export {
   functionReward,
   modelReward,

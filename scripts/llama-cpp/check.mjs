@@ -14,7 +14,7 @@ import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { saveGguf } from "../../dist/models/gguf.js";
 import { loadModel } from "../../dist/models/load.js";
 import { createModel } from "../../dist/models/model.js";
-import { loadTokenizer } from "../../dist/src/data/tokenizer.js";
+import { loadTokenizer } from "../../dist/src/data/tokenizer/tokenizer.js";
 import { openDevice } from "../../dist/src/gpu/device.js";
 import { logitsOf, randomise } from "../model-tools.mjs";
 import { TEXTS, TOKENIZERS } from "../transformers-cases.mjs";

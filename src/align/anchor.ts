@@ -3,7 +3,7 @@ import { createEngine, type GenerateSettings } from "../generate/engine.ts";
 import type { LanguageModel } from "../nn/lm.ts";
 import { frozenCopy, type Parameters } from "../nn/parameters.ts";
 import { createAverage } from "../optim/average.ts";
-import type { MissingEos } from "./cdf.ts";
+import type { MissingEos } from "./best-of-n/cdf.ts";
 import type { Jury } from "./judge.ts";
 import { createScorer } from "./scorer.ts";
 import { anchorTeacher, type Teacher } from "./teacher.ts";

@@ -1,8 +1,8 @@
 /** What a run of the alignment loop cannot be: settings that would change what its objective means. */
 import { ConfigError } from "../errors.ts";
 import type { GenerateSettings } from "../generate/engine.ts";
-import type { OnlineOptimizer } from "./group-advantage.ts";
 import type { Objective } from "./objectives/index.ts";
+import type { OnlineOptimizer } from "./update/group-advantage.ts";
 
 /** What of a run's settings stands beside the objective. */
 interface Checked {

@@ -1,7 +1,7 @@
 /** Responses as text, and what the reward says of them. */
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import type { Sample } from "../generate/engine.ts";
-import { type Prompt, responseText } from "./build-cache.ts";
+import { type Prompt, responseText } from "./cache/build.ts";
 import type { Reward } from "./rewards.ts";
 
 /** Who judges, and whose prompts. */

@@ -3,36 +3,36 @@
  * moments and a counter; prompts, random numbers and learning rates follow from the counter, so that a run
  * that resumes from a checkpoint continues bit for bit.
  */
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../errors.ts";
 import { createEngine, type Engine, type GenerateSettings } from "../generate/engine.ts";
-import { forSampling, type LanguageModel, type ScalarModel } from "../nn/lm.ts";
 import type { LayerSettings } from "../nn/last-layers.ts";
+import { forSampling, type LanguageModel, type ScalarModel } from "../nn/lm.ts";
 import type { LoraSettings } from "../nn/lora.ts";
 import { frozenCopy, type Parameters } from "../nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../optim/adamw.ts";
-import { createLossScale, type LossScale, type LossScaleOptions } from "../optim/loss-scale.ts";
 import { type Average, createAverage } from "../optim/average.ts";
+import { createLossScale, type LossScale, type LossScaleOptions } from "../optim/loss-scale.ts";
 import { createRandom } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { createClock } from "../train/clock.ts";
 import { createAnchor } from "./anchor.ts";
-import { type Prompt } from "./build-cache.ts";
-import { cacheEntry, entryCdf, type RewardCache } from "./cache.ts";
+import type { CdfOptions, EmpiricalCdf } from "./best-of-n/cdf.ts";
+import { type Prompt } from "./cache/build.ts";
+import { cacheEntry, entryCdf, type RewardCache } from "./cache/cache.ts";
 import { checkKlTarget, checkObjective, checkSampling } from "./checks.ts";
-import type { CdfOptions, EmpiricalCdf } from "./cdf.ts";
+import { type KlController, updateKlController } from "./kl.ts";
 import type { Objective, ObjectiveSettings, OfflineSettings } from "./objectives/index.ts";
 import type { Reward } from "./rewards.ts";
-import { checkGroups, type OnlineOptimizer } from "./group-advantage.ts";
-import { type KlController, updateKlController } from "./kl.ts";
-import { createPairUpdater } from "./pair-update.ts";
 import { type Episode, rollout, type RolloutStats } from "./rollout.ts";
-import { createClock } from "../train/clock.ts";
 import { createScorer, type Scorer } from "./scorer.ts";
 import { cacheTeacher, type Teacher } from "./teacher.ts";
-import { createUpdater, type Experience, type Updater } from "./update.ts";
-import type { UpdateStats } from "./update-stats.ts";
-import { separateValue, sharedValue, trainableCopy, type ValueFunction } from "./value-function.ts";
-import { createValueTrainer, type ValueTrainer } from "./value-trainer.ts";
+import { checkGroups, type OnlineOptimizer } from "./update/group-advantage.ts";
+import { createPairUpdater } from "./update/pairs.ts";
+import { createUpdater, type Experience, type Updater } from "./update/ppo.ts";
+import type { UpdateStats } from "./update/stats.ts";
+import { separateValue, sharedValue, trainableCopy, type ValueFunction } from "./value/function.ts";
+import { createValueTrainer, type ValueTrainer } from "./value/trainer.ts";
 
 /** Settings of PPO. */
 export interface PpoSettings {

@@ -2,8 +2,8 @@
 
 import { ConfigError } from "../errors.ts";
 import { createRandom } from "../tensor/random.ts";
-import type { CacheEntry } from "./cache.ts";
-import { type MissingEos, ruledScore } from "./cdf.ts";
+import { type MissingEos, ruledScore } from "./best-of-n/cdf.ts";
+import type { CacheEntry } from "./cache/cache.ts";
 
 /** Indices of two samples; `chosen` has the strictly larger score. */
 export interface ScoredPair {

@@ -1,7 +1,7 @@
 /** Rewards: anything that gives each response one finite number. Functions are first-class; models come ready-made. */
 import { pathToFileURL } from "node:url";
 import { resolve } from "node:path";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError, messageOf } from "../errors.ts";
 import type { ScalarModel } from "../nn/lm.ts";
 import { cutStart } from "../nn/pooling.ts";

@@ -1,22 +1,22 @@
 /** One rollout: prompts, responses of the policy, their scores, and from these the experience PPO learns from. */
-import type { Tokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
+import { mean } from "../evaluate/mean.ts";
 import type { Engine, Sample } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type Clock, createClock } from "../train/clock.ts";
-import { gae, whiten } from "./advantage.ts";
-import { type Prompt, streamOf } from "./build-cache.ts";
-import { type EmpiricalCdf, ruledScore, tieKey } from "./cdf.ts";
+import { type EmpiricalCdf, ruledScore, tieKey } from "./best-of-n/cdf.ts";
+import { type Prompt, streamOf } from "./cache/build.ts";
 import { judgeSamples } from "./judge.ts";
 import { sequenceKl } from "./kl.ts";
-import { groupAdvantages, type OnlineOptimizer } from "./group-advantage.ts";
 import { type Objective, type ObjectiveSettings, terminalOf } from "./objectives/index.ts";
-import { tokenRewards } from "./reward-shaping.ts";
 import type { Reward } from "./rewards.ts";
 import type { Scorer, Scores } from "./scorer.ts";
 import type { Sequence } from "./sequences.ts";
 import type { Teacher } from "./teacher.ts";
-import type { Experience } from "./update.ts";
-import { mean } from "../evaluate/mean.ts";
+import { gae, whiten } from "./update/advantage.ts";
+import { groupAdvantages, type OnlineOptimizer } from "./update/group-advantage.ts";
+import type { Experience } from "./update/ppo.ts";
+import { tokenRewards } from "./update/reward-shaping.ts";
 
 /** What a rollout needs; the models are inside `engine` and `scorer`. */
 export interface RolloutOptions {

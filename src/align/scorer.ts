@@ -1,6 +1,7 @@
 /** What the models say of given responses: log-probabilities, values, entropy and the full KL, token by token. */
-import type { LanguageModel } from "../nn/lm.ts";
+import { batchesByLength, bucketLength } from "../data/batch.ts";
 import type { Program } from "../gpu/program.ts";
+import type { LanguageModel } from "../nn/lm.ts";
 import { readAll, record, type Tensor } from "../tensor/tensor.ts";
 import {
   collect,
@@ -10,8 +11,7 @@ import {
   sequenceInputs,
   writeSequences,
 } from "./sequences.ts";
-import { batchesByLength, bucketLength } from "../data/batch.ts";
-import type { ValueFunction } from "./value-function.ts";
+import type { ValueFunction } from "./value/function.ts";
 
 /** Per-token rows, one for each response, as long as it. Natural logarithms. */
 export interface Scores {

@@ -2,9 +2,9 @@
 import { ConfigError } from "../errors.ts";
 import type { Engine } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
-import { streamOf } from "./build-cache.ts";
-import type { CacheEntry } from "./cache.ts";
-import { type MissingEos, ruledScore } from "./cdf.ts";
+import { type MissingEos, ruledScore } from "./best-of-n/cdf.ts";
+import { streamOf } from "./cache/build.ts";
+import type { CacheEntry } from "./cache/cache.ts";
 import { type Jury, judgeSamples } from "./judge.ts";
 import { bestOfDrawn, comparedScores } from "./pairs.ts";
 import type { Scorer } from "./scorer.ts";

@@ -7,7 +7,7 @@ import { loadModel, loadScalarModel } from "../../models/load.ts";
 import { modelReward, moduleReward, type Reward, vaderReward } from "../align/rewards.ts";
 import { kindOf, readJson, readText } from "../data/files.ts";
 import { isRecord } from "../data/json.ts";
-import { loadTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
 import type { LanguageModel, ModelConfig } from "../nn/lm.ts";

@@ -2,10 +2,10 @@
 import { ConfigError, messageOf, UserError } from "../errors.ts";
 import { type Device, openDevice } from "../gpu/device.ts";
 import { env } from "../host.ts";
-import { overview, verbHelp } from "./help.ts";
-import { withHub } from "./hub-settings.ts";
-import { nearest } from "./nearest.ts";
-import { readOptions } from "./options.ts";
+import { overview, verbHelp } from "./arguments/help.ts";
+import { nearest } from "./arguments/nearest.ts";
+import { readOptions } from "./arguments/options.ts";
+import { withHub } from "./flags/hub.ts";
 import { createProgress, type Progress, type ProgressStream } from "./progress.ts";
 import type { AnyVerb, Io, Outcome } from "./verb.ts";
 import { verbs } from "./verbs.ts";

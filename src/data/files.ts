@@ -1,6 +1,6 @@
 /**
  * Files for the floors above: read, replace by rename, append, repair. The only file of `data/` that imports `node:fs`, beside
- * hub-cache.ts.
+ * hub/cache.ts.
  */
 import type { FileHandle } from "node:fs/promises";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";

@@ -10,7 +10,7 @@ import { initialValues, type ParameterSpec } from "./init.ts";
 
 export type { ParameterSpec } from "./init.ts";
 
-/** Where values come from; an opened checkpoint (`data/safetensors.ts`) is one. */
+/** Where values come from; an opened checkpoint (`data/weights/safetensors.ts`) is one. */
 export interface TensorSource {
   readonly path: string;
   readonly tensors: ReadonlyMap<string, { readonly shape: Shape }>;

@@ -6,7 +6,7 @@ import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, readJson, writeFileAtomic } from "../data/files.ts";
 import { isRecord } from "../data/json.ts";
-import { openSafetensors, type TensorToWrite, writeSafetensors } from "../data/safetensors.ts";
+import { openSafetensors, type TensorToWrite, writeSafetensors } from "../data/weights/safetensors.ts";
 import { FormatError } from "../errors.ts";
 import type { Parameters } from "../nn/parameters.ts";
 import type { Optimizer } from "../optim/adamw.ts";

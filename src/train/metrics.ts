@@ -1,5 +1,5 @@
 /** Records of a run that grow by lines: metrics.jsonl and samples.jsonl. Every record has a `step`. */
-import { readJsonl } from "../data/dataset.ts";
+import { readJsonl } from "../data/datasets/dataset.ts";
 import { exists, openAppender, readText, writeFileAtomic } from "../data/files.ts";
 import { isRecord } from "../data/json.ts";
 import { FormatError } from "../errors.ts";

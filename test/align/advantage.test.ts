@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { gae, whiten, type WhitenOptions } from "../../src/align/advantage.ts";
-import { clippedSurrogate, clippedValueLoss } from "../../src/align/surrogate.ts";
+import { gae, whiten, type WhitenOptions } from "../../src/align/update/advantage.ts";
+import { clippedSurrogate, clippedValueLoss } from "../../src/align/update/surrogate.ts";
 import { expectAllClose, expectClose, golden } from "../support/golden.ts";
 
 interface Case {

@@ -2,7 +2,7 @@ import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openCacheWriter, readCache } from "../../src/align/cache-file.ts";
+import { openCacheWriter, readCache } from "../../src/align/cache/file.ts";
 import {
   cacheEntry,
   type CacheEntry,
@@ -12,7 +12,7 @@ import {
   entryCdf,
   limitSamples,
   promptIdOf,
-} from "../../src/align/cache.ts";
+} from "../../src/align/cache/cache.ts";
 import { ConfigError, FormatError } from "../../src/errors.ts";
 
 const header: CacheHeader = {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type CdfOptions, compareKeys, createCdf, tieKey } from "../../src/align/cdf.ts";
-import { bonLogRatio, pooledLogRatio } from "../../src/align/log-bon.ts";
+import { type CdfOptions, compareKeys, createCdf, tieKey } from "../../src/align/best-of-n/cdf.ts";
+import { bonLogRatio, pooledLogRatio } from "../../src/align/best-of-n/log-bon.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { createRandom } from "../../src/tensor/random.ts";
 import { expectAllClose, expectClose, golden } from "../support/golden.ts";

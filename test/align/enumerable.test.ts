@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { logPiBon, looseBoundIntegrand, lowerBoundReward } from "../../src/align/log-bon.ts";
+import { logPiBon, looseBoundIntegrand, lowerBoundReward } from "../../src/align/best-of-n/log-bon.ts";
 import { findObjective, resolveSettings } from "../../src/align/objectives/index.ts";
 import { expectAllClose, expectClose, golden } from "../support/golden.ts";
 import {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { createCdf } from "../../src/align/cdf.ts";
-import { fitExponential, fitExponentialOffset } from "../../src/align/exponential-fit.ts";
+import { createCdf } from "../../src/align/best-of-n/cdf.ts";
+import { fitExponential, fitExponentialOffset } from "../../src/align/best-of-n/exponential-fit.ts";
 import { expectClose, golden } from "../support/golden.ts";
 
 const SIZE = 200;

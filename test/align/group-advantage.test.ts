@@ -1,6 +1,6 @@
 /** Advantages without a value function: goldens, groups of a rollout, and where they lead on TL-1. */
 import { afterAll, describe, expect, it } from "vitest";
-import { checkGroups, groupAdvantages, OPTIMIZERS } from "../../src/align/group-advantage.ts";
+import { checkGroups, groupAdvantages, OPTIMIZERS } from "../../src/align/update/group-advantage.ts";
 import { tableRun } from "../support/align-run.ts";
 import { testDevice } from "../support/device.ts";
 import { expectAllClose, golden } from "../support/golden.ts";

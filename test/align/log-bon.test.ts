@@ -11,7 +11,7 @@ import {
   lowerBoundReward,
   nFromBeta,
   pooledLogRatio,
-} from "../../src/align/log-bon.ts";
+} from "../../src/align/best-of-n/log-bon.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { expectClose, golden } from "../support/golden.ts";
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { matchedBeta, tiltKl } from "../../src/align/matched-beta.ts";
+import { matchedBeta, tiltKl } from "../../src/align/best-of-n/matched-beta.ts";
 import { bonKlBound } from "../../src/evaluate/bon-curve.ts";
 import { createRandom } from "../../src/tensor/random.ts";
 

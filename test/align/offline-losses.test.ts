@@ -6,11 +6,11 @@ import {
   type OfflineObjective,
   type OfflineSettings,
 } from "../../src/align/objectives/index.ts";
-import { bonMargin } from "../../src/align/log-bon.ts";
-import { recordOffline, runOffline } from "../../src/align/offline-loss.ts";
+import { bonMargin } from "../../src/align/best-of-n/log-bon.ts";
+import { recordOffline, runOffline } from "../../src/align/offline/loss.ts";
 import { createScorer } from "../../src/align/scorer.ts";
-import { trainableCopy } from "../../src/align/value-function.ts";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { trainableCopy } from "../../src/align/value/function.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { createParameters } from "../../src/nn/parameters.ts";
 import { mul, sub } from "../../src/ops/binary.ts";
 import { sum } from "../../src/ops/reduce.ts";

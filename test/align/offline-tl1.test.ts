@@ -1,7 +1,7 @@
 /** Offline objectives through the trainer on TL-1: where a policy ends, against where theory or exact descent says. */
 import { afterAll, describe, expect, it } from "vitest";
 import { findOffline } from "../../src/align/objectives/index.ts";
-import { createLevel, type Level, mismatched } from "../../src/align/offline-level.ts";
+import { createLevel, type Level, mismatched } from "../../src/align/offline/level.ts";
 import type { StepRecord } from "../../src/train/metrics.ts";
 import { testDevice } from "../support/device.ts";
 import {
@@ -16,7 +16,7 @@ import {
   trained,
   training,
 } from "../support/offline.ts";
-import { logPiBon } from "../../src/align/log-bon.ts";
+import { logPiBon } from "../../src/align/best-of-n/log-bon.ts";
 import * as strings from "../support/string-model.ts";
 import * as table from "../support/table-model.ts";
 import * as tl1 from "../support/tl1.ts";

@@ -1,6 +1,6 @@
 /** Groups of cached responses: seeded, disjoint within a pass, other ones in the next; ties; endings. */
 import { describe, expect, it } from "vitest";
-import type { CacheEntry } from "../../src/align/cache.ts";
+import type { CacheEntry } from "../../src/align/cache/cache.ts";
 import { groupsOf } from "../../src/align/pairs.ts";
 
 const entry = (promptId: string, rewards: number[], finished?: boolean[]): CacheEntry => {

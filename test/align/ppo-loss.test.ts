@@ -1,14 +1,14 @@
 /** The clipped losses on the GPU, and a complete PPO step of a transformer, against float64. */
 import { afterAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
-import { gae, whiten } from "../../src/align/advantage.ts";
-import { createCdf } from "../../src/align/cdf.ts";
+import { createCdf } from "../../src/align/best-of-n/cdf.ts";
 import { findObjective } from "../../src/align/objectives/index.ts";
-import { policyLoss, valueLoss } from "../../src/align/ppo-loss.ts";
-import { tokenRewards } from "../../src/align/reward-shaping.ts";
 import { createScorer } from "../../src/align/scorer.ts";
-import { sharedValue, trainableCopy } from "../../src/align/value-function.ts";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { gae, whiten } from "../../src/align/update/advantage.ts";
+import { policyLoss, valueLoss } from "../../src/align/update/ppo-loss.ts";
+import { tokenRewards } from "../../src/align/update/reward-shaping.ts";
+import { sharedValue, trainableCopy } from "../../src/align/value/function.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import type { LanguageModel } from "../../src/nn/lm.ts";
 import { createParameters } from "../../src/nn/parameters.ts";
 import { add, scale } from "../../src/ops/binary.ts";

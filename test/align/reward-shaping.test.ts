@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { untiedPairs } from "../../src/align/pairs.ts";
-import { processScore, tokenRewards } from "../../src/align/reward-shaping.ts";
+import { processScore, tokenRewards } from "../../src/align/update/reward-shaping.ts";
 import { findObjective, objectives, resolveSettings } from "../../src/align/objectives/index.ts";
-import { createCdf } from "../../src/align/cdf.ts";
-import { pooledLogRatio } from "../../src/align/log-bon.ts";
+import { createCdf } from "../../src/align/best-of-n/cdf.ts";
+import { pooledLogRatio } from "../../src/align/best-of-n/log-bon.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { expectAllClose, expectClose, golden } from "../support/golden.ts";
 

@@ -1,11 +1,11 @@
 /** TL-1 through the real scorer, update and trainer: exact log-probabilities, exact gradients, exact end points. */
 import { afterAll, describe, expect, it } from "vitest";
-import { gae } from "../../src/align/advantage.ts";
+import { gae } from "../../src/align/update/advantage.ts";
 import { findObjective, resolveSettings } from "../../src/align/objectives/index.ts";
-import { logPiBon } from "../../src/align/log-bon.ts";
-import { tokenRewards } from "../../src/align/reward-shaping.ts";
+import { logPiBon } from "../../src/align/best-of-n/log-bon.ts";
+import { tokenRewards } from "../../src/align/update/reward-shaping.ts";
 import { createScorer, type Scores } from "../../src/align/scorer.ts";
-import { separateValue, trainableCopy } from "../../src/align/value-function.ts";
+import { separateValue, trainableCopy } from "../../src/align/value/function.ts";
 import { tableRun, updateGradients } from "../support/align-run.ts";
 import { testDevice } from "../support/device.ts";
 import { expectAllClose, expectClose } from "../support/golden.ts";

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { createCdf } from "../../src/align/cdf.ts";
-import { distributionKl, tokenKl } from "../../src/align/kl.ts";
+import { createCdf } from "../../src/align/best-of-n/cdf.ts";
 import {
   logPiBon,
   looseBoundIntegrand,
   lowerBoundLeReward,
   lowerBoundReward,
-} from "../../src/align/log-bon.ts";
+} from "../../src/align/best-of-n/log-bon.ts";
+import { distributionKl, tokenKl } from "../../src/align/kl.ts";
 import {
   findObjective,
   type Objective,
@@ -14,8 +14,8 @@ import {
   objectives,
   resolveSettings,
 } from "../../src/align/objectives/index.ts";
-import { tokenRewards } from "../../src/align/reward-shaping.ts";
-import { clippedSurrogate } from "../../src/align/surrogate.ts";
+import { tokenRewards } from "../../src/align/update/reward-shaping.ts";
+import { clippedSurrogate } from "../../src/align/update/surrogate.ts";
 import { bonKlBound } from "../../src/evaluate/bon-curve.ts";
 import { expectAllClose, expectClose } from "../support/golden.ts";
 import {

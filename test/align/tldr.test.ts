@@ -2,10 +2,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { readPrompts } from "../../src/align/prompts.ts";
-import { distributionOf, fittedTldr, redditPost, tldrText } from "../../src/align/tldr.ts";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/bpe.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { readPrompts } from "../../src/align/cache/prompts.ts";
+import { distributionOf, fittedTldr, redditPost, tldrText } from "../../src/align/cache/tldr.ts";
+import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { FormatError } from "../../src/errors.ts";
 import { formatErrorOf, sharedData, temporaryFolder } from "../data/support.ts";
 

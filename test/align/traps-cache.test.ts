@@ -3,10 +3,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { buildCache } from "../../src/align/build-cache.ts";
-import { openCacheWriter, readCache } from "../../src/align/cache-file.ts";
-import { type CacheHeader, checkCacheSettings, promptIdOf, type RewardCache } from "../../src/align/cache.ts";
-import { bonLogRatio } from "../../src/align/log-bon.ts";
+import { buildCache } from "../../src/align/cache/build.ts";
+import { openCacheWriter, readCache } from "../../src/align/cache/file.ts";
+import {
+  type CacheHeader,
+  checkCacheSettings,
+  promptIdOf,
+  type RewardCache,
+} from "../../src/align/cache/cache.ts";
+import { bonLogRatio } from "../../src/align/best-of-n/log-bon.ts";
 import { resolveSettings } from "../../src/align/objectives/index.ts";
 import { functionReward } from "../../src/align/rewards.ts";
 import { createEngine } from "../../src/generate/engine.ts";

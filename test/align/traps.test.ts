@@ -1,13 +1,13 @@
 /** Traps of the alignment loop (silent mistakes with a test each), on the model whose strings can be enumerated. */
 import { afterAll, describe, expect, it } from "vitest";
-import { streamOf } from "../../src/align/build-cache.ts";
+import { streamOf } from "../../src/align/cache/build.ts";
 import { findObjective, resolveSettings } from "../../src/align/objectives/index.ts";
-import { tokenRewards } from "../../src/align/reward-shaping.ts";
 import { functionReward } from "../../src/align/rewards.ts";
 import { createScorer } from "../../src/align/scorer.ts";
-import { createUpdater, type Experience } from "../../src/align/update.ts";
-import { separateValue, trainableCopy } from "../../src/align/value-function.ts";
-import type { Tokenizer } from "../../src/data/tokenizer.ts";
+import { createUpdater, type Experience } from "../../src/align/update/ppo.ts";
+import { tokenRewards } from "../../src/align/update/reward-shaping.ts";
+import { separateValue, trainableCopy } from "../../src/align/value/function.ts";
+import type { Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { createEngine } from "../../src/generate/engine.ts";
 import { createAdamW } from "../../src/optim/adamw.ts";
 import { tableRun, updateGradients } from "../support/align-run.ts";

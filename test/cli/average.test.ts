@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { testDevice } from "../support/device.ts";
 import { type Outcome, vbon } from "../support/run-cli.ts";
 import { tinyLm } from "../support/tiny-lm.ts";

@@ -3,8 +3,8 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { readCache } from "../../src/align/cache-file.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { readCache } from "../../src/align/cache/file.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { testDevice } from "../support/device.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
 import { letterReward, promptFile, tinyLm } from "../support/tiny-lm.ts";

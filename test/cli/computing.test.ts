@@ -6,7 +6,7 @@ import { alignTask } from "../support/align-task.ts";
 import { testDevice } from "../support/device.ts";
 import { cli, flags, vbon } from "../support/run-cli.ts";
 import { computed } from "../support/align-task.ts";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { readRecords } from "../../src/train/metrics.ts";
 import { documents, jsonl, scratch, TINY } from "../support/training.ts";
 

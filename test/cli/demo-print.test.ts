@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { resultsTable, samplesText, timeTable } from "../../src/cli/demo-print.ts";
+import { resultsTable, samplesText, timeTable } from "../../src/cli/demo/print.ts";
 import { displayWidth } from "../../src/report/text.ts";
 import { sample } from "../report/sample-comparison.ts";
 

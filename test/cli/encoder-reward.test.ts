@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadScalarModel, saveModel } from "../../models/load.ts";
 import { createScalarModel } from "../../models/model.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { classifierRun } from "../support/classifiers.ts";
 import { testDevice } from "../support/device.ts";
 import { vbon } from "../support/run-cli.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { saveModel } from "../../models/load.ts";
 import { createScalarModel } from "../../models/model.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { hasHalves } from "../../src/ops/cast.ts";
 import { openAlignTask } from "../support/align-task.ts";
 import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";

@@ -3,8 +3,8 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { readCache } from "../../src/align/cache-file.ts";
-import { withHub } from "../../src/cli/hub-settings.ts";
+import { readCache } from "../../src/align/cache/file.ts";
+import { withHub } from "../../src/cli/flags/hub.ts";
 import { SweepFile } from "../../src/cli/sweep/file.ts";
 import { fetchedSweep } from "../../src/cli/sweep/hub.ts";
 import type { Io } from "../../src/cli/verb.ts";

@@ -2,7 +2,7 @@
 import { cpSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readCache } from "../../src/align/cache-file.ts";
+import { readCache } from "../../src/align/cache/file.ts";
 import { type AlignTask, alignTask, computed, sampling } from "../support/align-task.ts";
 import { compileScript, type Ended, type Script } from "../support/child.ts";
 import { testDevice } from "../support/device.ts";

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { computed, openAlignTask } from "../support/align-task.ts";
 import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";
 import { tinyLm } from "../support/tiny-lm.ts";

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { testDevice } from "../support/device.ts";
 import { llama2cFile, type Llama2cSizes, llama2cTokenizer } from "../support/llama2c-file.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";

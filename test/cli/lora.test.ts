@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { alignTask, computed } from "../support/align-task.ts";
 import { testDevice } from "../support/device.ts";
 import { flags, type Outcome, records, vbon } from "../support/run-cli.ts";

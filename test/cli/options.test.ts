@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { readOptions } from "../../src/cli/options.ts";
+import { readOptions } from "../../src/cli/arguments/options.ts";
 import { type AnyVerb, defineVerb } from "../../src/cli/verb.ts";
 import { jsonl, scratch } from "../support/training.ts";
 

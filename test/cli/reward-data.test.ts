@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { readRewardData } from "../../src/cli/reward-data.ts";
+import { readRewardData } from "../../src/cli/train/reward-data.ts";
 import { scratch } from "../support/training.ts";
 
 const folder = scratch();

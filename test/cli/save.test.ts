@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
-import { openSafetensors } from "../../src/data/safetensors.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { testDevice } from "../support/device.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
 import { letterReward, promptFile, tinyLm } from "../support/tiny-lm.ts";

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { preset, presetNames } from "../../src/cli/sweep/presets.ts";
 import { type SweepFile, pointsOf } from "../../src/cli/sweep/file.ts";
 import type { SweepResults } from "../../src/report/types.ts";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { openAlignTask, sampling } from "../support/align-task.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
 

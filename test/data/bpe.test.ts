@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { learnMerges } from "../../src/data/bpe-merges.ts";
-import { byteAlphabet, countPreTokens, saveBpeTokenizer, trainBpe } from "../../src/data/bpe.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { learnMerges } from "../../src/data/tokenizer/bpe-merges.ts";
+import { byteAlphabet, countPreTokens, saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { temporaryFolder } from "./support.ts";
 

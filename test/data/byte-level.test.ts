@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { byteLevelEncoder } from "../../src/data/byte-level.ts";
-import { byteAlphabet, byteLevelJson, toTokenizerJson, trainBpe } from "../../src/data/bpe.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { byteLevelEncoder } from "../../src/data/tokenizer/byte-level.ts";
+import { byteAlphabet, byteLevelJson, toTokenizerJson, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { sharedData, temporaryFolder } from "./support.ts";
 
 const folder = temporaryFolder();

@@ -2,9 +2,9 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/bpe.ts";
-import { checkAsks, type Message, openChat, readMessages } from "../../src/data/chat.ts";
-import { loadTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts";
+import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { checkAsks, type Message, openChat, readMessages } from "../../src/data/tokenizer/chat.ts";
+import { loadTokenizer, type Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError } from "../../src/errors.ts";
 import { CHATML, LLAMA3, MISTRAL, QWEN2 } from "../support/chat-templates.ts";
 import { formatErrorOf, temporaryFolder } from "./support.ts";

@@ -3,12 +3,17 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { chooseFiles } from "../../src/data/data-splits.ts";
-import { dataFiles } from "../../src/data/data-files.ts";
-import { readDocuments, readExamples, readLabelled, readPreferences } from "../../src/data/dataset.ts";
-import { globPattern, isGlob, patternOf } from "../../src/data/glob.ts";
-import { readTable } from "../../src/data/table.ts";
-import { endingOf } from "../../src/data/unpack.ts";
+import { chooseFiles } from "../../src/data/datasets/splits.ts";
+import { dataFiles } from "../../src/data/datasets/files.ts";
+import {
+  readDocuments,
+  readExamples,
+  readLabelled,
+  readPreferences,
+} from "../../src/data/datasets/dataset.ts";
+import { globPattern, isGlob, patternOf } from "../../src/data/datasets/glob.ts";
+import { readTable } from "../../src/data/datasets/table.ts";
+import { endingOf } from "../../src/data/datasets/unpack.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { collect, formatErrorOf, temporaryFolder } from "./support.ts";
 

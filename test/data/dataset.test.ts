@@ -9,7 +9,7 @@ import {
   readLabelled,
   readLines,
   splitHeldOut,
-} from "../../src/data/dataset.ts";
+} from "../../src/data/datasets/dataset.ts";
 import { readPieces } from "../../src/data/files.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { collect, formatErrorOf, sharedData, temporaryFolder } from "./support.ts";

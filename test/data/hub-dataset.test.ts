@@ -4,9 +4,9 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, wr
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { readDocuments, readExamples, readTexts } from "../../src/data/dataset.ts";
-import { titleOf } from "../../src/data/hub-client.ts";
-import { type FetchedDataset, fetchDataset, hubDataset } from "../../src/data/hub-dataset.ts";
+import { readDocuments, readExamples, readTexts } from "../../src/data/datasets/dataset.ts";
+import { type FetchedDataset, fetchDataset, hubDataset } from "../../src/data/datasets/hub.ts";
+import { titleOf } from "../../src/data/hub/client.ts";
 import { COMMIT, hubServer, leave, pointAt } from "../support/hub-server.ts";
 import { collect, temporaryFolder } from "./support.ts";
 

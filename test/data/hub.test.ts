@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { fetchModel, hubName } from "../../src/data/hub.ts";
+import { fetchModel, hubName } from "../../src/data/hub/model.ts";
 import { cli } from "../support/run-cli.ts";
 import { COMMIT, hubServer, leave, pointAt } from "../support/hub-server.ts";
 import { scratch } from "../support/training.ts";

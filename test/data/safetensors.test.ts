@@ -2,8 +2,8 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { TensorToWrite } from "../../src/data/safetensors.ts";
-import { openSafetensors, writeSafetensors } from "../../src/data/safetensors.ts";
+import type { TensorToWrite } from "../../src/data/weights/safetensors.ts";
+import { openSafetensors, writeSafetensors } from "../../src/data/weights/safetensors.ts";
 import { FormatError, ShapeError } from "../../src/errors.ts";
 import { formatErrorOf, sharedData, temporaryFolder } from "./support.ts";
 

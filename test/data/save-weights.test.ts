@@ -2,8 +2,8 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { writeWeights } from "../../src/data/save-weights.ts";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { writeWeights } from "../../src/data/weights/save.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { formatErrorOf, temporaryFolder } from "./support.ts";
 
 const folder = temporaryFolder();

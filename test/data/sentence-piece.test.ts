@@ -3,7 +3,7 @@ import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { wordSplit } from "../../src/data/sentence-piece.ts";
+import { wordSplit } from "../../src/data/tokenizer/sentence-piece.ts";
 
 const PIECES = ["▁", "t", "h", "e", "▁▁", "▁t", "▁th", "▁the", "he", "▁▁▁▁", "é"];
 const bytes = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`);

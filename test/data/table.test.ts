@@ -9,8 +9,8 @@ import {
   readLabelled,
   readPreferences,
   readTexts,
-} from "../../src/data/dataset.ts";
-import { readTable } from "../../src/data/table.ts";
+} from "../../src/data/datasets/dataset.ts";
+import { readTable } from "../../src/data/datasets/table.ts";
 import { cli } from "../support/run-cli.ts";
 import { documents, scratch, TINY } from "../support/training.ts";
 

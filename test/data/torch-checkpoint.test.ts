@@ -8,8 +8,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Checkpoint } from "../../src/data/safetensors.ts";
-import { openTorchCheckpoint } from "../../src/data/torch-checkpoint.ts";
+import type { Checkpoint } from "../../src/data/weights/safetensors.ts";
+import { openTorchCheckpoint } from "../../src/data/weights/torch-checkpoint.ts";
 import { FormatError } from "../../src/errors.ts";
 import {
   dict,

@@ -2,8 +2,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { byteAlphabet } from "../../src/data/bpe.ts";
-import { loadTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts";
+import { byteAlphabet } from "../../src/data/tokenizer/bpe.ts";
+import { loadTokenizer, type Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { formatErrorOf, temporaryFolder } from "./support.ts";
 
 const folder = temporaryFolder();

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
-import { streamOf } from "../../src/align/build-cache.ts";
+import { streamOf } from "../../src/align/cache/build.ts";
 import { createScorer } from "../../src/align/scorer.ts";
 import {
   createEngine,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { loadAdapter, saveAdapter } from "../../models/adapter.ts";
 import { createModel, createScalarModel } from "../../models/model.ts";
-import { openSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { adaptedParameters } from "../../src/nn/lora.ts";
 import { type HandTensor, peftConfig, waves, writeAdapter } from "../support/adapters.ts";
 import { testDevice } from "../support/device.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { loadModel, loadScalarModel, saveModel } from "../../models/load.ts";
 import { createModel, createScalarModel } from "../../models/model.ts";
-import { openSafetensors, writeSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors, writeSafetensors } from "../../src/data/weights/safetensors.ts";
 import { scale } from "../../src/ops/binary.ts";
 import { slice } from "../../src/ops/layout.ts";
 import { input, record, type Tensor } from "../../src/tensor/tensor.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { createModel, createScalarModel } from "../../models/model.ts";
 import { loadModel, loadScalarModel, saveModel } from "../../models/load.ts";
-import { openSafetensors, writeSafetensors } from "../../src/data/safetensors.ts";
+import { openSafetensors, writeSafetensors } from "../../src/data/weights/safetensors.ts";
 import { createKvMemory } from "../../src/nn/kv-cache.ts";
 import { record } from "../../src/tensor/tensor.ts";
 import { classifierRun } from "../support/classifiers.ts";

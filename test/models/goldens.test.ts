@@ -1,7 +1,7 @@
 /** Every model family against float64 numbers: logits, loss, gradients, AdamW steps, greedy continuations. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
-import { type Checkpoint, openSafetensors } from "../../src/data/safetensors.ts";
+import { type Checkpoint, openSafetensors } from "../../src/data/weights/safetensors.ts";
 import type { LanguageModel } from "../../src/nn/lm.ts";
 import { testDevice } from "../support/device.ts";
 import { expectClose, golden } from "../support/golden.ts";

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { loadModel } from "../../models/load.ts";
 import { padBatch } from "../../src/data/batch.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { input, record } from "../../src/tensor/tensor.ts";
 import { testDevice } from "../support/device.ts";
 import { batchInput } from "../support/models.ts";

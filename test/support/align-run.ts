@@ -2,8 +2,8 @@
 import { expect } from "vitest";
 import { type AlignOptions, type AlignRun, createAlignRun, type PpoSettings } from "../../src/align/loop.ts";
 import { findObjective, resolveSettings } from "../../src/align/objectives/index.ts";
-import { createUpdater, type Experience, type UpdateOptions } from "../../src/align/update.ts";
-import type { UpdateStats } from "../../src/align/update-stats.ts";
+import { createUpdater, type Experience, type UpdateOptions } from "../../src/align/update/ppo.ts";
+import type { UpdateStats } from "../../src/align/update/stats.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import type { Optimizer } from "../../src/optim/adamw.ts";

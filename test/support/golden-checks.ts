@@ -1,6 +1,6 @@
 /** What float64 goldens allow: logits, gradients, parameters after steps of AdamW. */
 import { expect } from "vitest";
-import type { Checkpoint } from "../../src/data/safetensors.ts";
+import type { Checkpoint } from "../../src/data/weights/safetensors.ts";
 import type { Parameters } from "../../src/nn/parameters.ts";
 import { createAdamW, type Optimizer } from "../../src/optim/adamw.ts";
 import { expectClose } from "./golden.ts";

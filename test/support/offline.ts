@@ -1,7 +1,7 @@
 /** Offline objectives on TL-1: caches in the reference's exact proportions, training, and where it ought to end. */
-import type { CacheEntry } from "../../src/align/cache.ts";
-import { promptIdOf } from "../../src/align/cache.ts";
-import { createOfflineRun, type OfflineRun, type OfflineTraining } from "../../src/align/offline.ts";
+import type { CacheEntry } from "../../src/align/cache/cache.ts";
+import { promptIdOf } from "../../src/align/cache/cache.ts";
+import { createOfflineRun, type OfflineRun, type OfflineTraining } from "../../src/align/offline/run.ts";
 import type { OfflineObjective, OfflineSettings } from "../../src/align/objectives/index.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import { createRandom } from "../../src/tensor/random.ts";

@@ -3,10 +3,10 @@
  * Tokens a, b, $ (end), BOS; the prompt is BOS. Whatever trains, samples or scores models does so with this one, and what
  * it should arrive at is known exactly (tl1.ts).
  */
-import { type Prompt } from "../../src/align/build-cache.ts";
-import { type CacheEntry, promptIdOf, type RewardCache } from "../../src/align/cache.ts";
+import { type Prompt } from "../../src/align/cache/build.ts";
+import { type CacheEntry, promptIdOf, type RewardCache } from "../../src/align/cache/cache.ts";
 import { functionReward, type Reward } from "../../src/align/rewards.ts";
-import type { Tokenizer } from "../../src/data/tokenizer.ts";
+import type { Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import type { GenerateSettings } from "../../src/generate/engine.ts";
 import type { Device } from "../../src/gpu/device.ts";
 import type { ParameterSpec } from "../../src/nn/init.ts";

@@ -3,8 +3,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { saveModel } from "../../models/load.ts";
 import { createModel } from "../../models/model.ts";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/bpe.ts";
-import { loadTokenizer } from "../../src/data/tokenizer.ts";
+import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import type { Device } from "../../src/gpu/device.ts";
 
 const WORDS =

@@ -1,6 +1,6 @@
 /** TL-1, the seven-string language model whose optima are known exactly: at most two letters, rewards all different. */
 
-import type { CdfPoint } from "../../src/align/cdf.ts";
+import type { CdfPoint } from "../../src/align/best-of-n/cdf.ts";
 import type { ScoredSample } from "../../src/align/objectives/index.ts";
 import { type LogitTable, type StringModel, stringLogprobs, stringModel, total } from "./string-model.ts";
 

@@ -1,7 +1,7 @@
 /** What an analysis of a reward cache is: a question, and a pure function from the prompts' scores to a table and curves. */
 
 import { ConfigError } from "../../errors.ts";
-import type { RewardCache } from "../cache.ts";
+import type { RewardCache } from "../cache/cache.ts";
 
 /** The scores of one prompt's reference samples, in the order of generation. */
 export interface ScoredPrompt {

@@ -5,7 +5,7 @@
  */
 
 import { bonKlBound, bonWinRate } from "../../evaluate/bon-curve.ts";
-import type { Estimator } from "../cdf.ts";
+import type { Estimator } from "../best-of-n/cdf.ts";
 import { type Analysis, fewest } from "./analysis.ts";
 
 const USUAL_N = [2, 4, 8, 16, 32, 64, 128, 256];

@@ -1,7 +1,7 @@
 /** How well the exponential forms describe log F, and where they fail (Amini et al. 2025, footnote 17; alignment.md 1.5). */
 
 import { sortScores } from "../../evaluate/ranks.ts";
-import { fitExponential, fitExponentialOffset } from "../exponential-fit.ts";
+import { fitExponential, fitExponentialOffset } from "../best-of-n/exponential-fit.ts";
 import { type Analysis, type AnalysisRow, quantile } from "./analysis.ts";
 
 /** `-a exp(-b r)`, which may be used, and the released code's `-a exp(-b r) - c`, which is only looked at. */

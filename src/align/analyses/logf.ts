@@ -1,7 +1,7 @@
 /** Figure 3: log F of three prompts as M grows. F(r) = (k + 1)/(M + 1), k = #{scores < r} (alignment.md 1.3). */
 
-import { createCdf } from "../cdf.ts";
 import { mean } from "../../evaluate/mean.ts";
+import { createCdf } from "../best-of-n/cdf.ts";
 import { type Analysis, type Curve, fewest, type ScoredPrompt, within } from "./analysis.ts";
 
 const USUAL = [10, 50, 100, 200, 400, 600];

@@ -2,7 +2,7 @@
 import { add, addScalar, mul, sub } from "../../ops/binary.ts";
 import { neg, square } from "../../ops/unary.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { bonMargin } from "../log-bon.ts";
+import { bonMargin } from "../best-of-n/log-bon.ts";
 import { type Compared, margin, type OfflineObjective, type OfflineSettings } from "./offline.ts";
 
 /**

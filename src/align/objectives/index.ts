@@ -1,7 +1,7 @@
 /** The list of objectives, by name, and the settings they share. */
 
 import { ConfigError } from "../../errors.ts";
-import { betaFromN, nFromBeta } from "../log-bon.ts";
+import { betaFromN, nFromBeta } from "../best-of-n/log-bon.ts";
 import { bonSft } from "./bon-sft.ts";
 import { bonbon } from "./bonbon.ts";
 import { bond } from "./bond.ts";
@@ -13,9 +13,9 @@ import type { Objective, ObjectiveSettings } from "./objective.ts";
 import type { OfflineObjective } from "./offline.ts";
 import { onlineDpo } from "./online-dpo.ts";
 import { ppo } from "./ppo.ts";
+import { vbon } from "./vbon.ts";
 import { vbonL } from "./vbon-l.ts";
 import { vbonLle } from "./vbon-lle.ts";
-import { vbon } from "./vbon.ts";
 
 export { type Objective, type ObjectiveSettings, type ScoredSample, terminalOf } from "./objective.ts";
 export type { Compared, OfflineObjective, OfflineSettings } from "./offline.ts";

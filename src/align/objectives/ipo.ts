@@ -1,7 +1,7 @@
 /** IPO (Azar et al. 2023, Eq. 17): the square of (h - 1/(2 beta)), h = log-ratio of the chosen - that of the rejected. */
 import { addScalar } from "../../ops/binary.ts";
 import { square } from "../../ops/unary.ts";
-import { bonMargin } from "../log-bon.ts";
+import { bonMargin } from "../best-of-n/log-bon.ts";
 import { margin, type OfflineObjective } from "./offline.ts";
 
 /**

@@ -4,8 +4,8 @@
  */
 
 import { ConfigError } from "../../errors.ts";
-import { type CdfPoint, type MissingEos, ruledScore } from "../cdf.ts";
-import { processScore } from "../reward-shaping.ts";
+import { type CdfPoint, type MissingEos, ruledScore } from "../best-of-n/cdf.ts";
+import { processScore } from "../update/reward-shaping.ts";
 import type { OfflineObjective } from "./offline.ts";
 
 /** A scored response. */

@@ -1,6 +1,6 @@
 /** The lower bound L (Amini et al. 2025, Eq. 8): (n - 1) E[log F] - KL(pi || pi_ref) <= J. */
 
-import { lowerBoundReward } from "../log-bon.ts";
+import { lowerBoundReward } from "../best-of-n/log-bon.ts";
 import { boundScale, cdfOf, type Objective } from "./objective.ts";
 
 /**

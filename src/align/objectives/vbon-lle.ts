@@ -1,6 +1,6 @@
 /** The non-strict bound: (n - 1) E[log(F + pi_ref)] - KL(pi || pi_ref). L <= Lle <= J, and finite where F = 0. */
 
-import { lowerBoundLeReward } from "../log-bon.ts";
+import { lowerBoundLeReward } from "../best-of-n/log-bon.ts";
 import { boundScale, cdfOf, type Objective, type ScoredSample } from "./objective.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** vBoN, exact (Amini et al. 2025, Eq. 5): maximise -KL(pi || pi_bon) = E[R] - KL(pi || pi_ref). */
 
-import { bonLogRatio, pooledLogRatio } from "../log-bon.ts";
+import { bonLogRatio, pooledLogRatio } from "../best-of-n/log-bon.ts";
 import { cdfOf, type Objective, type ObjectiveSettings, type ScoredSample } from "./objective.ts";
 
 /**

@@ -2,8 +2,8 @@
 import { createModel } from "../../../models/model.ts";
 import { createScorer } from "../../align/scorer.ts";
 import type { Sequence } from "../../align/sequences.ts";
-import { createUpdater, type Experience, type Updater } from "../../align/update.ts";
-import { separateValue } from "../../align/value-function.ts";
+import { createUpdater, type Experience, type Updater } from "../../align/update/ppo.ts";
+import { separateValue } from "../../align/value/function.ts";
 import type { Device } from "../../gpu/device.ts";
 import { createAdamW } from "../../optim/adamw.ts";
 import { createRandom } from "../../tensor/random.ts";

@@ -1,16 +1,16 @@
 /** `vbon align`: PPO toward the Best-of-N policy, its bounds, or a score with a KL penalty; or offline, from the cache alone. */
-import { cacheWarnings } from "../../align/cache.ts";
+import { cacheWarnings } from "../../align/cache/cache.ts";
 import type { AlignRun } from "../../align/loop.ts";
 import { findObjective, findOffline } from "../../align/objectives/index.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
-import { objectiveSettings, unreadFlags } from "../align-flags.ts";
-import { type Aim, prepareOnline } from "../align-prepare.ts";
-import { ALIGN_CHANGEABLE, type AlignFlags, alignSchema } from "../align-schema.ts";
-import { nplus, vbonRelease } from "../align-presets.ts";
-import { runOffline } from "../align-offline.ts";
-import { evaluationRecord, train } from "../align-run.ts";
-import { evaluateOn, finishRun, openSubject, overlapWarnings } from "../align-subject.ts";
-import { checkSameData } from "../training-run.ts";
+import { objectiveSettings, unreadFlags } from "../align/flags.ts";
+import { runOffline } from "../align/offline.ts";
+import { type Aim, prepareOnline } from "../align/prepare.ts";
+import { nplus, vbonRelease } from "../align/presets.ts";
+import { evaluationRecord, train } from "../align/run.ts";
+import { ALIGN_CHANGEABLE, type AlignFlags, alignSchema } from "../align/schema.ts";
+import { evaluateOn, finishRun, openSubject, overlapWarnings } from "../align/subject.ts";
+import { checkSameData } from "../train/run.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 /** A run folder; on stdout, the evaluation at the end. */

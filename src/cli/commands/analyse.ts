@@ -1,12 +1,12 @@
 /** `vbon analyse`: what a reward cache, or the points of a sweep, say, without a model and without a device. */
 import { z } from "zod";
 import { type AnalysisResult, analyses, promptsOf } from "../../align/analyses/index.ts";
-import { readCache } from "../../align/cache-file.ts";
+import { readCache } from "../../align/cache/file.ts";
 import { writeFileAtomic } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import { curvesChart } from "../../report/charts.ts";
 import { formatTable } from "../../report/console-table.ts";
-import { nearest } from "../nearest.ts";
+import { nearest } from "../arguments/nearest.ts";
 import { pointAnalyses } from "../sweep/analyses.ts";
 import { readPoints } from "../sweep/results.ts";
 import { type AnyVerb, defineVerb, namesField } from "../verb.ts";

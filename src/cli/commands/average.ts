@@ -8,10 +8,10 @@ import type { Device } from "../../gpu/device.ts";
 import { frozenCopy, type Parameters } from "../../nn/parameters.ts";
 import { createAverage } from "../../optim/average.ts";
 import { renderModelCard } from "../../report/markdown.ts";
-import { commandLine } from "../command-line.ts";
+import { commandLine } from "../arguments/command-line.ts";
+import { saveDtype } from "../flags/training.ts";
 import { endIds, type Opened, openLanguageModel } from "../open.ts";
-import { saveGenerationConfig } from "../save-model.ts";
-import { saveDtype } from "../training-flags.ts";
+import { saveGenerationConfig } from "../train/save.ts";
 import { type AnyVerb, defineVerb, type Io, namesField } from "../verb.ts";
 import { version } from "../version.ts";
 

@@ -1,21 +1,21 @@
 /** `vbon cache`: samples of the reference for each prompt, and their scores. */
 import { z } from "zod";
-import { buildCache, type Prompt } from "../../align/build-cache.ts";
-import { type CacheHeader, cacheWarnings, promptIdOf, type RewardCache } from "../../align/cache.ts";
-import { openCacheWriter, readCache } from "../../align/cache-file.ts";
+import { buildCache, type Prompt } from "../../align/cache/build.ts";
+import { type CacheHeader, cacheWarnings, promptIdOf, type RewardCache } from "../../align/cache/cache.ts";
+import { openCacheWriter, readCache } from "../../align/cache/file.ts";
+import { TLDR_TOKENS } from "../../align/cache/tldr.ts";
 import type { Reward } from "../../align/rewards.ts";
-import { TLDR_TOKENS } from "../../align/tldr.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine } from "../../generate/engine.ts";
-import { cacheSummary } from "../cache-summary.ts";
-import { frozenFields, frozenOf } from "../frozen-flags.ts";
-import { ON_DISK_OR_HUB } from "../hub-settings.ts";
-import { adapterField } from "../lora-flags.ts";
+import { readPromptSource } from "../cache/prompt-source.ts";
+import { checkPrompts, roomFor } from "../cache/prompts.ts";
+import { cacheSummary } from "../cache/summary.ts";
+import { frozenFields, frozenOf } from "../flags/frozen.ts";
+import { ON_DISK_OR_HUB } from "../flags/hub.ts";
+import { adapterField } from "../flags/lora.ts";
+import { chatFields, promptFields, promptReading, talking } from "../flags/prompts.ts";
+import { kvDtypeField, samplingFields } from "../flags/sampling.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
-import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
-import { readPromptSource } from "../prompt-source.ts";
-import { checkPrompts, roomFor } from "../prompts.ts";
-import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const count = z.number().int().positive();

@@ -2,25 +2,25 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { cacheEntry } from "../../align/cache.ts";
-import { matchedBeta } from "../../align/matched-beta.ts";
+import { matchedBeta } from "../../align/best-of-n/matched-beta.ts";
+import { cacheEntry } from "../../align/cache/cache.ts";
 import { ensureFolder, writeFileAtomic } from "../../data/files.ts";
 import { bonKlBound } from "../../evaluate/bon-curve.ts";
 import { packageUrl } from "../../host.ts";
 import { duration, fixed } from "../../report/format.ts";
 import { renderReport } from "../../report/page.ts";
 import type { Comparison } from "../../report/types.ts";
-import { alignPolicy, judgeReference, methodsFor } from "../demo-align.ts";
-import { buildCaches, type Caches } from "../demo-caches.ts";
-import { demoPlan, type DemoPlan } from "../demo-plan.ts";
-import { readSplitPrompts, type SplitPrompts } from "../demo-prompts.ts";
-import { resultsTable, samplesText, timeTable } from "../demo-print.ts";
-import { comparisonOf, type DemoResults, shortName } from "../demo-report.ts";
-import type { Stage } from "../demo-stages.ts";
-import { valueStart } from "../demo-value.ts";
 import { createClock } from "../../train/clock.ts";
+import { checkPrompts, roomFor } from "../cache/prompts.ts";
+import { alignPolicy, judgeReference, methodsFor } from "../demo/align.ts";
+import { buildCaches, type Caches } from "../demo/caches.ts";
+import { demoPlan, type DemoPlan } from "../demo/plan.ts";
+import { resultsTable, samplesText, timeTable } from "../demo/print.ts";
+import { readSplitPrompts, type SplitPrompts } from "../demo/prompts.ts";
+import { comparisonOf, type DemoResults, shortName } from "../demo/report.ts";
+import type { Stage } from "../demo/stages.ts";
+import { valueStart } from "../demo/value.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
-import { checkPrompts, roomFor } from "../prompts.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({

@@ -4,11 +4,11 @@ import { createScorer, type Scorer } from "../../align/scorer.ts";
 import { writeFileAtomic } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine } from "../../generate/engine.ts";
-import { type CacheTask, openCacheTask } from "../cache-task.ts";
-import { evaluationReport, judgeFor } from "../evaluation-report.ts";
-import { frozenFields, frozenOf } from "../frozen-flags.ts";
-import { adapterField } from "../lora-flags.ts";
-import { measure } from "../measure.ts";
+import { type CacheTask, openCacheTask } from "../cache/task.ts";
+import { measure } from "../evaluate/measure.ts";
+import { evaluationReport, judgeFor } from "../evaluate/report.ts";
+import { frozenFields, frozenOf } from "../flags/frozen.ts";
+import { adapterField } from "../flags/lora.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP } from "../open.ts";
 import { type AnyVerb, defineVerb } from "../verb.ts";
 

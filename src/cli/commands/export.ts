@@ -3,9 +3,9 @@ import { z } from "zod";
 import { saveGguf } from "../../../models/gguf.ts";
 import { exists } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
-import { adapterField } from "../lora-flags.ts";
+import { adapterField } from "../flags/lora.ts";
 import { openLanguageModel, tokenizerField } from "../open.ts";
-import { saveDtype } from "../training-flags.ts";
+import { saveDtype } from "../flags/training.ts";
 import { type AnyVerb, defineVerb } from "../verb.ts";
 
 const schema = z.strictObject({

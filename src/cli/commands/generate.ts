@@ -1,18 +1,18 @@
 /** `vbon generate`: text from a model. */
 import { z } from "zod";
-import { type Prompt, responseText, streamOf } from "../../align/build-cache.ts";
-import { promptOfText, readPrompts } from "../../align/prompts.ts";
-import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer.ts";
+import { bestOf, type Cost, costText } from "../../align/best-of-n/inference.ts";
+import { speculativeBestOf } from "../../align/best-of-n/speculative.ts";
+import { type Prompt, responseText, streamOf } from "../../align/cache/build.ts";
+import { promptOfText, readPrompts } from "../../align/cache/prompts.ts";
+import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
-import { bestOf, type Cost, costText } from "../best-of.ts";
-import { speculativeBestOf } from "../speculative.ts";
-import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
-import { adapterField } from "../lora-flags.ts";
+import { checkPrompts, roomFor } from "../cache/prompts.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
+import { adapterField } from "../flags/lora.ts";
+import { chatFields, promptFields, promptReading, talking } from "../flags/prompts.ts";
+import { kvDtypeField, samplingFields } from "../flags/sampling.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
-import { chatFields, promptFields, promptReading, talking } from "../prompt-flags.ts";
-import { checkPrompts, roomFor } from "../prompts.ts";
-import { kvDtypeField, samplingFields } from "../sampling-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const MAX_NEW_TOKENS = 256;

@@ -2,11 +2,11 @@
 import { z } from "zod";
 import type { Device } from "../../gpu/device.ts";
 import { formatBytes } from "../../gpu/memory.ts";
-import { nplus, vbonRelease } from "../align-presets.ts";
-import { ALIGN_CHANGEABLE, alignSchema } from "../align-schema.ts";
+import { type Change, changeText, largestMicroBatch, whatHelps } from "../align/plan-advice.ts";
+import { type Estimate, estimate, type PlanFlags } from "../align/plan-paper.ts";
+import { nplus, vbonRelease } from "../align/presets.ts";
+import { ALIGN_CHANGEABLE, alignSchema } from "../align/schema.ts";
 import { REWARD_HELP } from "../open.ts";
-import { type Change, changeText, largestMicroBatch, whatHelps } from "../plan-advice.ts";
-import { type Estimate, estimate, type PlanFlags } from "../plan-paper.ts";
 import { type AnyVerb, defineVerb, type Io, type Outcome } from "../verb.ts";
 
 const count = z.number().int().positive();

@@ -4,23 +4,19 @@ import { z } from "zod";
 import { saveAdapter } from "../../../models/adapter.ts";
 import { loadScalarModel } from "../../../models/load.ts";
 import { createScalarModel } from "../../../models/model.ts";
-import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
-import type { ScalarModel } from "../../nn/lm.ts";
 import { lastLayers } from "../../nn/last-layers.ts";
+import type { ScalarModel } from "../../nn/lm.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
 import { type Best, type BestState, createBest } from "../../train/best.ts";
 import type { Carried } from "../../train/checkpoint.ts";
 import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
 import type { Training } from "../../train/training.ts";
-import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
-import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.ts";
-import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
-import { checkVocabulary } from "../open.ts";
-import { type RewardData, type RewardSplit, readRewardData } from "../reward-data.ts";
-import { saveTrained } from "../save-model.ts";
-import { trainedTokenizer } from "../text-data.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
+import { layerFields, layersOf, refuseLayersFromScratch } from "../flags/layers.ts";
+import { loraFields, loraOf, refuseLoraFromScratch } from "../flags/lora.ts";
 import {
   CHANGEABLE_ON_RESUME,
   computingOf,
@@ -29,8 +25,12 @@ import {
   scratchFields,
   trainingFields,
   trainingSettings,
-} from "../training-flags.ts";
-import { checkSameData, memoryNote, watchTraining } from "../training-run.ts";
+} from "../flags/training.ts";
+import { checkVocabulary } from "../open.ts";
+import { type RewardData, type RewardSplit, readRewardData } from "../train/reward-data.ts";
+import { checkSameData, memoryNote, watchTraining } from "../train/run.ts";
+import { saveTrained } from "../train/save.ts";
+import { trainedTokenizer } from "../train/text-data.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const DEFAULT_BLOCK = 64;

@@ -2,20 +2,20 @@
 import { rename } from "node:fs/promises";
 import { z } from "zod";
 import type { Reward, RewardInput } from "../../align/rewards.ts";
-import { type Example, readExamples } from "../../data/dataset.ts";
+import { type Example, readExamples } from "../../data/datasets/dataset.ts";
 import { openAppender, writeFileAtomic } from "../../data/files.ts";
-import { exchange, type Message } from "../../data/chat.ts";
-import type { Tokenizer } from "../../data/tokenizer.ts";
+import { exchange, type Message } from "../../data/tokenizer/chat.ts";
+import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
 import type { ParameterOptions } from "../../nn/parameters.ts";
 import { createSequenceScorer } from "../../train/score.ts";
-import { frozenFields, frozenOf } from "../frozen-flags.ts";
-import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
-import { adapterField } from "../lora-flags.ts";
+import { frozenFields, frozenOf } from "../flags/frozen.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
+import { adapterField } from "../flags/lora.ts";
+import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../flags/prompts.ts";
 import { loadAdapted, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
-import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({

@@ -3,22 +3,18 @@ import { join } from "node:path";
 import { z } from "zod";
 import { saveAdapter } from "../../../models/adapter.ts";
 import { createModel } from "../../../models/model.ts";
-import { loadTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
-import { forSampling, type LanguageModel } from "../../nn/lm.ts";
 import { lastLayers } from "../../nn/last-layers.ts";
+import { forSampling, type LanguageModel } from "../../nn/lm.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
-import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../hub-settings.ts";
-import { layerFields, layersOf, refuseLayersFromScratch } from "../layer-flags.ts";
-import { loraFields, loraOf, refuseLoraFromScratch } from "../lora-flags.ts";
-import { type Opened, openLanguageModel } from "../open.ts";
-import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../prompt-flags.ts";
-import { saveTrained } from "../save-model.ts";
-import { createSampler, type Sampler } from "../train-samples.ts";
-import { encodeTextData, readTextData, type TextData, textsOf, trainedTokenizer } from "../text-data.ts";
+import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
+import { layerFields, layersOf, refuseLayersFromScratch } from "../flags/layers.ts";
+import { loraFields, loraOf, refuseLoraFromScratch } from "../flags/lora.ts";
+import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../flags/prompts.ts";
 import {
   CHANGEABLE_ON_RESUME,
   computingOf,
@@ -27,8 +23,18 @@ import {
   scratchFields,
   trainingFields,
   trainingSettings,
-} from "../training-flags.ts";
-import { checkSameData, memoryNote, watchTraining } from "../training-run.ts";
+} from "../flags/training.ts";
+import { type Opened, openLanguageModel } from "../open.ts";
+import { checkSameData, memoryNote, watchTraining } from "../train/run.ts";
+import { createSampler, type Sampler } from "../train/samples.ts";
+import { saveTrained } from "../train/save.ts";
+import {
+  encodeTextData,
+  readTextData,
+  type TextData,
+  textsOf,
+  trainedTokenizer,
+} from "../train/text-data.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({

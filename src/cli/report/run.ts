@@ -1,14 +1,14 @@
 /** The page of one run of `vbon align`. */
 import { join } from "node:path";
-import { readCache } from "../../align/cache-file.ts";
+import { readCache } from "../../align/cache/file.ts";
 import { exists, readJson } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import { renderReport } from "../../report/page.ts";
 import type { Comparison, TrainingPoint } from "../../report/types.ts";
 import { readRecords, type StepRecord } from "../../train/metrics.ts";
-import { type AlignFlags, alignSchema } from "../align-schema.ts";
-import { commandLine } from "../command-line.ts";
-import { bonPointsOf, methodOf, readEvaluation } from "../evaluation-report.ts";
+import { type AlignFlags, alignSchema } from "../align/schema.ts";
+import { commandLine } from "../arguments/command-line.ts";
+import { bonPointsOf, methodOf, readEvaluation } from "../evaluate/report.ts";
 import { version } from "../version.ts";
 
 /**

@@ -1,12 +1,12 @@
 /** What the page of a sweep shows beside its points: analyses of its train cache, responses side by side. */
 import { join } from "node:path";
 import { type AnalysisSettings, analyses, promptsOf } from "../../align/analyses/index.ts";
-import { readCache } from "../../align/cache-file.ts";
+import { readCache } from "../../align/cache/file.ts";
 import type { ShownResponse } from "../../align/evaluation.ts";
 import { exists } from "../../data/files.ts";
-import type { PromptSamples, SweepResults, SweepRow } from "../../report/types.ts";
 import { renderSweep, type SweepReport } from "../../report/sweep-page.ts";
-import { readEvaluation } from "../evaluation-report.ts";
+import type { PromptSamples, SweepResults, SweepRow } from "../../report/types.ts";
+import { readEvaluation } from "../evaluate/report.ts";
 import { equalKl } from "../sweep/analyses.ts";
 import { HELD_OUT, readPoints } from "../sweep/results.ts";
 

@@ -1,5 +1,5 @@
 /** What a sweep's settings name on the hub, fetched before it is planned: all its runs are on one commit. */
-import { withHub } from "../hub-settings.ts";
+import { withHub } from "../flags/hub.ts";
 import type { Io } from "../verb.ts";
 import type { Settings, SweepFile } from "./file.ts";
 

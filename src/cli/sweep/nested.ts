@@ -1,7 +1,7 @@
 /** One command as a part of another: its notes go to a log, its progress into the other's line. */
 import { appendLine } from "../../data/files.ts";
-import { kebab } from "../flags.ts";
-import { readOptions } from "../options.ts";
+import { kebab } from "../arguments/flags.ts";
+import { readOptions } from "../arguments/options.ts";
 import type { AnyVerb, Io } from "../verb.ts";
 import type { Settings } from "./file.ts";
 

@@ -1,11 +1,11 @@
 /** A sweep made ready: every command of it checked before the first one runs. */
 import { join } from "node:path";
+import { nFromBeta } from "../../align/best-of-n/log-bon.ts";
 import { exists, readJson } from "../../data/files.ts";
 import { isRecord } from "../../data/json.ts";
 import { ConfigError } from "../../errors.ts";
-import { ALIGN_CHANGEABLE, type AlignFlags } from "../align-schema.ts";
-import { nFromBeta } from "../../align/log-bon.ts";
 import { SOUP } from "../../report/types.ts";
+import { ALIGN_CHANGEABLE, type AlignFlags } from "../align/schema.ts";
 import { align } from "../commands/align.ts";
 import { average } from "../commands/average.ts";
 import { cache } from "../commands/cache.ts";

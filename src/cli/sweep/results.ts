@@ -1,13 +1,13 @@
 /** The points of a sweep, read back from the folders of its runs. */
 import { join } from "node:path";
-import type { CacheHeader } from "../../align/cache.ts";
-import { readCacheHeader } from "../../align/cache-file.ts";
+import type { CacheHeader } from "../../align/cache/cache.ts";
+import { readCacheHeader } from "../../align/cache/file.ts";
+import { exists, readJson, readText, writeFileAtomic } from "../../data/files.ts";
 import { isRecord } from "../../data/json.ts";
 import { FormatError } from "../../errors.ts";
-import { exists, readJson, readText, writeFileAtomic } from "../../data/files.ts";
 import { csvOf, POINT_COLUMNS, toJson } from "../../report/downloads.ts";
 import type { Baseline, SweepResults, SweepRow } from "../../report/types.ts";
-import { bonPointsOf, methodOf, readEvaluation, type StoredEvaluation } from "../evaluation-report.ts";
+import { bonPointsOf, methodOf, readEvaluation, type StoredEvaluation } from "../evaluate/report.ts";
 import { version } from "../version.ts";
 import type { Task } from "./nested.ts";
 import type { PlannedRun, SweepPlan } from "./plan.ts";
