@@ -1,5 +1,5 @@
 /** What all families of language models share: an embedding at one end, tied to the LM head at the other or not. */
-import { u32 } from "../src/data/weights/gguf.ts";
+import { u32 } from "../src/data/weights/gguf-values.ts";
 import { type ParameterSpec, weight } from "../src/nn/init.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { lastTokenClassifier } from "./classifier.ts";

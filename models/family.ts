@@ -1,5 +1,5 @@
 /** What a model family is: how to read its config, which tensors it has, and its forward pass. */
-import type { GgufMetadata } from "../src/data/weights/gguf.ts";
+import type { GgufMetadata } from "../src/data/weights/gguf-values.ts";
 import type { ParameterSpec } from "../src/nn/init.ts";
 import type { Batch, Computing, KvCache, ModelConfig } from "../src/nn/lm.ts";
 import type { Parameters } from "../src/nn/parameters.ts";

@@ -1,5 +1,6 @@
 /** Language models as files for llama.cpp. What it calls their tensors, each family says in its own file. */
-import { type GgufMetadata, u32, writeGguf } from "../src/data/weights/gguf.ts";
+import { writeGguf } from "../src/data/weights/gguf.ts";
+import { type GgufMetadata, u32 } from "../src/data/weights/gguf-values.ts";
 import { ggufTokenizer } from "../src/data/tokenizer/gguf.ts";
 import type { FloatsToWrite } from "../src/data/weights/safetensors-layout.ts";
 import type { Tokenizer } from "../src/data/tokenizer/tokenizer.ts";

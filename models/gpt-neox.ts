@@ -2,7 +2,7 @@
  * GPT-NeoX (Black et al. 2022; Pythia): rotary positions on the first part of each head, LayerNorm, GELU, biases,
  * attention and MLP side by side or one after the other, an LM head of its own.
  */
-import { f32 } from "../src/data/weights/gguf.ts";
+import { f32 } from "../src/data/weights/gguf-values.ts";
 import { ConfigError } from "../src/errors.ts";
 import { attend } from "../src/nn/attention.ts";
 import { type ParameterSpec, weight } from "../src/nn/init.ts";

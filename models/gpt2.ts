@@ -2,7 +2,7 @@
  * GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each block, GELU, biases everywhere, tied head.
  * Weights of its "Conv1D" layers are stored [in, out].
  */
-import { f32 } from "../src/data/weights/gguf.ts";
+import { f32 } from "../src/data/weights/gguf-values.ts";
 import { ConfigError } from "../src/errors.ts";
 import { attend } from "../src/nn/attention.ts";
 import { bias, type ParameterSpec, weight } from "../src/nn/init.ts";

@@ -2,7 +2,7 @@
  * Llama (Touvron et al. 2023; SmolLM2): rotary positions (half-split form), RMSNorm before each block, SwiGLU, grouped
  * key/value heads, no biases unless the config asks for them. And the families that differ from it in a few traits.
  */
-import { f32, u32 } from "../src/data/weights/gguf.ts";
+import { f32, u32 } from "../src/data/weights/gguf-values.ts";
 import { ConfigError } from "../src/errors.ts";
 import { attend, splitHeads } from "../src/nn/attention.ts";
 import { gain, type ParameterSpec, weight } from "../src/nn/init.ts";

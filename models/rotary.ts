@@ -1,5 +1,5 @@
 /** Rotary positions in a `config.json`: their base and their scaling, in either of two spellings. */
-import { f32, type GgufMetadata, u32 } from "../src/data/weights/gguf.ts";
+import { f32, type GgufMetadata, u32 } from "../src/data/weights/gguf-values.ts";
 import type { HfConfig } from "./hf-config.ts";
 
 /** How a model turns its queries and keys: what `ops/rope` takes. */

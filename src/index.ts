@@ -25,6 +25,7 @@ export { kernelFromSource } from "./gpu/kernel.ts";
 export { call, defineOp, need, type Op, strided } from "./tensor/op.ts";
 
 // Models and text.
+export { saveGguf } from "../models/gguf.ts";
 export { loadModel, loadScalarModel, saveModel } from "../models/load.ts";
 export { createModel } from "../models/model.ts";
 export { packDocuments, padBatch } from "./data/batch.ts";

@@ -47,6 +47,7 @@ describe("the public API", () => {
         "record",
         "renderReport",
         "resolveSettings",
+        "saveGguf",
         "saveModel",
         "schedule",
         "strided",

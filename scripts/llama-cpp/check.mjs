@@ -56,6 +56,7 @@ const MODELS = {
   "llama, biases, linear scaling": {
     ...LLAMA,
     attention_bias: true,
+    mlp_bias: true,
     rope_parameters: { rope_theta: 500, rope_type: "linear", factor: 4 },
   },
   "llama 3": { ...LLAMA, rope_theta: 500, rope_scaling: LLAMA3 },

@@ -1,6 +1,6 @@
 /** A tokenizer as llama.cpp has it: byte-level BPE by its merges ("gpt2"), SentencePiece's BPE by the scores of its pieces ("llama"). */
 import { FormatError } from "../../errors.ts";
-import { type GgufMetadata, type GgufValue, u32 } from "../weights/gguf.ts";
+import { type GgufMetadata, type GgufValue, u32 } from "../weights/gguf-values.ts";
 import { isRecord } from "../json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 

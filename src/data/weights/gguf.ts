@@ -4,24 +4,9 @@
  */
 import { FormatError } from "../../errors.ts";
 import { replaceFile } from "../files.ts";
+import type { GgufMetadata, GgufValue } from "./gguf-values.ts";
 import { bytesOf } from "./safetensors-header.ts";
 import { type FloatsToWrite, pieces } from "./safetensors-layout.ts";
-
-/** A value of the metadata. Numbers say how they are stored. */
-export type GgufValue =
-  | string
-  | boolean
-  | { readonly type: "u32" | "f32"; readonly value: number }
-  | { readonly type: "string"; readonly values: readonly string[] }
-  | { readonly type: "i32" | "f32"; readonly values: readonly number[] };
-
-/** By name, in the order in which they are written. */
-export type GgufMetadata = Readonly<Record<string, GgufValue>>;
-
-/** A whole number from 0. */
-export const u32 = (value: number): GgufValue => ({ type: "u32", value });
-/** A real number. */
-export const f32 = (value: number): GgufValue => ({ type: "f32", value });
 
 const VERSION = 3;
 /** The data and each tensor begin at a multiple of it. */
@@ -56,11 +41,14 @@ export async function writeGguf(
   });
 }
 
+/** `bytes` up to the next multiple of ALIGNMENT. */
 const padded = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
+/** Bytes of its data. */
 const sizeOf = ({ shape, dtype }: FloatsToWrite): number =>
   shape.reduce((product, size) => product * size, bytesOf(dtype));
 
+/** All before the data of `tensors`, which follow in this order, each {@link padded}. */
 function headerOf(metadata: GgufMetadata, tensors: readonly FloatsToWrite[]): Uint8Array {
   const bytes = writer();
   bytes.raw("GGUF");
