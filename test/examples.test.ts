@@ -1,5 +1,5 @@
 /** The examples run, and the README shows the first of them as it is, with what it prints. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -115,12 +115,14 @@ describe("examples/my-kernel.mjs", () => {
     expect((await cli(["bench", "--check"])).stderr).toContain("expected --kernel FILE.mjs");
   });
   it("fails where a gradient is wrong", { timeout: 120_000 }, async () => {
-    const wrong = `${tmpdir()}/vbon-wrong-${process.pid}.mjs`;
+    const folder = mkdtempSync(`${tmpdir()}/vbon-wrong-`);
+    const wrong = `${folder}/swish.mjs`;
     const source = text(file)
       .replace("(1.0 - g)", "(1.0 + g)")
       .replace('"vbon"', `"${new URL("../src/index.ts", import.meta.url).pathname}"`);
     writeFileSync(wrong, source);
     const { code, stdout } = await cli(["bench", "--kernel", wrong, "--check"]);
+    rmSync(folder, { recursive: true });
     expect(code).toBe(1);
     expect(stdout).toMatch(/swish ragged: gradient of input 0: element \d+ is .*, expected/);
   });

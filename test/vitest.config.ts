@@ -7,6 +7,7 @@ const config: ViteUserConfig = {
   test: {
     root: new URL("..", import.meta.url).pathname,
     include: ["test/**/*.test.ts"],
+    globalSetup: "test/support/temporary.ts",
     pool: "forks",
     maxWorkers: 2,
     env: { VBON_TUNE: "off" }, // what this machine's user has tuned is no part of what is tested
