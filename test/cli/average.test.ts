@@ -93,5 +93,6 @@ describe("vbon average", () => {
     expect(await refused(at("m1"), at("nowhere"), ...to)).toMatch(/nowhere/);
     expect(existsSync(at("refused"))).toBe(false);
     expect(await refused(at("m2"), at("m3"), "--out", at("m1"))).toMatch(/there is a model already/);
+    expect(await refused(at("m2"), at("m3"), "--out", at("m1/config.json"))).toMatch(/expected a folder/);
   });
 });

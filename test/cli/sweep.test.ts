@@ -160,8 +160,31 @@ describe("a sweep", () => {
     expect(await refused({ ...file, align: { ...shared, cache: "train" } })).toMatch(/evalCache/);
     const other = await sweep("whole", { ...file, align: { ...file.align, gradClip: 2 } });
     expect([other.code, other.stderr]).toEqual([2, expect.stringMatching(/was run with gradClip 1, .* 2/)]);
+    const adapted = await sweep("whole", { ...file, align: { ...file.align, lora: "q_proj" } });
+    expect([adapted.code, adapted.stderr]).toEqual([
+      2,
+      expect.stringMatching(/with lora undefined, .* "q_proj"/),
+    ]);
     const unknown = await vbon(device, ["sweep", "fig2-smok"]);
     expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringMatching(/did you mean fig2-smoke/)]);
+  });
+});
+
+describe("a folder of an older version", () => {
+  it("whose config lacks a flag that is new is that of the flag's default, and of no other", async () => {
+    const path = at("whole/runs/vbon-n2-seed0/config.json");
+    const config = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+    const { gradClip, ...older } = config;
+    expect(gradClip).toBe(1);
+    writeFileSync(path, JSON.stringify(older));
+    expect((await sweep("whole", file)).code).toBe(0);
+    writeFileSync(path, JSON.stringify({ ...older, lora: "q_proj" }));
+    const { code, stderr } = await sweep("whole", file);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringMatching(/with lora "q_proj", the sweep says undefined/),
+    ]);
+    writeFileSync(path, JSON.stringify(config));
   });
 });
 

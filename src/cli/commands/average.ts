@@ -2,7 +2,7 @@
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { saveModel } from "../../../models/load.ts";
-import { ensureFolder, exists, readText, writeFileAtomic } from "../../data/files.ts";
+import { ensureFolder, exists, kindOf, readText, writeFileAtomic } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import { frozenCopy, type Parameters } from "../../nn/parameters.ts";
@@ -49,6 +49,8 @@ export const average: AnyVerb = defineVerb({
   ],
   async run(config, io) {
     const shares = sharesOf(config);
+    if ((await kindOf(config.out)) === "file")
+      throw new ConfigError(`--out ${config.out}: expected a folder, there is a file`);
     if (await exists(join(config.out, "config.json")))
       throw new ConfigError(`--out ${config.out}: there is a model already; expected a new folder`);
     const device = await io.device();

@@ -158,21 +158,19 @@ async function planSoup(
   return { point, folder, config, steps, after: seeds, evaluations };
 }
 
-/** A folder's run must be the run that is planned. */
-async function checkSame({ config }: Task, folder: string): Promise<void> {
+/** A folder's run must be the run that is planned; a flag that did not exist yet, or is not given, says its default. */
+async function checkSame({ verb, config }: Task, folder: string): Promise<void> {
   const before = await readJson(join(folder, "config.json"));
   const free = new Set([...ALIGN_CHANGEABLE, "resume"]);
-  const differs = Object.keys(config).find(
-    (key) =>
-      !free.has(key) && isRecord(before) && JSON.stringify(before[key]) !== JSON.stringify(config[key]),
-  );
-  if (differs === undefined) return;
-  const [was, is] = [isRecord(before) ? before[differs] : undefined, config[differs]].map((x) =>
-    JSON.stringify(x),
-  );
-  throw new ConfigError(
-    `${folder} was run with ${differs} ${was}, the sweep says ${is}; choose another --out, or delete that run`,
-  );
+  for (const [key, field] of Object.entries(verb.schema.shape)) {
+    const said = (settings: unknown): string =>
+      JSON.stringify((isRecord(settings) ? settings[key] : undefined) ?? field.safeParse(undefined).data);
+    const [was, is] = [said(before), said(config)];
+    if (free.has(key) || was === is) continue;
+    throw new ConfigError(
+      `${folder} was run with ${key} ${was}, the sweep says ${is}; choose another --out, or delete that run`,
+    );
+  }
 }
 
 async function named<T>(name: string, planned: Promise<T>): Promise<T> {
