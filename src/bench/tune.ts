@@ -15,6 +15,8 @@ export interface TuneTask {
   readonly op: "matmul";
   readonly class: string;
   readonly mode: keyof typeof MODES;
+  /** What the operands are stored as. */
+  readonly dtype: "f32" | "f16";
   readonly shape: ProductShape;
 }
 
@@ -35,18 +37,19 @@ export const MARGIN = 1.03;
 /** A turn lasts at least so long, milliseconds. */
 const TURN = 15;
 
-/** One task for each class, by the largest of its shapes. */
-export function tuneTasks(shapes: readonly ProductShape[]): TuneTask[] {
+/** One task for each class of operands in these dtypes, by the largest of its shapes. */
+export function tuneTasks(shapes: readonly ProductShape[], dtypes: readonly TuneTask["dtype"][]): TuneTask[] {
   const largest = shapes.toSorted((a, b) => b[0] * b[1] * b[2] - a[0] * a[1] * a[2]);
   const tasks = new Map<string, TuneTask>();
-  for (const mode of ["nn", "nt", "tn"] as const)
-    for (const shape of largest) {
-      const [, N, K] = shape;
-      const { transposeA = false, transposeB = false }: { transposeA?: boolean; transposeB?: boolean } =
-        MODES[mode];
-      const name = classOf({ N, K, transposeA, transposeB });
-      if (!tasks.has(name)) tasks.set(name, { op: "matmul", class: name, mode, shape });
-    }
+  for (const dtype of dtypes)
+    for (const mode of ["nn", "nt", "tn"] as const)
+      for (const shape of largest) {
+        const [, N, K] = shape;
+        const { transposeA = false, transposeB = false }: { transposeA?: boolean; transposeB?: boolean } =
+          MODES[mode];
+        const name = classOf({ N, K, transposeA, transposeB }, [dtype, dtype]);
+        if (!tasks.has(name)) tasks.set(name, { op: "matmul", class: name, mode, dtype, shape });
+      }
   return [...tasks.values()];
 }
 
@@ -65,7 +68,7 @@ export async function tuneClass(
   task: TuneTask,
   { rounds, say }: { readonly rounds: number; readonly say: (line: string) => void },
 ): Promise<Found> {
-  const tunings = matmulTunings(device, task.mode);
+  const tunings = matmulTunings(device, task.mode, task.dtype);
   const candidates: Candidate[] = [];
   try {
     for (const tuning of [undefined, ...tunings]) {
@@ -98,12 +101,12 @@ const gain = (own: Candidate, { times }: Candidate): number =>
 /** Checked against float64; undefined where it is wrong or does not run, but never the op's own choice. */
 async function prepare(
   device: Device,
-  { mode, shape }: TuneTask,
+  { mode, shape, dtype }: TuneTask,
   tuning: Tuning | undefined,
   say: (line: string) => void,
 ): Promise<Candidate | undefined> {
   try {
-    const job = await makeMatmul(device, shape, { ...MODES[mode], tuning: tuning ?? {} });
+    const job = await makeMatmul(device, shape, { ...MODES[mode], tuning: tuning ?? {} }, { dtype });
     const error = await job.check();
     if (error <= job.tolerance) return { tuning, job, times: [] };
     job.dispose();

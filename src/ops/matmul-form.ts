@@ -5,7 +5,7 @@
 import type { Device } from "../gpu/device.ts";
 import { bucket, type Tuning } from "../gpu/tune.ts";
 import type { View } from "../gpu/call.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import type { Dtype, Tensor } from "../tensor/tensor.ts";
 import type { Finish } from "./matmul-finish.ts";
 
 /** One call: C = op(A) op(B) + bias, for each product of a batch. */
@@ -33,11 +33,16 @@ export interface Product extends Finish {
 }
 
 /**
- * The class of shapes that tunings are kept for. It knows nothing of M and of the batch: a row's bits must not depend on how
- * many rows there are, and a tuning may change the order of sums.
+ * The class that tunings are kept for: shapes, and what the operands are stored as. It knows nothing of M and of the batch: a row's
+ * bits must not depend on how many rows there are, and a tuning may change the order of sums.
  */
-export const classOf = (product: Pick<Product, "transposeA" | "transposeB" | "N" | "K">): string =>
-  `${modeOf(product)} N${bucket(product.N)} K${bucket(product.K)}`;
+export function classOf(
+  product: Pick<Product, "transposeA" | "transposeB" | "N" | "K">,
+  [a, b]: readonly [a: Dtype, b: Dtype],
+): string {
+  const stored = a !== b ? ` ${a} by ${b}` : a === "f32" ? "" : ` ${a}`;
+  return `${modeOf(product)} N${bucket(product.N)} K${bucket(product.K)}${stored}`;
+}
 
 /** A way to compute a product. */
 export interface MatmulForm {

@@ -178,5 +178,6 @@ export const matrices: readonly MatmulForm[] = [
   ...Object.entries(PIECES).map(([name, piece]) => ({
     ...form(name, () => piece),
     runs: (device: Device) => device.has("matrix") && roomFor(device, piece),
+    tunings: () => [{ form: name }],
   })),
 ];

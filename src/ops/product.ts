@@ -74,11 +74,11 @@ function chooseForm(wanted: Product, variant: string | undefined): MatmulForm {
   );
 }
 
-/** What `vbon tune` may try on a device, for a mode ("nn", "nt", "tn"). */
-export function matmulTunings(device: Device, mode: string): readonly Tuning[] {
-  const kind = device.software ? "software" : "gpu";
+/** What `vbon tune` may try on a device, for a mode ("nn", "nt", "tn") and operands of a dtype: forms that round none of them. */
+export function matmulTunings(device: Device, mode: string, dtype: "f32" | "f16"): readonly Tuning[] {
+  const kinds = [device.software ? "software" : "gpu", ...(dtype === "f16" ? ["asked"] : [])];
   return FORMS.flatMap((form) =>
-    form.madeFor === kind && form.runs(device) ? (form.tunings?.(mode) ?? []) : [],
+    kinds.includes(form.madeFor) && form.runs(device) ? (form.tunings?.(mode) ?? []) : [],
   );
 }
 
@@ -124,7 +124,7 @@ export function product(
   const c = into ?? empty(out, "f32", "matmul");
   const { transposeA = false, transposeB = false } = attrs;
   const modes = { transposeA, transposeB };
-  const tuning = attrs.tuning ?? a.device.tuned("matmul", classOf({ ...size, ...modes }));
+  const tuning = attrs.tuning ?? a.device.tuned("matmul", classOf({ ...size, ...modes }, [a.dtype, b.dtype]));
   const bare: Product = { a, b, bias, c, ...size, ...modes, tuning, ...finish, adds: into !== undefined };
   const form = chooseForm(bare, attrs.variant);
   const summing = { ...bare, sums };

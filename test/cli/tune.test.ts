@@ -36,6 +36,23 @@ describe("vbon tune", () => {
     },
   );
 
+  it("tunes products of f16 operands as classes of their own", { timeout: 120_000 }, async () => {
+    const { code, stdout, stderr } = await cli([
+      "tune",
+      "--shapes",
+      "64x32x64",
+      "--rounds",
+      "1",
+      "--dtype",
+      "f16",
+      "--json",
+    ]);
+    expect(code, stderr).toBe(0);
+    const { found } = JSON.parse(stdout) as { found: { class: string; tried: number }[] };
+    expect(found.map((one) => one.class)).toEqual(["nn N32 K64 f16", "nt N32 K64 f16", "tn N32 K64 f16"]);
+    expect(Math.min(...found.map(({ tried }) => tried))).toBeGreaterThan(0);
+  });
+
   it("refuses what is no shape", async () => {
     const { code, stderr } = await cli(["tune", "--shapes", "64x32"]);
     expect(code).toBe(2);

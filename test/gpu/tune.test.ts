@@ -71,13 +71,40 @@ describe("products", async () => {
 
   it("have one class for all numbers of rows, and one task a class", () => {
     const product = { N: 384, K: 384, transposeA: false, transposeB: true };
-    expect(classOf(product)).toBe("nt N512 K512");
-    const tasks = tuneTasks([
+    expect(classOf(product, ["f32", "f32"])).toBe("nt N512 K512");
+    const shapes = [
       [8, 384, 384],
       [2048, 400, 300],
-    ]);
+    ] as const;
+    const tasks = tuneTasks(shapes, ["f32"]);
     expect(tasks.map((task) => task.class)).toEqual(["nn N512 K512", "nt N512 K512", "tn N512 K512"]);
     expect(tasks[0]!.shape).toEqual([2048, 400, 300]);
+  });
+
+  it("have other classes for operands in f16: what is fastest there is another kernel", () => {
+    const product = { N: 384, K: 384, transposeA: false, transposeB: false };
+    expect(classOf(product, ["f16", "f16"])).toBe("nn N512 K512 f16");
+    expect(classOf(product, ["f32", "f16"])).toBe("nn N512 K512 f32 by f16");
+    const tasks = tuneTasks([[8, 384, 384]], ["f32", "f16"]);
+    expect(tasks.map(({ class: name, dtype }) => [name, dtype])).toEqual([
+      ...["nn", "nt", "tn"].map((mode) => [`${mode} N512 K512`, "f32"]),
+      ...["nn", "nt", "tn"].map((mode) => [`${mode} N512 K512 f16`, "f16"]),
+    ]);
+  });
+
+  it("of f16 operands are not computed by what was found for f32", async () => {
+    const form = async (dtype: "f32" | "f16"): Promise<string> => {
+      device.tuning = { matmul: { "nn N32 K32": { form: "plain" } } };
+      const program = await record(device, "tuned", () =>
+        matmul(input([8, 32], dtype), input([32, 32], dtype), undefined),
+      );
+      device.tuning = {};
+      const kernels = program.describe();
+      program.dispose();
+      return kernels;
+    };
+    expect(await form("f32")).toMatch(/matmul-plain/);
+    expect(await form("f16")).not.toMatch(/matmul-plain/);
   });
 
   /** Bits of the first rows of a product of `rows` rows, under a table. */
@@ -98,7 +125,7 @@ describe("products", async () => {
     return Float32Array.from(c.slice(0, 3 * N));
   }
 
-  it.each(matmulTunings(device, "nn").map((tuning) => [JSON.stringify(tuning), tuning] as const))(
+  it.each(matmulTunings(device, "nn", "f32").map((tuning) => [JSON.stringify(tuning), tuning] as const))(
     "give a row the same bits in any number of rows under %s",
     async (_, tuning) => {
       const table = { matmul: { "nn N64 K256": tuning } };

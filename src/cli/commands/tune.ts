@@ -7,6 +7,7 @@ import { ensureFolder, writeFileAtomic } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import { merge, readTuneFile, type TuneTable, tuneFile } from "../../gpu/tune.ts";
+import { needHalves } from "../../ops/cast.ts";
 import { formatTable } from "../../report/console-table.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -15,6 +16,10 @@ const schema = z.strictObject({
     description:
       "products to tune for, M x N x K (default: the layers of small GPTs, as `vbon bench matmul`)",
     hint: "MxNxK[,…]",
+  }),
+  dtype: z.enum(["f32", "f16"]).optional().meta({
+    description:
+      "their operands; f16 is what mixed precision multiplies (default: f32, and f16 where there are matrix units)",
   }),
   rounds: z.number().int().min(1).default(9).meta({ description: "turns of every candidate" }),
   out: z
@@ -38,6 +43,10 @@ export const tune: AnyVerb = defineVerb({
       does: "a model of yours: 2,048 tokens, 768 wide",
       line: "vbon tune --shapes 2048x768x768,2048x3072x768,2048x768x3072",
     },
+    {
+      does: "the products of its mixed precision",
+      line: "vbon tune --dtype f16 --shapes 2048x768x768,2048x3072x768,2048x768x3072",
+    },
     { does: "what holds here", line: "vbon tune --list" },
   ],
   async run(config, io) {
@@ -54,7 +63,8 @@ export const tune: AnyVerb = defineVerb({
 });
 
 async function search(device: Device, file: string, config: Config, io: Io): Promise<void> {
-  const tasks = tuneTasks(config.shapes === undefined ? PRODUCTS : parseShapes(config.shapes));
+  const shapes = config.shapes === undefined ? PRODUCTS : parseShapes(config.shapes);
+  const tasks = tuneTasks(shapes, dtypesFor(device, config));
   const progress = io.progress({ label: "tune", total: tasks.length, unit: "shapes" });
   const found: Found[] = [];
   for (const task of tasks) {
@@ -70,6 +80,13 @@ async function search(device: Device, file: string, config: Config, io: Io): Pro
     { adapter: device.tuningKey, found: found.map(({ task, ...rest }) => ({ ...task, ...rest })), file },
     `${foundText(found)}\n${device.tuningKey}\nremembered in ${file}`,
   );
+}
+
+/** @throws DeviceError where f16 is asked for and the device has none */
+function dtypesFor(device: Device, { dtype }: Config): ("f32" | "f16")[] {
+  if (dtype === undefined) return device.has("matrix") ? ["f32", "f16"] : ["f32"];
+  if (dtype === "f16") needHalves(device);
+  return [dtype];
 }
 
 /** Classes where something was found; the others are named too, empty, so that an older finding goes. */
