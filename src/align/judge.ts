@@ -1,7 +1,7 @@
 /** Responses as text, and what the reward says of them. */
 import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import type { Sample } from "../generate/engine.ts";
-import { type Prompt, responseText } from "./cache/build.ts";
+import { type Prompt, responseText, rewardInput } from "./cache/build.ts";
 import type { Reward } from "./rewards.ts";
 
 /** Who judges, and whose prompts. */
@@ -22,9 +22,6 @@ export async function judgeSamples(
   { prompts, tokenizer, reward }: Jury,
 ): Promise<{ readonly texts: readonly string[]; readonly scores: Float64Array }> {
   const texts = samples.map((s, e) => responseText(tokenizer, prompts[picks[e]!]!, s.ids));
-  const inputs = samples.map((s, e) => {
-    const { text: prompt, ids } = prompts[picks[e]!]!;
-    return { prompt, response: texts[e]!, promptIds: ids, responseIds: s.ids };
-  });
+  const inputs = samples.map((s, e) => rewardInput(prompts[picks[e]!]!, texts[e]!, s.ids));
   return { texts, scores: await reward.score(inputs) };
 }

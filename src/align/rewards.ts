@@ -1,6 +1,7 @@
 /** Rewards: anything that gives each response one finite number. Functions are first-class; models come ready-made. */
 import { pathToFileURL } from "node:url";
 import { resolve } from "node:path";
+import { answered, type Chat, type Message, openChat } from "../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError, messageOf } from "../errors.ts";
 import type { ScalarModel } from "../nn/lm.ts";
@@ -13,6 +14,8 @@ export interface RewardInput {
   readonly response: string;
   readonly promptIds: readonly number[];
   readonly responseIds: readonly number[];
+  /** Where the prompt is a conversation: its messages, which the response answers. */
+  readonly messages?: readonly Message[];
 }
 
 /** A user's reward: a module's default export or its export `reward`. May be async. */
@@ -96,17 +99,28 @@ const BATCH = 64;
 
 /**
  * A reward model's score of prompt and response together: the logit of its only label, or the log-odds of the second
- * of two. Text longer than the model's context loses its beginning.
+ * of two. A conversation is written by the chat template of the reward's own tokenizer, where that has one, else it is the text that
+ * the policy saw. What is longer than the model's context loses its beginning.
  * @param name as it stands in cache headers
  */
 export function modelReward(name: string, model: ScalarModel, tokenizer: Tokenizer): Reward {
   const { reads, config } = model;
   const classifier = createClassifier(model, BATCH);
+  const chat = tokenizer.chatTemplates.has("default") ? openChat(tokenizer) : undefined;
   return functionReward(name, async (inputs) => {
-    const texts = inputs.map(({ prompt, response }) => {
-      const ids = cutStart(reads, tokenizer.encode(prompt + response), config.blockSize);
+    const texts = inputs.map((seen) => {
+      const ids = cutStart(reads, idsSeen(seen, tokenizer, chat), config.blockSize);
       return ids.length > 0 ? ids : [0];
     });
     return Array.from(await classifier.scores(texts));
   });
 }
+
+const idsSeen = (
+  { prompt, response, messages }: RewardInput,
+  tokenizer: Tokenizer,
+  chat: Chat | undefined,
+): readonly number[] =>
+  messages && chat
+    ? chat.whole(answered(messages, response), `the reward of ${JSON.stringify(response.slice(0, 40))}`)
+    : tokenizer.encode(prompt + response);

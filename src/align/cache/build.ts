@@ -1,8 +1,9 @@
 /** Builds a reward cache: M samples of the reference for each prompt, and their scores. */
+import type { Message } from "../../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { hashIds } from "../../tensor/hash.ts";
-import type { Reward } from "../rewards.ts";
+import type { Reward, RewardInput } from "../rewards.ts";
 import { type CacheEntry, promptIdOf } from "./cache.ts";
 import type { CacheWriter } from "./file.ts";
 
@@ -10,6 +11,8 @@ import type { CacheWriter } from "./file.ts";
 export interface Prompt {
   readonly ids: readonly number[];
   readonly text: string;
+  /** Of a conversation: what was said so far. */
+  readonly messages?: readonly Message[];
 }
 
 /** How a cache is built. */
@@ -38,6 +41,19 @@ export function responseText(tokenizer: Tokenizer, prompt: Prompt, ids: readonly
     ? whole.slice(prompt.text.length)
     : tokenizer.decode([...ids], { skipSpecialTokens: true });
 }
+
+/** What a reward sees of a response, given as text and as ids. */
+export const rewardInput = (
+  { text, ids, messages }: Prompt,
+  response: string,
+  responseIds: readonly number[],
+): RewardInput => ({
+  prompt: text,
+  response,
+  promptIds: ids,
+  responseIds,
+  ...(messages && { messages }),
+});
 
 /**
  * Appends every prompt that the writer does not have yet, once, in order.
@@ -72,16 +88,12 @@ async function entryOf(
   { tokenizer, reward }: CacheOptions,
 ): Promise<CacheEntry> {
   const responses = drawn.map((s) => responseText(tokenizer, prompt, s.ids));
-  const inputs = drawn.map((s, i) => ({
-    prompt: prompt.text,
-    response: responses[i]!,
-    promptIds: prompt.ids,
-    responseIds: s.ids,
-  }));
+  const inputs = drawn.map((s, i) => rewardInput(prompt, responses[i]!, s.ids));
   return {
     promptId: promptIdOf(prompt.ids),
     prompt: prompt.text,
     promptIds: [...prompt.ids],
+    ...(prompt.messages && { messages: [...prompt.messages] }),
     rewards: [...(await reward.score(inputs))],
     lengths: drawn.map((s) => s.ids.length),
     finished: drawn.map((s) => s.finish === "eos"),

@@ -5,6 +5,7 @@
  */
 
 import { z } from "zod";
+import type { Message } from "../../data/tokenizer/chat.ts";
 import { ConfigError, FormatError } from "../../errors.ts";
 import { hashIds, hexOf } from "../../tensor/hash.ts";
 import { type CdfOptions, createCdf, type EmpiricalCdf, tieKey } from "../best-of-n/cdf.ts";
@@ -54,6 +55,7 @@ export const CacheEntry: z.ZodType<CacheEntry> = z.object({
   promptId: z.string(),
   prompt: z.string(),
   promptIds: z.array(z.number().int().nonnegative()),
+  messages: z.array(z.looseObject({ role: z.string(), content: z.string() })).optional(),
   rewards: z.array(z.number()).min(1),
   lengths: z.array(z.number().int().nonnegative()).optional(),
   finished: z.array(z.boolean()).optional(),
@@ -68,6 +70,8 @@ export interface CacheEntry {
   prompt: string;
   /** Empty in the formats of the released code, which keep text only. */
   promptIds: number[];
+  /** Of a conversation: what was said so far. */
+  messages?: Message[] | undefined;
   rewards: number[];
   /** Response tokens. */
   lengths?: number[] | undefined;

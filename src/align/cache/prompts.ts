@@ -2,7 +2,13 @@
 import { type DocumentOptions, readDocuments, readRecords } from "../../data/datasets/dataset.ts";
 import { unpackedName } from "../../data/datasets/unpack.ts";
 import { isRecord } from "../../data/json.ts";
-import { checkAsks, type Conversing, conversing, readMessages } from "../../data/tokenizer/chat.ts";
+import {
+  checkAsks,
+  type Conversing,
+  conversing,
+  type Message,
+  readMessages,
+} from "../../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError } from "../../errors.ts";
 import { createRandom } from "../../tensor/random.ts";
@@ -130,15 +136,19 @@ function createPrompter(tokenizer: Tokenizer, options: PromptOptions): Prompter 
     ids: [...all],
     text: tokenizer.decode(all, { skipSpecialTokens: true }),
   });
+  const talk = (messages: readonly Message[], where: string): Prompt => ({
+    ...ids(how.open().prompt(messages, where)),
+    messages,
+  });
   const text: Prompter["text"] = (plain, where) =>
-    how.wrap ? ids(how.open().prompt(how.wrap(plain), where)) : promptOf(plain, tokenizer);
+    how.wrap ? talk(how.wrap(plain), where) : promptOf(plain, tokenizer);
   return {
     ids,
     text,
     messages(value, where) {
       const messages = readMessages(value, where);
       checkAsks(messages, where);
-      return ids(how.open().prompt(messages, where));
+      return talk(messages, where);
     },
     tldr: (post, where) =>
       text(

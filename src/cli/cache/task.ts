@@ -92,6 +92,7 @@ function samplingOf(path: string, { header }: RewardCache, asked: AskedSampling)
 }
 
 /** The released code's formats keep text only. */
-function promptFrom({ promptIds, prompt }: CacheEntry, tokenizer: Tokenizer): Prompt {
-  return { ids: promptIds.length > 0 ? promptIds : promptOf(prompt, tokenizer).ids, text: prompt };
+function promptFrom({ promptIds, prompt, messages }: CacheEntry, tokenizer: Tokenizer): Prompt {
+  const ids = promptIds.length > 0 ? promptIds : promptOf(prompt, tokenizer).ids;
+  return { ids, text: prompt, ...(messages && { messages }) };
 }

@@ -26,6 +26,7 @@ import {
   trainingFields,
   trainingSettings,
 } from "../flags/training.ts";
+import { withTemplate } from "../flags/prompts.ts";
 import { checkVocabulary } from "../open.ts";
 import { type RewardData, type RewardSplit, readRewardData } from "../train/reward-data.ts";
 import { checkSameData, memoryNote, watchTraining } from "../train/run.ts";
@@ -41,7 +42,7 @@ const schema = z.strictObject({
     .string()
     .optional()
     .meta({
-      description: `records (.jsonl, .csv, .tsv, .parquet) of {text, label}, label 0 (bad) or 1 (good); as all of these: ${ON_DISK_OR_HUB}`,
+      description: `records (.jsonl, .csv, .tsv, .parquet) of {text, label} or {messages, label}, label 0 (bad) or 1 (good); as all of these: ${ON_DISK_OR_HUB}`,
       hint: "FILE",
       heading: "Data (--data, --positive with --negative, --pairs, or --west-of)",
     }),
@@ -57,7 +58,8 @@ const schema = z.strictObject({
   positive: z.string().optional().meta({ description: "good texts, one a line", hint: "FILE" }),
   negative: z.string().optional().meta({ description: "bad texts, one a line", hint: "FILE" }),
   pairs: z.string().optional().meta({
-    description: "preferences: records of {prompt, chosen, rejected}; the prompt may be left out",
+    description:
+      "preferences: records of {prompt, chosen, rejected}, texts or lists of messages; the prompt may be left out",
     hint: "FILE",
   }),
   chosenField: z.string().default("chosen").meta({ description: "of --pairs: where the better text is" }),
@@ -69,6 +71,11 @@ const schema = z.strictObject({
   n: z.number().int().min(2).default(8).meta({ description: "of --west-of" }),
   westKeep: z.number().gt(0).max(1).default(1).meta({
     description: "of --west-of: share of the pairs to keep, those whose scores differ most",
+  }),
+  chatTemplate: z.string().optional().meta({
+    description:
+      "for conversations: one of the tokenizer's templates by its name, or a Jinja file; it is saved with the model",
+    hint: "NAME|FILE",
   }),
   block: z
     .number()
@@ -140,7 +147,8 @@ async function run(config: Config, io: Io): Promise<void> {
   const { unit } = source;
   const device = await io.device();
   const computing = computingOf(config, device);
-  const { model: opened, tokenizer } = await openStart(device, config, source.texts);
+  const { model: opened, tokenizer: given } = await openStart(device, config, source.texts);
+  const tokenizer = await withTemplate(given, config.chatTemplate);
   const model = opened.with(opened.parameters, computing);
   const data = source.split(tokenizer, { ...config, reads: model.reads, block: blockOf(model, config) });
   const settings = { ...trainingSettings(config, data.train), tokenDropout: config.tokenDropout };

@@ -1,6 +1,7 @@
 /** `vbon score`: what a language model, and a reward, say of given texts. */
 import { rename } from "node:fs/promises";
 import { z } from "zod";
+import { rewardInput } from "../../align/cache/build.ts";
 import type { Reward, RewardInput } from "../../align/rewards.ts";
 import { type Example, readExamples } from "../../data/datasets/dataset.ts";
 import { openAppender, writeFileAtomic } from "../../data/files.ts";
@@ -158,13 +159,10 @@ function conversationSeen(
   { tokenizer, conversing }: Talking,
   where: string,
 ): Row {
-  const {
-    prompt: promptIds,
-    response: responseIds,
-    text,
-  } = conversing.open().answers(messages, where).at(-1)!;
-  const prompt = tokenizer.decode(promptIds, { skipSpecialTokens: true });
-  return { ids: [...promptIds, ...responseIds], seen: { prompt, response: text, promptIds, responseIds } };
+  const last = conversing.open().answers(messages, where).at(-1)!;
+  const { prompt: ids, response, text, before } = last;
+  const prompt = { ids, text: tokenizer.decode(ids, { skipSpecialTokens: true }), messages: before };
+  return { ids: [...ids, ...response], seen: rewardInput(prompt, text, response) };
 }
 
 interface Totals {

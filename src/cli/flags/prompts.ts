@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { PromptOptions } from "../../align/cache/prompts.ts";
 import type { FieldNames } from "../../data/datasets/dataset.ts";
 import { kindOf, readText } from "../../data/files.ts";
-import { type Conversing, conversing } from "../../data/tokenizer/chat.ts";
+import { type Conversing, conversing, openChat } from "../../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 
@@ -108,19 +108,35 @@ export async function talking(given: Tokenizer, { chat, system, chatTemplate }: 
     throw new ConfigError(
       "--system is said before a prompt in a conversation; expected --chat beside it, or a message of the role system in the records",
     );
-  const isFile =
-    chatTemplate !== undefined &&
-    !given.chatTemplates.has(chatTemplate) &&
-    (await kindOf(chatTemplate)) === "file";
-  const tokenizer = isFile ? given.withChatTemplate(await readText(chatTemplate)) : given;
-  const name = isFile ? undefined : chatTemplate;
-  if (name !== undefined && /[./\\]/.test(name) && !given.chatTemplates.has(name))
-    throw new ConfigError(
-      `--chat-template ${name}: no such file, and no template of the tokenizer's has that name`,
-    );
+  const { tokenizer, name } = await templateOf(given, chatTemplate);
   const how = conversing(tokenizer, { chat, system, name });
   if (chat || chatTemplate !== undefined) how.open(); // what is amiss is said at once
   return { tokenizer, conversing: how };
+}
+
+/** The tokenizer, and the name of its template: that of a file becomes its own. */
+async function templateOf(
+  given: Tokenizer,
+  asked: string | undefined,
+): Promise<{ readonly tokenizer: Tokenizer; readonly name?: string | undefined }> {
+  if (asked === undefined || given.chatTemplates.has(asked)) return { tokenizer: given, name: asked };
+  if ((await kindOf(asked)) === "file") return { tokenizer: given.withChatTemplate(await readText(asked)) };
+  if (/[./\\]/.test(asked))
+    throw new ConfigError(
+      `--chat-template ${asked}: no such file, and no template of the tokenizer's has that name`,
+    );
+  return { tokenizer: given, name: asked };
+}
+
+/**
+ * The tokenizer with the template that is asked for as its only one: a reward is asked in the one that it learnt in.
+ * @throws ConfigError for a template that is neither a name nor a file
+ */
+export async function withTemplate(given: Tokenizer, asked: string | undefined): Promise<Tokenizer> {
+  const { tokenizer, name } = await templateOf(given, asked);
+  if (asked === undefined) return tokenizer;
+  openChat(tokenizer, name); // what is amiss is said at once
+  return name === undefined ? tokenizer : tokenizer.withChatTemplate(tokenizer.chatTemplates.get(name)!);
 }
 
 /** Fields for a command that reads texts, or prompts with responses. */

@@ -1,14 +1,17 @@
 /** What `vbon reward` learns from: texts with labels, or preferences; of either kind the parts of a split. */
+import type { CacheEntry } from "../../align/cache/cache.ts";
 import { readCache } from "../../align/cache/file.ts";
 import { groupsOf } from "../../align/pairs.ts";
 import {
   type FieldNames,
+  type Judged,
   type LabelledSource,
   readLabelled,
   readPreferences,
   splitHeldOut,
   type TextPair,
 } from "../../data/datasets/dataset.ts";
+import { answered, type Chat, openChat } from "../../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import type { ScalarModel } from "../../nn/lm.ts";
@@ -57,6 +60,9 @@ export interface RewardData {
   readonly unit: "texts" | "pairs";
   /** All texts, to train a tokenizer on. */
   readonly texts: readonly string[];
+  /**
+   * @throws ConfigError for conversations where the tokenizer has no chat template; FormatError where the template refuses one
+   */
   split(tokenizer: Tokenizer, settings: SplitSettings): RewardSplit;
 }
 
@@ -100,12 +106,10 @@ async function labelled(source: LabelledSource, names: FieldNames): Promise<Rewa
     throw new ConfigError(`reward: expected texts of both labels, got ${good} good ones of ${all.length}`);
   return {
     unit: "texts",
-    texts: all.map(({ text }) => text),
+    texts: all.map(({ text }) => wordsOf(text)),
     split(tokenizer, settings) {
-      const items = all.map(({ text, label }) => ({
-        ids: cutStart(settings.reads, tokenizer.encode(text), settings.block),
-        label,
-      }));
+      const ids = encoder(tokenizer, settings);
+      const items = all.map(({ text, label }) => ({ ids: ids(text), label }));
       const parts = inThree(
         items.filter(({ ids }) => ids.length > 0),
         settings,
@@ -124,10 +128,9 @@ async function labelled(source: LabelledSource, names: FieldNames): Promise<Rewa
 function preferences(all: readonly TextPair[]): RewardData {
   return {
     unit: "pairs",
-    texts: all.flatMap(({ chosen, rejected }) => [chosen, rejected]),
+    texts: all.flatMap(({ chosen, rejected }) => [wordsOf(chosen), wordsOf(rejected)]),
     split(tokenizer, settings) {
-      const ids = (text: string): readonly number[] =>
-        cutStart(settings.reads, tokenizer.encode(text), settings.block);
+      const ids = encoder(tokenizer, settings);
       const items = all.map(({ chosen, rejected }) => ({ chosen: ids(chosen), rejected: ids(rejected) }));
       const parts = inThree(
         items.filter(({ chosen, rejected }) => chosen.length * rejected.length > 0),
@@ -146,6 +149,22 @@ function preferences(all: readonly TextPair[]): RewardData {
   };
 }
 
+const wordsOf = (judged: Judged): string =>
+  typeof judged === "string" ? judged : judged.messages.map(({ content }) => content).join("\n");
+
+/** Ids of a text, or of a conversation in the tokenizer's chat template, cut to the block. */
+function encoder(
+  tokenizer: Tokenizer,
+  { reads, block }: SplitSettings,
+): (judged: Judged) => readonly number[] {
+  let chat: Chat | undefined;
+  const ids = (judged: Judged): number[] => {
+    if (typeof judged === "string") return tokenizer.encode(judged);
+    return (chat ??= openChat(tokenizer)).whole(judged.messages, judged.where);
+  };
+  return (judged) => cutStart(reads, ids(judged), block);
+}
+
 /**
  * Of every n cached responses the best against the worst, ties left out; of these pairs the share `westKeep` that the cache's
  * reward is surest of: sigmoid(r_best - r_worst) is largest (Pace et al. 2024, "West-of-N", 4.2).
@@ -157,18 +176,19 @@ async function westOfN(path: string, { n, seed, westKeep }: RewardSource): Promi
     throw new ConfigError(`${path}: keeps scores but no responses to prefer; build it with "vbon cache"`);
   const groups = groupsOf(all, { n, seed, missingEos: "none" });
   const pairs = Array.from({ length: groups.count }, (_, item) => groups.at(item, 0)).flatMap(
-    ({ entry: { prompt, responses, rewards }, chosen, rejected, tied }) =>
-      tied
-        ? []
-        : [
-            {
-              chosen: prompt + responses![chosen]!,
-              rejected: prompt + responses![rejected]!,
-              margin: rewards[chosen]! - rewards[rejected]!,
-            },
-          ],
+    ({ entry, chosen, rejected, tied }) => {
+      const margin = entry.rewards[chosen]! - entry.rewards[rejected]!;
+      const judged = (index: number): Judged => judgedOf(entry, index, path);
+      return tied ? [] : [{ chosen: judged(chosen), rejected: judged(rejected), margin }];
+    },
   );
   return surest(pairs, westKeep);
+}
+
+function judgedOf({ prompt, messages, responses }: CacheEntry, index: number, path: string): Judged {
+  const response = responses![index]!;
+  if (!messages) return prompt + response;
+  return { messages: answered(messages, response), where: `${path}: ${JSON.stringify(prompt.slice(0, 40))}` };
 }
 
 /** The share `keep` of the pairs with the largest margins, in their order. */

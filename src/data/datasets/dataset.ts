@@ -5,7 +5,7 @@
 import { ConfigError, FormatError } from "../../errors.ts";
 import { createRandom } from "../../tensor/random.ts";
 import { isRecord, parseJson } from "../json.ts";
-import { type Message, readMessages } from "../tokenizer/chat.ts";
+import { ASSISTANT, checkAnswers, type Message, readMessages } from "../tokenizer/chat.ts";
 import { dataFiles } from "./files.ts";
 import { isTable, readTable } from "./table.ts";
 import { readUnpacked, unpackedName } from "./unpack.ts";
@@ -20,9 +20,12 @@ export type Example =
 /** Which field or column of a file holds what we call by the key: `{ text: "review" }`. */
 export type FieldNames = Readonly<Record<string, string | undefined>>;
 
+/** What a reward judges: a text, or a conversation that ends with the assistant's answer. */
+export type Judged = string | { readonly messages: readonly Message[]; readonly where: string };
+
 /** A text and what a reward model should make of it. */
 export interface LabelledText {
-  readonly text: string;
+  readonly text: Judged;
   /** 0 (bad) or 1 (good). */
   readonly label: 0 | 1;
 }
@@ -165,7 +168,7 @@ export async function* readExamples(path: string, names: FieldNames = {}): Async
   }
 }
 
-/** Where labelled text comes from: records of `{text, label}`, or one file of good lines and one of bad ones. */
+/** Where labelled text comes from: records of `{text, label}` or `{messages, label}`, or one file of good lines and one of bad ones. */
 export type LabelledSource =
   | { readonly file: string }
   | { readonly positive: string; readonly negative: string };
@@ -188,12 +191,13 @@ export async function readLabelled(source: LabelledSource, names: FieldNames = {
 
 /** A text that is preferred to another; both with the prompt that they answer. */
 export interface TextPair {
-  readonly chosen: string;
-  readonly rejected: string;
+  readonly chosen: Judged;
+  readonly rejected: Judged;
 }
 
 /**
- * Preferences: records of `{prompt?, chosen, rejected}`, the last two by the names given. A prompt stands before both texts.
+ * Preferences: records of `{prompt?, chosen, rejected}`, the last two by the names given: texts, with the prompt before both; or lists of
+ * messages, which are whole conversations, or what the assistant answers to `prompt` (TRL's formats).
  * Throws FormatError, naming the line, for anything else.
  */
 export async function readPreferences(
@@ -204,15 +208,34 @@ export async function readPreferences(
   const pairs: TextPair[] = [];
   for await (const { where, value } of readRecords(path)) {
     const record = isRecord(value) ? value : {};
-    const { prompt = "", [chosenField]: chosen, [rejectedField]: rejected } = record;
-    if (typeof prompt !== "string" || typeof chosen !== "string" || typeof rejected !== "string") {
-      throw new FormatError(
-        `${where}: expected texts in "${chosenField}" and "${rejectedField}", and perhaps a "prompt", got ${brief(value)}`,
+    const { prompt, [chosenField]: chosen, [rejectedField]: rejected } = record;
+    if (Array.isArray(chosen) && Array.isArray(rejected)) {
+      const whole = (answer: unknown): Judged => conversationOf(prompt, answer, where);
+      pairs.push({ chosen: whole(chosen), rejected: whole(rejected) });
+    } else
+      pairs.push(
+        plainPair(prompt, chosen, rejected, () => {
+          const fields = `"${chosenField}" and "${rejectedField}"`;
+          return `${where}: expected texts in ${fields}, and perhaps a "prompt", or lists of messages, got ${brief(value)}`;
+        }),
       );
-    }
-    pairs.push({ chosen: prompt + chosen, rejected: prompt + rejected });
   }
   return pairs;
+}
+
+function plainPair(prompt: unknown, chosen: unknown, rejected: unknown, problem: () => string): TextPair {
+  const before = prompt ?? "";
+  if (typeof before === "string" && typeof chosen === "string" && typeof rejected === "string")
+    return { chosen: before + chosen, rejected: before + rejected };
+  throw new FormatError(problem());
+}
+
+/** An answer behind its prompt; one that begins otherwise than with the assistant holds the prompt already. */
+function conversationOf(prompt: unknown, answer: unknown, where: string): Judged {
+  const said = readMessages(answer, where);
+  const asked = typeof prompt === "string" ? [{ role: "user", content: prompt }] : (prompt ?? []);
+  const before = said[0]!.role === ASSISTANT ? asked : [];
+  return answeredIn([...(Array.isArray(before) ? before : [before]), ...said], where);
 }
 
 /**
@@ -240,15 +263,23 @@ export function splitHeldOut<T>(
 async function readLabelledRecords(path: string, names: FieldNames): Promise<LabelledText[]> {
   const labelled: LabelledText[] = [];
   for await (const { where, value } of readRecords(path, names)) {
-    const { text, label: given } = isRecord(value) ? value : {};
+    const { text, messages, label: given } = isRecord(value) ? value : {};
     // Cells of CSV are texts.
     const label = toLabel(isTable(path) && /^[01]$/.test(String(given)) ? Number(given) : given);
-    if (typeof text !== "string" || label === undefined) {
-      throw new FormatError(`${where}: expected {"text": string, "label": 0 or 1}, got ${brief(value)}`);
+    if ((typeof text !== "string" && messages === undefined) || label === undefined) {
+      throw new FormatError(
+        `${where}: expected {"text": string, "label": 0 or 1}, or {"messages"} in place of the text, got ${brief(value)}`,
+      );
     }
-    labelled.push({ text, label });
+    labelled.push({ text: typeof text === "string" ? text : answeredIn(messages, where), label });
   }
   return labelled;
+}
+
+function answeredIn(value: unknown, where: string): Judged {
+  const messages = readMessages(value, where);
+  checkAnswers(messages, where);
+  return { messages, where };
 }
 
 function toLabel(value: unknown): 0 | 1 | undefined {

@@ -23,12 +23,16 @@ export interface Answer {
   readonly response: readonly number[];
   /** The same as the user sees it. */
   readonly text: string;
+  /** The messages before it. */
+  readonly before: readonly Message[];
 }
 
 /** A template with its tokenizer. `where` names what is being read, for errors. */
 export interface Chat {
   /** Ids of a conversation whose next turn is the assistant's. Throws FormatError when the template refuses it. */
   prompt(messages: readonly Message[], where: string): number[];
+  /** Ids of a conversation as it stands. Throws FormatError when the template refuses it. */
+  whole(messages: readonly Message[], where: string): number[];
   /**
    * Every answer of the assistant with what stands before it.
    * Throws FormatError when the template refuses the conversation, or there is no answer in it.
@@ -67,11 +71,18 @@ export function exchange(
   { prompt, response }: { readonly prompt: string; readonly response: string },
   { wrap }: Conversing,
 ): readonly Message[] | undefined {
-  return wrap && [...wrap(prompt), { role: ASSISTANT, content: response }];
+  return wrap && answered(wrap(prompt), response);
 }
 
+/** A conversation with what the assistant answers. */
+export const answered = (messages: readonly Message[], response: string): readonly Message[] => [
+  ...messages,
+  { role: ASSISTANT, content: response },
+];
+
 const NAME_OF_DEFAULT = "default";
-const ASSISTANT = "assistant";
+/** The role that answers. */
+export const ASSISTANT = "assistant";
 
 /**
  * Opens the chat template of `tokenizer`.
@@ -92,6 +103,7 @@ export function openChat(tokenizer: Tokenizer, name: string = NAME_OF_DEFAULT): 
   const render = renderer(compile(name, source), tokenizer);
   return {
     prompt: (messages, where) => encode(tokenizer, render(messages, true, where)),
+    whole: (messages, where) => encode(tokenizer, render(messages, false, where)),
     answers: (messages, where) => answersOf(tokenizer, render, messages, where),
   };
 }
@@ -123,6 +135,18 @@ export function checkAsks(messages: readonly Message[], where: string): void {
   if (messages.at(-1)?.role !== ASSISTANT) return;
   throw new FormatError(
     `${where}: the last message is the assistant's; a prompt ends with what it is to answer: leave that message out`,
+  );
+}
+
+/**
+ * Refuses a conversation that ends with somebody else's words: there is no answer to judge.
+ * @throws FormatError
+ */
+export function checkAnswers(messages: readonly Message[], where: string): void {
+  const role = messages.at(-1)?.role;
+  if (role === ASSISTANT) return;
+  throw new FormatError(
+    `${where}: the last message is of the role "${role}"; a conversation that is judged ends with the assistant's answer`,
   );
 }
 
@@ -168,10 +192,11 @@ function answersOf(
 ): Answer[] {
   const answers = messages.flatMap(({ role }, i) => {
     if (role !== ASSISTANT) return [];
-    const before = render(messages.slice(0, i), true, where);
-    const after = render(messages.slice(0, i + 1), false, where);
-    if (after.length > before.length && after.startsWith(before))
-      return [split(tokenizer, before, after, messages[i]!.content)];
+    const before = messages.slice(0, i);
+    const asked = render(before, true, where);
+    const told = render(messages.slice(0, i + 1), false, where);
+    if (told.length > asked.length && told.startsWith(asked))
+      return [{ ...split(tokenizer, asked, told), text: messages[i]!.content, before }];
     throw new FormatError(
       `${where}: message ${i + 1}: the chat template does not write an answer after its prompt; it cannot be trained or scored with`,
     );
@@ -184,12 +209,12 @@ function answersOf(
  * Both parts are encoded together where the prompt's ids stay what they are when the model is asked, else each on its
  * own: the joint is where it is at inference.
  */
-function split(tokenizer: Tokenizer, before: string, after: string, text: string): Answer {
-  const prompt = encode(tokenizer, before);
-  const whole = encode(tokenizer, after);
+function split(tokenizer: Tokenizer, asked: string, told: string): Pick<Answer, "prompt" | "response"> {
+  const prompt = encode(tokenizer, asked);
+  const whole = encode(tokenizer, told);
   const together = prompt.every((id, i) => whole[i] === id);
-  const response = together ? whole.slice(prompt.length) : encode(tokenizer, after.slice(before.length));
-  return { prompt, response, text };
+  const response = together ? whole.slice(prompt.length) : encode(tokenizer, told.slice(asked.length));
+  return { prompt, response };
 }
 
 function brief(value: unknown, most = 80): string {
