@@ -93,7 +93,7 @@ export const tokenizerField: z.ZodOptional<z.ZodString> = z.string().optional().
 /** What `--reward` takes, for help pages. */
 export const REWARD_HELP: string =
   "a reward model's folder, its name on the Hugging Face hub (owner/name[@revision]), lexicon:vader, or a module (./reward.mjs) that exports a function of " +
-  "[{prompt, response, promptIds, responseIds}] giving a number for each";
+  "[{prompt, response, promptIds, responseIds}], and messages where the prompt is a conversation, giving a number for each";
 
 /**
  * Opens a reward by its SPEC: a folder, `lexicon:<name>`, or a module's path. Its name holds a hash of weights or
