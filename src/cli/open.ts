@@ -5,8 +5,9 @@ import { modelKind } from "../../models/index.ts";
 import { mergeAdapterFolder } from "../../models/adapter.ts";
 import { loadModel, loadScalarModel } from "../../models/load.ts";
 import { modelReward, moduleReward, type Reward, vaderReward } from "../align/rewards.ts";
-import { kindOf, readJson, readText } from "../data/files.ts";
+import { exists, kindOf, readJson, readText } from "../data/files.ts";
 import { isRecord } from "../data/json.ts";
+import { openLlama2c } from "../data/weights/llama2c.ts";
 import { loadTokenizer, type Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
@@ -161,10 +162,17 @@ export function checkVocabulary(folder: string, tokenizer: Tokenizer, { vocabSiz
 
 const MODEL_FOLDER = "a model folder (config.json, model.safetensors, tokenizer.json)";
 
-/** A folder, or a file of llama2.c, which says itself what it is. */
-const needModel = async (path: string): Promise<void> => {
-  if ((await kindOf(path)) !== "file") await needFolder(path, MODEL_FOLDER);
-};
+/**
+ * A folder, or a file of llama2.c, which says itself what it is.
+ * @throws FormatError for anything else; for a run's folder, which holds a model's
+ */
+async function needModel(path: string): Promise<void> {
+  if ((await kindOf(path)) === "file") return void (await openLlama2c(path));
+  await needFolder(path, MODEL_FOLDER);
+  const inside = join(path, "model");
+  if (!(await exists(join(path, "tokenizer.json"))) && (await exists(join(inside, "config.json"))))
+    throw new FormatError(`${path}: is a run's folder; its model is ${inside}`);
+}
 
 /** Where a model's tokenizer is: in its folder, or beside its file. */
 async function tokenizerOf(path: string): Promise<string> {

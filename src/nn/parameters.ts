@@ -118,7 +118,8 @@ export class Parameters {
 
   /**
    * Fills every tensor from `source`, one at a time and in parts: beside the tensors stand a few MB.
-   * @throws FormatError listing the missing, the unexpected and the wrongly shaped tensors; for a number that f16 cannot hold
+   * @throws FormatError listing the missing, the unexpected and the wrongly shaped tensors; for what is no finite number, or one that
+   *   f16 cannot hold
    */
   async writeFrom(source: TensorSource, naming: Naming = {}): Promise<void> {
     const sourceName = match(this.specs, source, naming);
@@ -129,6 +130,7 @@ export class Parameters {
       if (theirs === undefined) continue;
       let first = 0;
       for await (const part of source.parts?.(theirs) ?? [await source.read(theirs)]) {
+        checkFinite(source.path, theirs, part);
         if (tensor.dtype === "f16") checkRange(source.path, name, part);
         tensor.writePart(part, first);
         first += part.length;
@@ -298,6 +300,17 @@ function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: s
   const got = theirs === undefined ? undefined : source.tensors.get(theirs)?.shape;
   if (!got || String(got) === String(shape)) return [];
   return [`${name} (expected [${shape}], got [${got}])`];
+}
+
+/** @throws FormatError for NaN or an infinity: a model that holds one answers something all the same */
+function checkFinite(path: string, name: string, values: Float32Array): void {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += 0 * values[i]!; // NaN from either
+  if (sum === 0) return;
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  throw new FormatError(
+    `${path}: ${name} holds ${values[at]}; expected finite weights. Did its training diverge? Take an earlier checkpoint`,
+  );
 }
 
 /** Half a step beyond the largest f16, 65504: from here on it rounds to infinity. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { testDevice } from "../support/device.ts";
-import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { cli, flags, type Outcome, vbon } from "../support/run-cli.ts";
 import { promptFile, tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
@@ -97,6 +97,13 @@ describe("samples", () => {
     expect(going.every((l) => l.finish === "length" && l.ids.length === 16)).toBe(true);
   });
 
+  it("answer every line of a text file", async () => {
+    const prompts = join(folder, "prompts.txt");
+    writeFileSync(prompts, "the cat\n\na dog\n");
+    const answered = await lines({ prompts, maxNewTokens: 4 });
+    expect(answered.map(({ prompt }) => prompt)).toEqual(["the cat", "a dog"]);
+  });
+
   it("are named where there are several", async () => {
     const { stdout } = await run({ prompt: "the", samples: 2, maxNewTokens: 4 });
     expect(stdout).toMatch(/^--- prompt 1, sample 1: "the"\n[^]*\n--- prompt 1, sample 2: "the"\n/);
@@ -142,6 +149,22 @@ describe("wrong input", () => {
       () => ({ prompts: file("ids.jsonl", '{"ids":[1,99999]}\n') }),
       /prompt 1 holds the id 99999; expected ids from 0 to/,
     ],
+    ["more samples than can be listed", { samples: 1e9 }, /1000000000 responses .* expected at most 5000000/],
+    [
+      "a run's folder",
+      () => {
+        cpSync(model, join(folder, "run", "model"), { recursive: true });
+        return { model: join(folder, "run") };
+      },
+      /run: is a run's folder; its model is .*model/,
+    ],
+    ["a file that is no model", { model: "README.md" }, /README\.md: .*llama2\.c/],
+    ["GGUF", () => ({ model: file("x.gguf", "GGUF\u0003") }), /x\.gguf: .*it is GGUF, which is not read/],
+    [
+      "weights that are not finite",
+      () => ({ model: broken("nan", poison) }),
+      /nan.*: .*weight holds NaN; expected finite/,
+    ],
     [
       "prompt longer than the context",
       { prompt: "cat ".repeat(80) },
@@ -178,6 +201,14 @@ describe("wrong input", () => {
     cpSync(model, copy, { recursive: true });
     harm(copy);
     return copy;
+  }
+
+  /** The last weight is NaN. */
+  function poison(copy: string): void {
+    const path = join(copy, "model.safetensors");
+    const bytes = readFileSync(path);
+    bytes.writeFloatLE(NaN, bytes.length - 4);
+    writeFileSync(path, bytes);
   }
 
   /** A tokenizer with more tokens than the model has rows. */
@@ -265,6 +296,15 @@ describe("--best-of", () => {
     }
   });
 
+  it("counts its samples, and hears Ctrl-C between them", async () => {
+    const argv = ["generate", ...flags({ model, ...settings, bestOf: 20_000, batch: 8, reward })];
+    const { code, stdout, stderr } = await cli(argv, { device, signal: AbortSignal.timeout(500) });
+    expect([code, stdout]).toEqual([130, ""]);
+    const [, done] = /(\d+)\/20000 samples/.exec(stderr)!;
+    expect(Number(done)).toBeGreaterThan(0);
+    expect(Number(done)).toBeLessThan(10_000);
+  });
+
   it("draws fewer tokens for it", async () => {
     const tokens = async (more: object): Promise<number> => {
       const { stderr } = await run({
@@ -288,6 +328,7 @@ describe("--best-of", () => {
     [{ reward }, "--reward is given alone"],
     [{ bestOf: 4, reward, greedy: true }, "--greedy draws the same response every time"],
     [{ bestOf: 1, reward }, "--best-of"],
+    [{ bestOf: 4, reward, rejectAt: "2,6" }, "a response has at most 6 tokens; expected points below that"],
   ])("refuses %j", async (more, said) => {
     const { code, stderr } = await run({ ...settings, ...more });
     expect(code).toBe(2);

@@ -18,6 +18,8 @@ const verb: AnyVerb = defineVerb({
     sizes: z.array(z.string()).default([]).meta({ description: "some" }),
     resume: z.boolean().default(false).meta({ description: "go on" }),
     every: z.number().default(5).meta({ description: "often" }),
+    loaves: z.number().int().positive().default(1).meta({ description: "many" }),
+    share: z.number().min(0).max(1).default(1).meta({ description: "of the dough" }),
   }),
   changeableOnResume: ["every"],
   examples: [],
@@ -45,6 +47,8 @@ describe("options", () => {
       sizes: ["a", "b"],
       resume: false,
       every: 5,
+      loaves: 1,
+      share: 1,
     });
   });
 
@@ -54,9 +58,19 @@ describe("options", () => {
     ["--out x extra", 'vbon bake: unexpected argument "extra"; expected flags only (`vbon bake --help`)'],
     ["--lr 1", "vbon bake: --out TEXT is required: where it goes"],
     ["--out x --lr fast", 'vbon bake: --lr: expected a number, got "fast" (rate)'],
-    ["--out x --lr -1", "vbon bake: --lr: expected >0; got -1 (rate)"],
+    ["--out x --lr -1", "vbon bake: --lr: expected a number above 0; got -1 (rate)"],
     ["--out x --lr", "vbon bake: --lr needs a value"],
     ["--out --lr 1", "vbon bake: --out needs a value"],
+    ["--out x --loaves 1.5", "vbon bake: --loaves: expected a whole number of at least 1; got 1.5 (many)"],
+    ["--out x --loaves 0", "vbon bake: --loaves: expected a whole number of at least 1; got 0 (many)"],
+    [
+      "--out x --loaves 1e300",
+      "vbon bake: --loaves: expected a whole number of at least 1; got 1e+300 (many)",
+    ],
+    [
+      "--out x --share 2",
+      "vbon bake: --share: expected a number of at least 0 and at most 1; got 2 (of the dough)",
+    ],
     ["--out x --kind corn", 'vbon bake: --kind: expected one of "rye"|"wheat"; got "corn" (flour)'],
     ["--out x --config /nowhere.json", "/nowhere.json: no such file; check the path"],
   ])("refuses %s", async (line, message) => {

@@ -338,7 +338,7 @@ describe("reward", () => {
       ["--pairs", jsonl([{ chosen: "a", rejected: 3 }])],
       'data.jsonl:1: expected texts in "chosen" and "rejected"',
     ],
-    [["--data", jsonl(texts), "--patience", "-1"], "--patience: expected >=0; got -1"],
+    [["--data", jsonl(texts), "--patience", "-1"], "--patience: expected a whole number of at least 0; got -1"],
   ])("refuses %j", async (argv, message) => {
     const { code, stderr: err } = await reward([...flags, ...argv, "--out", folder()]);
     expect([code, err]).toEqual([2, expect.stringContaining(message)]);

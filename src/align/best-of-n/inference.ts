@@ -41,6 +41,10 @@ export interface BestOfOptions {
   readonly seed: number;
   /** Counted up. */
   readonly cost: Cost;
+  /** Called with the number of responses that have ended, or were given up, since the last call. */
+  readonly onProgress?: (responses: number) => void;
+  /** Stops drawing; groups that are not whole are never yielded. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -49,12 +53,14 @@ export interface BestOfOptions {
  */
 export async function* bestOf<T extends PromptRequest>(
   tasks: readonly T[],
-  { n, engine, reward, tokenizer, seed, cost }: BestOfOptions,
+  { n, engine, reward, tokenizer, seed, cost, onProgress, signal }: BestOfOptions,
 ): AsyncGenerator<Best<T>> {
   const from = performance.now();
   let group: { task: T; sample: Sample }[] = [];
   for await (const { index, sample } of inOrder(engine.responses(tasks, { seed }))) {
     group.push({ task: tasks[index]!, sample });
+    onProgress?.(1);
+    if (group.length < n && signal?.aborted) return;
     if (group.length < n) continue;
     const asked = performance.now();
     const scores = await reward.score(

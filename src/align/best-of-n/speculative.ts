@@ -46,7 +46,7 @@ class Group {
 /** As {@link bestOf}, with responses given up on the way. `scores` are those of the responses that were left. */
 export async function* speculativeBestOf<T extends PromptRequest>(
   tasks: readonly T[],
-  { n, engine, reward, tokenizer, seed, cost, points, share }: BestOfOptions & Rejection,
+  { n, engine, reward, tokenizer, seed, cost, points, share, onProgress, signal }: BestOfOptions & Rejection,
 ): AsyncGenerator<Best<T>> {
   const from = performance.now();
   const groups = Array.from({ length: tasks.length / n }, (_, g) => new Group(g * n, n, points));
@@ -88,6 +88,7 @@ export async function* speculativeBestOf<T extends PromptRequest>(
         for (const index of out)
           if (growing.get(index)?.ended === false) cost.tokens += growing.get(index)!.ids.length;
         dropped.push(...out);
+        onProgress?.(out.filter((index) => !group.ended.has(index)).length);
       }
     }
     return dropped;
@@ -110,7 +111,9 @@ export async function* speculativeBestOf<T extends PromptRequest>(
   for await (const { index, sample } of engine.responses(tasks, { seed, reject })) {
     cost.tokens += sample.ids.length;
     groups[Math.floor(index / n)]!.ended.set(index, sample);
+    onProgress?.(1);
     while (groups[next]?.done) yield await winner(groups[next++]!);
+    if (signal?.aborted) return;
   }
   // The last to end may have been given up: its group is done without another response.
   while (groups[next]?.done) yield await winner(groups[next++]!);

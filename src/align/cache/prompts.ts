@@ -98,7 +98,8 @@ export interface PromptOptions {
 }
 
 /**
- * The prompts of a file of records: those with `{text}`, `{prompt}` (other fields are not read), `{messages}` or `{ids}`.
+ * The prompts of a file of records: those with `{text}`, `{prompt}` (other fields are not read), `{messages}` or `{ids}`; or the lines of
+ * a `.txt`.
  * @throws FormatError naming the line that is something else, or a conversation that nobody is asked to continue;
  *   ConfigError for conversations where the tokenizer has no chat template
  */
@@ -110,6 +111,11 @@ export async function readPrompts(
   const { split, field, format = "plain", distribution } = options;
   const prompter = createPrompter(tokenizer, options);
   const prompts: Prompt[] = [];
+  if (unpackedName(path).endsWith(".txt") && format === "plain") {
+    for await (const line of readDocuments(path, { format: "lines" }))
+      prompts.push(prompter.text(line, path));
+    return prompts;
+  }
   for await (const { where, value } of readRecords(path, { prompt: field })) {
     if (split !== undefined && !(isRecord(value) && value["split"] === split)) continue;
     if (format === "plain") prompts.push(promptFrom(value, where, field === undefined, prompter));

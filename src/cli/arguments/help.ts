@@ -53,7 +53,7 @@ const COMMON_FLAGS: readonly Flag[] = [
     name: "config",
     type: "string",
     hint: "FILE.json",
-    description: "settings from a file, such as a run's config.json; flags win",
+    description: 'settings from a file, {"maxNewTokens": 5}, such as a run\'s config.json; flags win',
   },
   { ...plain, name: "json", type: "boolean", hint: "", description: "results as JSON lines" },
   { ...plain, name: "help", type: "boolean", hint: "", description: "this page" },

@@ -1,6 +1,6 @@
 /** A command's settings: the schema's defaults, then `--config` or the run that is resumed, then flags. */
 import { join } from "node:path";
-import type { z } from "zod";
+import { z } from "zod";
 import { exists, readJson } from "../../data/files.ts";
 import { isRecord } from "../../data/json.ts";
 import { ConfigError } from "../../errors.ts";
@@ -96,21 +96,55 @@ function validate(
   const checked = verb.schema.safeParse(settings);
   if (checked.success) return checked.data;
   throw new ConfigError(
-    checked.error.issues.map((issue) => describe(who, flags, issue, settings)).join("\n"),
+    checked.error.issues.map((issue) => describe(who, verb, flags, issue, settings)).join("\n"),
   );
 }
 
 function describe(
   who: string,
+  { schema }: AnyVerb,
   flags: readonly Flag[],
   issue: z.core.$ZodIssue,
   settings: Readonly<Record<string, unknown>>,
 ): string {
   const key = String(issue.path[0] ?? "");
   const flag = flags.find((f) => f.key === key);
-  const rule = issue.message
-    .replace(/^(Invalid input|Too small|Too big|Invalid option): /, "")
-    .replace(`expected ${flag?.type} to be`, "expected");
+  const outside = ["too_small", "too_big", "invalid_type"].includes(issue.code);
+  const rule =
+    flag?.type === "number" && outside
+      ? `expected ${numberRule(schema.shape[key]!)}`
+      : issue.message.replace(/^(Invalid input|Too small|Too big|Invalid option): /, "");
   const name = flag?.positional ? flag.hint : `--${flag?.name ?? key}`;
   return `${who}: ${name}: ${rule}; got ${JSON.stringify(settings[key])}${flag ? ` (${flag.description})` : ""}`;
+}
+
+/** What JSON Schema says of a number. */
+interface NumberSchema {
+  readonly type?: unknown;
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMaximum?: number;
+}
+
+/** "a whole number of at least 1", "a number above 0 and below 1": what a field takes. */
+function numberRule(field: z.ZodType): string {
+  const limits = z.toJSONSchema(field) as NumberSchema;
+  const { type, minimum, exclusiveMinimum, maximum, exclusiveMaximum } = limits;
+  const isWhole = type === "integer";
+  const least = minimum ?? (isWhole && exclusiveMinimum !== undefined ? exclusiveMinimum + 1 : undefined);
+  const most = maximum === Number.MAX_SAFE_INTEGER ? undefined : maximum;
+  const bounds = [
+    least !== undefined
+      ? `of at least ${least}`
+      : exclusiveMinimum !== undefined
+        ? `above ${exclusiveMinimum}`
+        : "",
+    most !== undefined
+      ? `at most ${most}`
+      : exclusiveMaximum !== undefined
+        ? `below ${exclusiveMaximum}`
+        : "",
+  ].filter(Boolean);
+  return [isWhole ? "a whole number" : "a number", bounds.join(" and ")].join(" ").trim();
 }

@@ -52,7 +52,7 @@ const schema = z.strictObject({
     .string()
     .optional()
     .meta({
-      description: `records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}; ${ON_DISK_OR_HUB}`,
+      description: `records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}, or the lines of a .txt; ${ON_DISK_OR_HUB}`,
       hint: "FILE",
       heading: "Prompts",
     }),

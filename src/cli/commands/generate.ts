@@ -29,7 +29,7 @@ const schema = z.strictObject({
     .string()
     .optional()
     .meta({
-      description: `many prompts: records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}; ${ON_DISK_OR_HUB}`,
+      description: `many prompts: records (.jsonl, .csv, .tsv, .parquet) of {prompt}, {text}, {messages} or {ids}, or the lines of a .txt; ${ON_DISK_OR_HUB}`,
       hint: "FILE",
     }),
   split: splitField,
@@ -136,6 +136,7 @@ export const generate: AnyVerb = defineVerb({
     const who = config.prompts ?? "--prompt";
     checkPrompts(who, prompts, model.config);
     const maxNewTokens = roomFor(who, prompts, model.config, config.maxNewTokens, MAX_NEW_TOKENS);
+    checkRejection(config, maxNewTokens);
     const tasks = tasksOf(prompts, config.samples * (config.bestOf ?? 1));
     const rows = Math.min(config.batch, tasks.length);
     const longest = Math.max(...prompts.map((p) => p.ids.length));
@@ -168,8 +169,18 @@ async function promptsOf(config: Config, given: Tokenizer): Promise<Prompt[]> {
   return readPrompts(prompts, tokenizer, reading);
 }
 
-/** A prompt that is there twice gets other responses the second time. */
+/** More responses than anybody waits for; each is listed before the first is drawn. */
+const MOST_TASKS = 5e6;
+
+/**
+ * A prompt that is there twice gets other responses the second time.
+ * @throws ConfigError for more of them than can be listed
+ */
 function tasksOf(prompts: readonly Prompt[], samples: number): Task[] {
+  if (prompts.length * samples > MOST_TASKS)
+    throw new ConfigError(
+      `vbon generate: ${samples} responses to each of ${prompts.length} prompts are ${samples * prompts.length}; expected at most ${MOST_TASKS} in all, ask for fewer at a time`,
+    );
   const drawn = new Map<string, number>();
   return prompts.flatMap((prompt, p) => {
     const key = prompt.ids.join(",");
@@ -203,6 +214,15 @@ function checkBestOf({ bestOf: n, reward, rejectAt, greedy }: Config): void {
     );
 }
 
+/** @throws ConfigError for a point that no response comes to unfinished */
+function checkRejection({ rejectAt }: Config, maxNewTokens: number): void {
+  const last = rejectionPoints(rejectAt).at(-1) ?? 0;
+  if (last >= maxNewTokens)
+    throw new ConfigError(
+      `vbon generate: --reject-at ${rejectAt}: a response has at most ${maxNewTokens} tokens; expected points below that, at which some are unfinished`,
+    );
+}
+
 const rejectionPoints = (list: string | undefined): number[] =>
   (list ?? "").split(",").filter(Boolean).map(Number);
 
@@ -218,9 +238,10 @@ async function writeBest(
   const cost: Cost = { drawn: 0, tokens: 0, scored: 0, kept: 0, reward: 0, seconds: 0 };
   const points = rejectionPoints(rejectAt);
   const groups = tasks.length / n;
-  const progress = io.progress({ label: `best of ${n}`, total: groups, unit: "responses" });
+  const progress = io.progress({ label: `best of ${n}`, total: tasks.length, unit: "samples" });
   let done = 0;
-  const options = { n, engine, reward, tokenizer, seed, cost };
+  const onProgress = (samples: number): void => progress.update((done += samples));
+  const options = { n, engine, reward, tokenizer, seed, cost, onProgress, signal: io.signal };
   const winners =
     points.length === 0
       ? bestOf(tasks, options)
@@ -234,7 +255,6 @@ async function writeBest(
         ? responseText(tokenizer, task.prompt, best.sample.ids)
         : blockOf(task, best.sample, tokenizer);
     io.result({ ...recordOf(task, best.sample, tokenizer), score, scores }, text);
-    progress.update(++done);
     if (io.signal.aborted) break;
   }
   progress.stop();
