@@ -178,7 +178,7 @@ describe("what it says", async () => {
 
   it.each([
     [{ promptTokens: 60 }, /--prompt-tokens 60 and --max-new-tokens 8 exceed the model's context of 64/],
-    [{ promptTokens: 0 }, /--prompt-tokens: expected >0/],
+    [{ promptTokens: 0 }, /--prompt-tokens: expected a whole number of at least 1/],
     [{ memory: 0 }, /--memory: expected a number above 0/],
     [{ lora: "c_attn" }, /names no linear map/],
     [{ method: "dpo", n: 1.5 }, /a whole number of at least 2, got 1\.5/],
