@@ -297,5 +297,8 @@ describe("settings", () => {
     });
     expect(await withHub({ prompts: `${NAME}/prompts`, split: "test" }, io)).not.toHaveProperty("split");
     expect(await withHub({ prompts: "local.jsonl", n: 3 }, io)).toEqual({ prompts: "local.jsonl", n: 3 });
+    const both = await withHub({ data: `${NAME}/texts`, evalData: `${NAME}/texts` }, io);
+    expect(both["data"]).toMatch(/texts\/train-/);
+    expect(both["evalData"]).toMatch(/texts\/test-0/);
   });
 });

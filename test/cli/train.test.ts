@@ -70,6 +70,33 @@ describe("sft", () => {
     ]);
   });
 
+  it("evaluates on a file of its own, and then trains on all of the data", async () => {
+    const evaluated = async (evalData: string): Promise<{ loss: number; weights: Buffer }> => {
+      const out = folder();
+      const { code, stdout, stderr } = await sft([
+        ...flags,
+        "--lr",
+        "0.01",
+        "--eval-data",
+        evalData,
+        "--out",
+        out,
+        "--json",
+      ]);
+      expect(code, stderr).toBe(0);
+      const { evalLoss } = JSON.parse(stdout) as { evalLoss: number };
+      return { loss: evalLoss, weights: readFileSync(join(out, "model/model.safetensors")) };
+    };
+    const own = await evaluated(data);
+    const other = await evaluated(
+      jsonl([{ text: "zebras quarrel loudly about vowels, xylophones and justice" }]),
+    );
+    expect(own.weights.equals(other.weights)).toBe(true);
+    expect(other.loss).toBeGreaterThan(own.loss + 0.1);
+    const missing = await sft([...flags, "--eval-data", "nowhere.txt", "--out", folder()]);
+    expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("nowhere.txt: no such file")]);
+  });
+
   it.each(["f32", "mixed"])(
     "continues bit for bit after Ctrl-C: weights, metrics, samples (%s)",
     async (precision) => {
@@ -338,7 +365,10 @@ describe("reward", () => {
       ["--pairs", jsonl([{ chosen: "a", rejected: 3 }])],
       'data.jsonl:1: expected texts in "chosen" and "rejected"',
     ],
-    [["--data", jsonl(texts), "--patience", "-1"], "--patience: expected a whole number of at least 0; got -1"],
+    [
+      ["--data", jsonl(texts), "--patience", "-1"],
+      "--patience: expected a whole number of at least 0; got -1",
+    ],
   ])("refuses %j", async (argv, message) => {
     const { code, stderr: err } = await reward([...flags, ...argv, "--out", folder()]);
     expect([code, err]).toEqual([2, expect.stringContaining(message)]);

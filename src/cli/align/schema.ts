@@ -69,7 +69,9 @@ const task = {
 };
 
 const ppo = {
-  episodes: count.default(30720).meta({ description: "responses in all, in whole iterations, at least one", heading: "PPO" }),
+  episodes: count
+    .default(30720)
+    .meta({ description: "responses in all, in whole iterations, at least one", heading: "PPO" }),
   rollout: count.default(512).meta({ description: "responses an iteration" }),
   minibatch: count.default(128).meta({ description: "responses an optimizer step; a pair is two" }),
   microBatch: count

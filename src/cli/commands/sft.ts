@@ -10,6 +10,7 @@ import { lastLayers } from "../../nn/last-layers.ts";
 import { forSampling, type LanguageModel } from "../../nn/lm.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
 import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
+import type { LmSource } from "../../train/examples.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
 import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
 import { layerFields, layersOf, refuseLayersFromScratch } from "../flags/layers.ts";
@@ -55,12 +56,17 @@ const schema = z.strictObject({
     .boolean()
     .default(false)
     .meta({ description: "cut responses that do not fit --block, instead of refusing them" }),
+  evalData: z.string().optional().meta({
+    description:
+      "text to evaluate on, of the same kind as --data; of a dataset on the hub its test split, where no file is named",
+    hint: "FILE",
+  }),
   evalFraction: z
     .number()
     .min(0)
     .lt(1)
     .default(0.05)
-    .meta({ description: "share of the documents held out for evaluation; 0 = none" }),
+    .meta({ description: "without --eval-data: share of the documents held out for evaluation; 0 = none" }),
   evalItems: z
     .number()
     .int()
@@ -123,12 +129,14 @@ async function run(config: Config, io: Io): Promise<void> {
   refuseSplit("sft", config);
   await claimRunFolder(config.out, config.resume);
   const text = await readTextData(config.data, fieldsOf(config));
+  const heldOut =
+    config.evalData === undefined ? undefined : await readTextData(config.evalData, fieldsOf(config));
   const device = await io.device();
   const computing = computingOf(config, device);
   const start = await openStart(device, config, text);
   const { tokenizer, conversing } = await talking(start.tokenizer, config);
   const model = start.model.with(start.model.parameters, computing);
-  const data = encode(text, model, { tokenizer, conversing }, config);
+  const data = encode({ text, heldOut }, model, { tokenizer, conversing }, config);
   const settings: SftSettings = {
     ...trainingSettings(config, data.train.count),
     evalItems: config.evalItems,
@@ -214,7 +222,13 @@ async function openForTraining(device: Device, folder: string, config: Config): 
 
 const DEFAULT_BLOCK = 256;
 
-function encode(text: TextData, model: LanguageModel, talk: Talking, config: Config): LmData {
+interface Texts {
+  readonly text: TextData;
+  /** Of a file of its own. */
+  readonly heldOut: TextData | undefined;
+}
+
+function encode({ text, heldOut }: Texts, model: LanguageModel, talk: Talking, config: Config): LmData {
   const most = model.config.blockSize;
   const blockSize = config.block ?? Math.min(DEFAULT_BLOCK, most);
   if (blockSize > most)
@@ -222,7 +236,10 @@ function encode(text: TextData, model: LanguageModel, talk: Talking, config: Con
       `sft: --block ${blockSize} exceeds the model's context of ${most}; expected at most that`,
     );
   const { truncate, evalFraction, seed } = config;
-  return encodeTextData(text, { ...talk, blockSize, truncate, evalFraction, seed });
+  const how = { ...talk, blockSize, truncate, seed };
+  if (!heldOut) return encodeTextData(text, { ...how, evalFraction });
+  const whole = (one: TextData): LmSource => encodeTextData(one, { ...how, evalFraction: 0 }).train;
+  return { train: whole(text), heldOut: whole(heldOut) };
 }
 
 async function writeSamples(folder: RunFolder, sampler: Sampler, step: number, io: Io): Promise<void> {

@@ -35,6 +35,7 @@ const MODEL_KEYS: readonly string[] = ["model", "models", "policy", "reference",
 /** Those that take texts, records or prompts: one file, or several that are read as one. */
 const DATA_KEYS: readonly string[] = [
   "data",
+  "evalData",
   "positive",
   "negative",
   "pairs",
@@ -84,10 +85,12 @@ async function fetchData(config: Settings, io: Io): Promise<{ data: Settings; by
   for (const key of [...DATA_KEYS, ...CACHE_KEYS]) {
     const spec = config[key];
     if (typeof spec !== "string" || !isHubData(spec)) continue;
-    const split = typeof config["split"] === "string" ? config["split"] : undefined;
+    const asked = typeof config["split"] === "string" ? config["split"] : undefined;
+    const held = key === "evalData";
+    const split = held ? "test" : asked;
     const dataset = await shown(io, (events) => fetchDataset(hubDataset(spec), split, events));
     if (dataset.address !== spec) io.note(`${spec}: ${dataset.address}`);
-    bySplit ||= dataset.bySplit;
+    bySplit ||= !held && dataset.bySplit;
     data[key] = CACHE_KEYS.includes(key) ? oneFile(spec, dataset.files) : dataset.address;
   }
   return { data, bySplit };
