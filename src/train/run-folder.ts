@@ -43,15 +43,15 @@ export async function withRunFolder<T>(path: string, resume: boolean, work: () =
 /** Refuses to start a run over another, or over a model. */
 async function refuseOther(path: string, resume: boolean): Promise<void> {
   if (resume) return;
+  const hasModel = await exists(join(path, "model"));
   if (await exists(join(path, "config.json"))) {
-    const early = (await findCheckpoint(path))
-      ? ""
-      : ". It has no checkpoint yet: nothing is lost if you delete it";
+    const keeps = hasModel || (await findCheckpoint(path)) !== undefined;
+    const early = keeps ? "" : ". It has no checkpoint yet: nothing is lost if you delete it";
     throw new ConfigError(
       `${path}: holds a run already; continue it with --resume, or choose another --out${early}`,
     );
   }
-  if (await exists(join(path, "model")))
+  if (hasModel)
     throw new ConfigError(
       `${path}: holds a model already, which the run's would replace; choose another --out`,
     );

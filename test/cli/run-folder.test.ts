@@ -1,5 +1,5 @@
 /** Folders of runs: nothing is trained that could not be kept, and nobody works in another's. */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -75,6 +75,14 @@ describe("a run's folder", () => {
     mkdirSync(at("mine/model"), { recursive: true });
     const { code, stderr } = await run("sft", "mine");
     expect([code, stderr]).toEqual([2, expect.stringContaining("mine: holds a model already")]);
+  });
+
+  it("of a run that ended is worth keeping, also without its checkpoint", async () => {
+    expect(await run("sft", "ended")).toMatchObject({ code: 0 });
+    rmSync(at("ended/checkpoint"), { recursive: true });
+    expect((await run("sft", "ended")).stderr).toMatch(
+      /continue it with --resume, or choose another --out\n$/,
+    );
   });
 
   it("is not left behind by a run whose input is missing", async () => {
