@@ -48,7 +48,7 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 mkdirSync(folder, { recursive: true });
-for (const [name, minutes, [command, ...args]] of STEPS.filter(([name]) => only.includes(name))) {
+for (const [name, minutes, [command, ...args]] of STEPS.filter(([one]) => only.includes(one))) {
   const from = Date.now();
   const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
     timeout: minutes * 60_000,

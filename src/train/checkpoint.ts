@@ -2,9 +2,8 @@
  * Checkpoints of a run: everything it carries from one step to the next, in `checkpoint/` of its folder. A new one is
  * written beside the old one and takes its place by rename, so that a kill at any moment leaves a complete one.
  */
-import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { exists, readJson, writeFileAtomic } from "../data/files.ts";
+import { exists, movePath, readJson, removeFolder, writeFileAtomic } from "../data/files.ts";
 import { isRecord } from "../data/json.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../data/weights/safetensors.ts";
 import { FormatError } from "../errors.ts";
@@ -46,7 +45,7 @@ export async function saveCheckpoint(run: string, carried: Carried, state: RunSt
     string,
     string,
   ];
-  await rm(next, { recursive: true, force: true });
+  await removeFolder(next);
   const tensors = [...carried.tensors].map(([name, tensor]): TensorToWrite => {
     return { name, dtype: "F32", shape: tensor.shape, data: () => tensor.pieces() };
   });
@@ -58,11 +57,11 @@ export async function saveCheckpoint(run: string, carried: Carried, state: RunSt
   );
   // Between the two renames there is no `checkpoint`, and `checkpoint.old` is complete: loading looks there too.
   if (await exists(now)) {
-    await rm(last, { recursive: true, force: true });
-    await rename(now, last);
+    await removeFolder(last);
+    await movePath(now, last);
   }
-  await rename(next, now);
-  await rm(last, { recursive: true, force: true });
+  await movePath(next, now);
+  await removeFolder(last);
 }
 
 /** The folder of the checkpoint of `run`; undefined where none has been written yet. */

@@ -88,7 +88,8 @@ export async function trainLoop(
 ): Promise<LoopResult> {
   const { steps, lr, evalEvery, saveEvery, sampleEvery, warmup } = settings;
   const factor = schedule({ kind: settings.schedule, warmup, total: Math.max(steps, warmup) });
-  const log = createLog(optimizer.clip.device, task, settings, events);
+  let saved = first > 0;
+  const log = createLog(optimizer.clip.device, task, settings, events, () => saved);
   const due = (every: number, step: number): boolean => every > 0 && step % every === 0;
   const evaluate = async (step: number): Promise<boolean> => {
     if (!task.evaluate) return false;
@@ -109,7 +110,10 @@ export async function trainLoop(
       await log.step(done, rate, microBatches, optimizer.clip, pauses);
       const early = (due(evalEvery, done) || done === steps) && (await evaluate(done));
       if (due(sampleEvery, done) || done === steps) await events.sample?.(done);
-      if (stops || early || due(saveEvery, done) || done === steps) await events.save?.(done);
+      if (stops || early || due(saveEvery, done) || done === steps) {
+        await events.save?.(done);
+        saved = true;
+      }
       log.resume();
       if (stops && done < steps) return { step: done, end: "stopped" };
       if (early) return { step: done, end: "early" };
@@ -146,6 +150,7 @@ function createLog(
   { accumulate, reports = [], scaled = false }: TrainTask,
   { logEvery }: LoopSettings,
   events: LoopEvents,
+  isSaved: () => boolean,
 ): Log {
   const window = device.software ? 1 : Math.max(1, logEvery);
   const names = ["loss", ...reports];
@@ -163,7 +168,7 @@ function createLog(
       const seconds = (performance.now() - since) / 1000;
       const tokensPerSecond = pending.reduce((n, p) => n + p.tokens, 0) / seconds;
       for (const record of records) {
-        checkFinite(record);
+        checkFinite(record, isSaved());
         const shown = scaled ? scaledRecord(record) : record.record;
         await events.onRecord?.({ ...shown, tokensPerSecond: Math.round(tokensPerSecond) });
       }
@@ -222,11 +227,17 @@ function scaledRecord({ record, outcome: { lossScale, skips } }: Taken): StepRec
  * The norm too: max() in a kernel may drop a NaN, so that the loss of NaN logits is a number. A skipped step has changed
  * nothing, and may be what it is.
  */
-function checkFinite({ record: { step, loss, gradNorm }, outcome }: Taken): void {
+function checkFinite({ record: { step, loss, gradNorm }, outcome }: Taken, isSaved: boolean): void {
   if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
   if (outcome.skipped && !outcome.diverged) return;
   throw new ConfigError(
     `train: step ${step} has loss ${loss} and gradient norm ${gradNorm}; training diverged. Lower the learning rate, ` +
-      "lengthen the warm-up or clip gradients; the last checkpoint is as it was.",
+      `lengthen the warm-up or clip gradients; ${afterDiverging(isSaved)}`,
   );
 }
+
+/** What a run that has diverged leaves. */
+const afterDiverging = (isSaved: boolean): string =>
+  isSaved
+    ? "the last checkpoint is as it was."
+    : "there is no checkpoint yet: choose another --out, or delete this one.";

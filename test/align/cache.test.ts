@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -88,6 +88,18 @@ describe("cache file", () => {
     await expect(writer.append(a)).rejects.toThrow(/in the cache already/);
     await writer.close();
     expect(await readFile(path, "utf8")).toBe([header, a, b].map((x) => `${JSON.stringify(x)}\n`).join(""));
+  });
+
+  it("is written by one at a time, and a refusal leaves nothing", async () => {
+    const path = join(folder, "shared.jsonl");
+    const writer = await openCacheWriter(path, header);
+    const second = openCacheWriter(path, header, { resume: true });
+    await expect(second).rejects.toThrow(`${path}: is in use by this process already; wait for it`);
+    await writer.append(a);
+    await writer.close();
+    await expect(openCacheWriter(path, { ...header, seed: 99 }, { resume: true })).rejects.toThrow("seed");
+    await (await openCacheWriter(path, header, { resume: true })).close();
+    expect((await readdir(folder)).filter((name) => name.startsWith("shared"))).toEqual(["shared.jsonl"]);
   });
 
   it("does not overwrite, nor resume with other settings", async () => {

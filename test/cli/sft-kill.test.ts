@@ -12,11 +12,14 @@ beforeAll(() => {
 });
 afterAll(() => program.dispose());
 
+interface Ended {
+  readonly code: number | null;
+  readonly killed: boolean;
+  readonly err: string;
+}
+
 /** Runs `vbon <argv>`; kills it once `enough()` says so. */
-function vbon(
-  argv: readonly string[],
-  enough: () => boolean = () => false,
-): Promise<{ code: number | null; killed: boolean; err: string }> {
+function vbon(argv: readonly string[], enough: () => boolean = () => false): Promise<Ended> {
   const child = spawn(process.execPath, [program.path, ...argv], { stdio: ["ignore", "ignore", "pipe"] });
   let [err, killed] = ["", false];
   child.stderr.on("data", (piece: Buffer) => (err += piece.toString()));
@@ -56,7 +59,15 @@ describe("kill -9", () => {
       existsSync(join(parts, "metrics.jsonl"))
         ? readFileSync(join(parts, "metrics.jsonl"), "utf8").split("\n").length
         : 0;
-    expect(await vbon([...flags, "--out", parts], () => steps() > 80)).toMatchObject({ killed: true });
+    const alive = vbon([...flags, "--out", parts], () => steps() > 80 && refused !== undefined);
+    let refused: Ended | undefined;
+    await expect.poll(steps, { timeout: 60_000 }).toBeGreaterThan(5);
+    refused = await vbon(["sft", "--resume", "--out", parts]);
+    expect([refused.code, refused.err]).toEqual([
+      2,
+      expect.stringMatching(/parts: is in use by process \d+ on this/),
+    ]);
+    expect(await alive).toMatchObject({ killed: true });
     expect(await vbon(["sft", "--resume", "--out", parts], () => steps() > 170)).toMatchObject({
       killed: true,
     });
@@ -72,5 +83,28 @@ describe("kill -9", () => {
         .split("\n")
         .map((line) => line.replace(/,"tokensPerSecond":\d+/, ""));
     expect(losses(parts)).toEqual(losses(whole));
+  });
+});
+
+describe("a pipe that closes", () => {
+  it("ends neither a training run nor its stderr's messages with an error", { timeout: 60_000 }, async () => {
+    const out = join(scratch(), "run");
+    const argv = [
+      "sft",
+      "--data",
+      documents(40),
+      ...TINY,
+      "--steps",
+      "3",
+      "--sample-every",
+      "0",
+      "--out",
+      out,
+    ];
+    const child = spawn(process.execPath, [program.path, ...argv], { stdio: ["ignore", "pipe", "pipe"] });
+    child.stdout.destroy();
+    child.stderr.destroy();
+    const code = await new Promise((resolve) => child.on("close", resolve));
+    expect([code, existsSync(join(out, "model", "README.md"))]).toEqual([0, true]);
   });
 });

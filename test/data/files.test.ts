@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   appendLine,
+  createFile,
   ensureFolder,
   openAppender,
   readJson,
@@ -41,6 +42,45 @@ describe("writing by rename", () => {
   it("says when a file stands where a folder is wanted", async () => {
     await writeFileAtomic(at("plain"), "");
     expect(await formatErrorOf(ensureFolder(at("plain")))).toContain("cannot make the folder");
+  });
+});
+
+describe("a write that the system refuses", () => {
+  const systemError = (code: string): Error =>
+    Object.assign(new Error(`${code}: oh`), { code, syscall: "write" });
+
+  it.each([
+    ["ENOSPC", "(no space left on the device); make room there, or choose another place"],
+    ["EROFS", "(the file system is read-only); choose another place"],
+    ["EACCES", "(permission denied); choose another place, or change its permissions"],
+    ["EIO", "(EIO: oh); choose another place"],
+  ])("is the user's to mend: %s", async (code, told) => {
+    const path = at(`refused/${code}`);
+    const failing = replaceFile(path, () => Promise.reject(systemError(code)));
+    expect(await formatErrorOf(failing)).toBe(`${path}: cannot be written ${told}`);
+    expect(readdirSync(at("refused"))).toEqual([]);
+  });
+
+  it.each([
+    ["writeFileAtomic", (path: string) => writeFileAtomic(path, "x")],
+    ["appendLine", (path: string) => appendLine(path, "x")],
+    ["createFile", (path: string) => createFile(path, "x")],
+  ])("is one line: %s onto a folder, or below a file", async (name, write) => {
+    writeFileSync(at(`${name}-file`), "");
+    expect(await formatErrorOf(write(at(`${name}-file/x`)))).toContain(
+      "a file stands where a folder is wanted",
+    );
+    if (name === "createFile") return;
+    const place = at(`${name}-folder/x`);
+    await ensureFolder(place);
+    expect(await formatErrorOf(write(place))).toMatch(/a folder/);
+    expect(readdirSync(at(`${name}-folder`))).toEqual(["x"]);
+  });
+
+  it.skipIf(!isDevice("/dev/full"))("is one line where the disk is full", async () => {
+    expect(await formatErrorOf(appendLine("/dev/full", "x"))).toContain(
+      "/dev/full: cannot be written (no space left",
+    );
   });
 });
 
@@ -158,4 +198,8 @@ function isJson(text: string): boolean {
   } catch {
     return false;
   }
+}
+
+function isDevice(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isCharacterDevice() ?? false;
 }

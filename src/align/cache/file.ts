@@ -2,8 +2,9 @@
 
 import { z } from "zod";
 import { readJsonl } from "../../data/datasets/dataset.ts";
-import { exists, openAppender, repairTornLine, writeFileAtomic } from "../../data/files.ts";
+import { type Appender, exists, openAppender, repairTornLine, writeFileAtomic } from "../../data/files.ts";
 import { isRecord } from "../../data/json.ts";
+import { takeLock } from "../../data/lock.ts";
 import { ConfigError, FormatError } from "../../errors.ts";
 import {
   CacheEntry,
@@ -27,13 +28,41 @@ export interface CacheWriter {
 /**
  * Opens `path` for writing. A new file gets the header. An existing one is continued when `resume` is set: a torn last line
  * is cut, the header must agree with `header` but for `created`, and the prompts in it count as done.
- * @throws ConfigError when the file exists without `resume`, or was made with other settings (every one is listed).
+ * @throws ConfigError when the file exists without `resume`, was made with other settings (every one is listed), or is being
+ * written already
  */
 export async function openCacheWriter(
   path: string,
   header: CacheHeader,
   { resume = false }: { resume?: boolean } = {},
 ): Promise<CacheWriter> {
+  const lock = await takeLock(`${path}.lock`, path, "choose another name");
+  try {
+    const { done, appender } = await openEntries(path, header, resume);
+    return {
+      has: (promptId) => done.has(promptId),
+      async append(entry) {
+        const where = `${path}: prompt ${JSON.stringify(entry.prompt)}`;
+        if (done.has(entry.promptId)) throw new FormatError(`${where}: is in the cache already`);
+        await appender.append(JSON.stringify(checkEntry(checked(CacheEntry, entry, where), where)));
+        done.add(entry.promptId);
+      },
+      async close() {
+        await appender.close().finally(() => lock.release());
+      },
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** The prompts that are in the file, and the file, open behind them. */
+async function openEntries(
+  path: string,
+  header: CacheHeader,
+  resume: boolean,
+): Promise<{ readonly done: Set<string>; readonly appender: Appender }> {
   const isThere = await exists(path);
   if (isThere && !resume) throw new ConfigError(`${path}: exists already; resume it or choose another name`);
   if (!isThere) await writeFileAtomic(path, `${JSON.stringify(header)}\n`);
@@ -41,18 +70,7 @@ export async function openCacheWriter(
   const cache = await readCache(path);
   const { created: _, ...settings } = header;
   checkCacheSettings(cache, settings, path);
-  const appender = await openAppender(path);
-  const done = new Set(cache.entries.keys());
-  return {
-    has: (promptId) => done.has(promptId),
-    async append(entry) {
-      const where = `${path}: prompt ${JSON.stringify(entry.prompt)}`;
-      if (done.has(entry.promptId)) throw new FormatError(`${where}: is in the cache already`);
-      await appender.append(JSON.stringify(checkEntry(checked(CacheEntry, entry, where), where)));
-      done.add(entry.promptId);
-    },
-    close: () => appender.close(),
-  };
+  return { done: new Set(cache.entries.keys()), appender: await openAppender(path) };
 }
 
 /**

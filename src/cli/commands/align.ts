@@ -2,7 +2,7 @@
 import { cacheWarnings } from "../../align/cache/cache.ts";
 import type { AlignRun } from "../../align/loop.ts";
 import { findObjective, findOffline } from "../../align/objectives/index.ts";
-import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
+import { openRunFolder, type RunFolder, withRunFolder } from "../../train/run-folder.ts";
 import { objectiveSettings, unreadFlags } from "../align/flags.ts";
 import { runOffline } from "../align/offline.ts";
 import { type Aim, prepareOnline } from "../align/prepare.ts";
@@ -35,11 +35,12 @@ export const align: AnyVerb = defineVerb({
 });
 
 async function run(flags: AlignFlags, io: Io): Promise<void> {
-  await claimRunFolder(flags.out, flags.resume);
-  const unread = unreadFlags(flags);
-  if (unread.length > 0) io.note(`warning: ${flags.method} does not read ${unread.join(", ")}`);
-  const offline = findOffline(flags.method);
-  return offline ? runOffline(offline, flags, io) : runOnline(flags, io);
+  await withRunFolder(flags.out, flags.resume, async () => {
+    const unread = unreadFlags(flags);
+    if (unread.length > 0) io.note(`warning: ${flags.method} does not read ${unread.join(", ")}`);
+    const offline = findOffline(flags.method);
+    await (offline ? runOffline(offline, flags, io) : runOnline(flags, io));
+  });
 }
 
 async function runOnline(flags: AlignFlags, io: Io): Promise<void> {

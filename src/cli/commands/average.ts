@@ -2,7 +2,8 @@
 import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { saveModel } from "../../../models/load.ts";
-import { ensureFolder, exists, kindOf, readText, writeFileAtomic } from "../../data/files.ts";
+import { exists, kindOf, readText, writeFileAtomic } from "../../data/files.ts";
+import { withFolder } from "../../data/lock.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import { frozenCopy, type Parameters } from "../../nn/parameters.ts";
@@ -51,21 +52,26 @@ export const average: AnyVerb = defineVerb({
     const shares = sharesOf(config);
     if ((await kindOf(config.out)) === "file")
       throw new ConfigError(`--out ${config.out}: expected a folder, there is a file`);
-    if (await exists(join(config.out, "config.json")))
-      throw new ConfigError(`--out ${config.out}: there is a model already; expected a new folder`);
-    const device = await io.device();
-    const first = await openLanguageModel(device, config.models[0]!);
-    const sum = await averageOf(device, config.models, shares, first, io);
-    await ensureFolder(config.out);
-    await saveModel(config.out, first.model.with(sum), { dtype: saveDtype(config.dtype) });
-    await first.tokenizer.save(config.out);
-    await copyGenerationConfig(first, config);
-    await writeFileAtomic(join(config.out, "README.md"), await card(config, shares));
-    io.result({ out: config.out, models: config.models.length, weights: shares }, config.out);
-    sum.dispose();
-    first.dispose();
+    await withFolder(config.out, async () => {
+      if (await exists(join(config.out, "config.json")))
+        throw new ConfigError(`--out ${config.out}: there is a model already; expected a new folder`);
+      await write(config, shares, io);
+    });
   },
 });
+
+async function write(config: Config, shares: readonly number[], io: Io): Promise<void> {
+  const device = await io.device();
+  const first = await openLanguageModel(device, config.models[0]!);
+  const sum = await averageOf(device, config.models, shares, first, io);
+  await saveModel(config.out, first.model.with(sum), { dtype: saveDtype(config.dtype) });
+  await first.tokenizer.save(config.out);
+  await copyGenerationConfig(first, config);
+  await writeFileAtomic(join(config.out, "README.md"), await card(config, shares));
+  io.result({ out: config.out, models: config.models.length, weights: shares }, config.out);
+  sum.dispose();
+  first.dispose();
+}
 
 /** How text is drawn from the first model; where it does not say, at temperature 1. */
 async function copyGenerationConfig({ model, tokenizer }: Opened, { models, out }: Config): Promise<void> {

@@ -12,7 +12,7 @@ import type { ScalarModel } from "../../nn/lm.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
 import { type Best, type BestState, createBest } from "../../train/best.ts";
 import type { Carried } from "../../train/checkpoint.ts";
-import { claimRunFolder, openRunFolder } from "../../train/run-folder.ts";
+import { openRunFolder, withRunFolder } from "../../train/run-folder.ts";
 import type { Training } from "../../train/training.ts";
 import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
 import { layerFields, layersOf, refuseLayersFromScratch } from "../flags/layers.ts";
@@ -142,7 +142,10 @@ export const reward: AnyVerb = defineVerb({
 
 async function run(config: Config, io: Io): Promise<void> {
   refuseSplit("reward", config);
-  await claimRunFolder(config.out, config.resume);
+  await withRunFolder(config.out, config.resume, () => prepareAndTrain(config, io));
+}
+
+async function prepareAndTrain(config: Config, io: Io): Promise<void> {
   const source = await readRewardData(config);
   const { unit } = source;
   const device = await io.device();

@@ -1,10 +1,8 @@
 /** `vbon score`: what a language model, and a reward, say of given texts. */
-import { rename } from "node:fs/promises";
 import { z } from "zod";
 import { rewardInput } from "../../align/cache/build.ts";
 import type { Reward, RewardInput } from "../../align/rewards.ts";
 import { type Example, readExamples } from "../../data/datasets/dataset.ts";
-import { openAppender, writeFileAtomic } from "../../data/files.ts";
 import { exchange, type Message } from "../../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
@@ -17,6 +15,7 @@ import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
 import { adapterField } from "../flags/lora.ts";
 import { chatFields, fieldFields, fieldsOf, type Talking, talking } from "../flags/prompts.ts";
 import { loadAdapted, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
+import { type Line, type Sink, unlike, withSink } from "../score/sink.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const schema = z.strictObject({
@@ -69,23 +68,19 @@ interface Row {
   readonly seen: RewardInput;
 }
 
-/** A line of the output. */
-interface Line extends Record<string, unknown> {
-  readonly ids: readonly number[];
-  /** logprobs[t] = log p(ids[t + 1] | ids[0 .. t]) */
-  readonly logprobs: readonly number[];
-  /** -sum of logprobs: of the whole line, given its first token. */
-  readonly nll: number;
-  readonly score?: number;
-}
-
 /** Lines scored between two writes: enough to sort by length, few enough to lose little. */
 const CHUNK = 512;
 
 async function run(config: Config, io: Io): Promise<void> {
   refuseSplit("vbon score", config);
+  await withSink(config.output, io, (sink) => scoreInto(sink, config, io));
+}
+
+async function scoreInto(sink: Sink, config: Config, io: Io): Promise<void> {
   const examples: Example[] = [];
   for await (const example of readExamples(config.input, fieldsOf(config))) examples.push(example);
+  if (examples.length === 0)
+    throw new ConfigError(`${config.input}: holds no records; expected texts to score`);
   const device = await io.device();
   const frozen = frozenOf(config, device);
   const { model, tokenizer } = await openModel(device, config, frozen, examples);
@@ -93,15 +88,11 @@ async function run(config: Config, io: Io): Promise<void> {
   const reward = config.reward === undefined ? undefined : await openReward(device, config.reward, frozen);
   // All lines are encoded before any is scored: a line that does not fit costs no work.
   const rows = examples.map((example) => encode(example, talk, model.config.blockSize, config));
-  const sink = await openSink(config.output, io);
-  const done = await scoreRows(rows, model, reward, sink.write, io).catch(async (error: unknown) => {
-    await sink.close(false);
-    throw error;
-  });
+  const done = await scoreRows(rows, model, reward, sink, io);
   await sink.close(done.lines === rows.length);
   if (done.lines < rows.length)
     io.note(
-      `stopped after ${done.lines} of ${rows.length} lines${config.output ? `; they are in ${config.output}.partial` : ""}`,
+      `stopped after ${done.lines} of ${rows.length} lines${sink.partial ? `; they are in ${sink.partial}, and the same command goes on from there` : ""}`,
     );
   const mean = (sum: number, n: number): string => (sum / n).toFixed(4);
   const scores = reward ? `; mean score ${mean(done.scores, done.lines)} (${reward.name})` : "";
@@ -172,54 +163,74 @@ interface Totals {
   scores: number;
 }
 
-/** Scores chunk by chunk until all is done or Ctrl-C comes. */
+function add(totals: Totals, line: Line): void {
+  totals.lines++;
+  totals.tokens += line.logprobs.length;
+  totals.nll += line.nll;
+  totals.scores += line.score ?? 0;
+}
+
+/** Scores chunk by chunk, behind what an earlier run has left, until all is done or Ctrl-C comes. */
 async function scoreRows(
   rows: readonly Row[],
   model: LanguageModel,
   reward: Reward | undefined,
-  write: (line: Line) => Promise<void>,
+  sink: Sink,
   io: Io,
 ): Promise<Totals> {
   const totals: Totals = { lines: 0, tokens: 0, nll: 0, scores: 0 };
   const scorer = createSequenceScorer(model);
-  const progress = io.progress({ label: "score", total: rows.length, unit: "lines" });
-  for (let at = 0; at < rows.length && !io.signal.aborted; at += CHUNK) {
-    const some = rows.slice(at, at + CHUNK);
+  const linesOf = async (some: readonly Row[]): Promise<Line[]> => {
     const logprobs = await scorer.score(some.map((row) => row.ids));
     const scores = await reward?.score(some.map((row) => row.seen));
-    for (const [i, { ids }] of some.entries()) {
-      const nll = logprobs[i]!.reduce((sum, l) => sum - l, 0);
-      await write({ ids, logprobs: Array.from(logprobs[i]!), nll, ...(scores && { score: scores[i]! }) });
-      totals.lines++;
-      totals.tokens += logprobs[i]!.length;
-      totals.nll += nll;
-      totals.scores += scores?.[i] ?? 0;
+    return some.map(({ ids }, i) => ({
+      ids,
+      logprobs: Array.from(logprobs[i]!),
+      nll: logprobs[i]!.reduce((sum, l) => sum - l, 0),
+      ...(scores && { score: scores[i]! }),
+    }));
+  };
+  try {
+    await checkEarlier(sink, rows, linesOf, io);
+    for (const line of sink.earlier) add(totals, line);
+    const progress = io.progress({ label: "score", total: rows.length, unit: "lines", start: totals.lines });
+    while (totals.lines < rows.length && !io.signal.aborted) {
+      for (const line of await linesOf(rows.slice(totals.lines, totals.lines + CHUNK))) {
+        await sink.write(line);
+        add(totals, line);
+      }
+      progress.update(totals.lines);
     }
-    progress.update(totals.lines);
+    progress.stop();
+  } finally {
+    scorer.dispose();
   }
-  progress.stop();
-  scorer.dispose();
   return totals;
 }
 
-interface Sink {
-  write(line: Line): Promise<void>;
-  /** `complete`: the file gets its name. Without it, or after an error, the lines stay in `<output>.partial`. */
-  close(complete: boolean): Promise<void>;
-}
-
-async function openSink(output: string | undefined, io: Io): Promise<Sink> {
-  if (output === undefined) {
-    return { write: async (line) => io.result(line, JSON.stringify(line)), close: async () => undefined };
+/**
+ * What an earlier run has left must be what this one would write: the same ids line for line and, of the longest of them, scored
+ * again, the same numbers, but for rounding.
+ * @throws ConfigError where it is not
+ */
+async function checkEarlier(
+  { partial, earlier }: Sink,
+  rows: readonly Row[],
+  linesOf: (some: readonly Row[]) => Promise<Line[]>,
+  io: Io,
+): Promise<void> {
+  if (partial === undefined || earlier.length === 0) return;
+  const other = earlier.findIndex(({ ids }, i) => ids.join() !== rows[i]?.ids.join());
+  if (other >= 0) throw unlike(partial, `line ${other + 1} is of another input`);
+  const longest = earlier.reduce(
+    (best, { ids }, i) => (ids.length > earlier[best]!.ids.length ? i : best),
+    0,
+  );
+  const [before, [now]] = [earlier[longest]!, await linesOf([rows[longest]!])];
+  for (const name of ["nll", "score"] as const) {
+    const [was, is] = [before[name], now![name]];
+    if (was === is || Math.abs(was! - is!) <= 1e-3 * (1 + Math.abs(is!))) continue;
+    throw unlike(partial, `line ${longest + 1} has ${name} ${was ?? "missing"}, and now ${is ?? "none"}`);
   }
-  const partial = `${output}.partial`;
-  await writeFileAtomic(partial, "");
-  const appender = await openAppender(partial);
-  return {
-    write: (line) => appender.append(JSON.stringify(line)),
-    async close(complete) {
-      await appender.close();
-      if (complete) await rename(partial, output);
-    },
-  };
+  io.note(`${partial}: ${earlier.length} of ${rows.length} lines are there already`);
 }

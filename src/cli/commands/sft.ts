@@ -9,8 +9,8 @@ import type { Device } from "../../gpu/device.ts";
 import { lastLayers } from "../../nn/last-layers.ts";
 import { forSampling, type LanguageModel } from "../../nn/lm.ts";
 import { adaptedParameters } from "../../nn/lora.ts";
-import { claimRunFolder, openRunFolder, type RunFolder } from "../../train/run-folder.ts";
 import type { LmSource } from "../../train/examples.ts";
+import { openRunFolder, type RunFolder, withRunFolder } from "../../train/run-folder.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
 import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
 import { layerFields, layersOf, refuseLayersFromScratch } from "../flags/layers.ts";
@@ -127,7 +127,10 @@ export const sft: AnyVerb = defineVerb({
 
 async function run(config: Config, io: Io): Promise<void> {
   refuseSplit("sft", config);
-  await claimRunFolder(config.out, config.resume);
+  await withRunFolder(config.out, config.resume, () => train(config, io));
+}
+
+async function train(config: Config, io: Io): Promise<void> {
   const text = await readTextData(config.data, fieldsOf(config));
   const heldOut =
     config.evalData === undefined ? undefined : await readTextData(config.evalData, fieldsOf(config));

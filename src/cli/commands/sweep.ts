@@ -1,7 +1,8 @@
 /** `vbon sweep`: a grid of runs, evaluated alike, in one table. */
 import { join } from "node:path";
 import { z } from "zod";
-import { ensureFolder, exists, readJson, writeFileAtomic } from "../../data/files.ts";
+import { exists, readJson, writeFileAtomic } from "../../data/files.ts";
+import { withFolder } from "../../data/lock.ts";
 import { ConfigError } from "../../errors.ts";
 import { formatTable } from "../../report/console-table.ts";
 import { fixed } from "../../report/format.ts";
@@ -52,7 +53,7 @@ export const sweep: AnyVerb = defineVerb({
       return io.result(file as object as Record<string, unknown>, JSON.stringify(file, null, 2));
     const plan = await planSweep(await fetchedSweep(file, io), config.out ?? join("runs", name));
     if (config.dryRun) return show(plan, io);
-    return work(plan, config, io);
+    return withFolder(plan.out, () => work(plan, config, io));
   },
 });
 
@@ -93,7 +94,6 @@ function show({ runs, caches }: SweepPlan, io: Io): void {
 
 async function work(plan: SweepPlan, { parallel }: Config, io: Io): Promise<"failed" | void> {
   const { out, file } = plan;
-  await ensureFolder(out);
   await writeFileAtomic(join(out, "sweep.json"), `${JSON.stringify(file, null, 2)}\n`);
   const machine = machineName(await io.device());
   const write = async (): Promise<SweepResults> => {

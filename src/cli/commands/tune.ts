@@ -1,9 +1,8 @@
 /** `vbon tune`: finds the fastest variant and tunables for classes of shapes, and remembers them for this adapter. */
-import { rm } from "node:fs/promises";
 import { z } from "zod";
 import { PRODUCTS } from "../../bench/models.ts";
 import { type Found, type ProductShape, tuneClass, tuneTasks } from "../../bench/tune.ts";
-import { ensureFolder, writeFileAtomic } from "../../data/files.ts";
+import { ensureFolder, removeFile, writeFileAtomic } from "../../data/files.ts";
 import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import { merge, readTuneFile, type TuneTable, tuneFile } from "../../gpu/tune.ts";
@@ -53,7 +52,7 @@ export const tune: AnyVerb = defineVerb({
     const file = tuneFile();
     if (file === undefined) throw new ConfigError("vbon tune: there is no cache folder here");
     if (config.forget) {
-      await rm(file, { force: true });
+      await removeFile(file);
       return io.result({ forgotten: file }, `removed ${file}`);
     }
     const device = await io.device();

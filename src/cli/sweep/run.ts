@@ -1,7 +1,6 @@
 /** A sweep at work: caches, then the runs in lanes side by side; what is done is skipped, what was begun goes on. */
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ensureFolder, exists, writeFileAtomic } from "../../data/files.ts";
+import { ensureFolder, exists, removeFile, removeFolder, writeFileAtomic } from "../../data/files.ts";
 import { ConfigError, messageOf, UserError } from "../../errors.ts";
 import { share } from "../share.ts";
 import type { Io } from "../verb.ts";
@@ -98,7 +97,7 @@ async function attempt(run: PlannedRun, io: Io, show: (doing: string) => void): 
     for (const step of steps) {
       if (io.signal.aborted) return undefined;
       if (await exists(step.made)) continue;
-      if (step.clears !== undefined) await rm(step.clears, { recursive: true, force: true });
+      if (step.clears !== undefined) await removeFolder(step.clears);
       const result = (await runTask(step, io, log, show)).at(-1);
       if (result?.["seconds"])
         await writeFileAtomic(join(folder, "result.json"), `${JSON.stringify(result, null, 2)}\n`);
@@ -107,7 +106,7 @@ async function attempt(run: PlannedRun, io: Io, show: (doing: string) => void): 
       if (io.signal.aborted) return undefined;
       if (!(await exists(evaluationFile(folder, name)))) await runTask(evaluation, io, log, show);
     }
-    await rm(wrong, { force: true });
+    await removeFile(wrong);
     return undefined;
   } catch (error) {
     const stack = error instanceof Error && !(error instanceof UserError) ? `\n${error.stack ?? ""}` : "";

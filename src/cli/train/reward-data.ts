@@ -108,8 +108,8 @@ async function labelled(source: LabelledSource, names: FieldNames): Promise<Rewa
     unit: "texts",
     texts: all.map(({ text }) => wordsOf(text)),
     split(tokenizer, settings) {
-      const ids = encoder(tokenizer, settings);
-      const items = all.map(({ text, label }) => ({ ids: ids(text), label }));
+      const encode = encoder(tokenizer, settings);
+      const items = all.map(({ text, label }) => ({ ids: encode(text), label }));
       const parts = inThree(
         items.filter(({ ids }) => ids.length > 0),
         settings,
@@ -119,7 +119,7 @@ async function labelled(source: LabelledSource, names: FieldNames): Promise<Rewa
         hash: hexOf(hashIds(parts.train.flatMap(({ ids, label }) => [label, ...ids]))),
         training: (model, how) =>
           classifierTraining(model, { train: parts.train, heldOut: parts.validation }, how),
-        measure: (model, batch) => judged(createClassifier(model, batch), parts.test),
+        measure: (model, batch) => measured(createClassifier(model, batch), parts.test),
       };
     },
   };
@@ -130,8 +130,11 @@ function preferences(all: readonly TextPair[]): RewardData {
     unit: "pairs",
     texts: all.flatMap(({ chosen, rejected }) => [wordsOf(chosen), wordsOf(rejected)]),
     split(tokenizer, settings) {
-      const ids = encoder(tokenizer, settings);
-      const items = all.map(({ chosen, rejected }) => ({ chosen: ids(chosen), rejected: ids(rejected) }));
+      const encode = encoder(tokenizer, settings);
+      const items = all.map(({ chosen, rejected }) => ({
+        chosen: encode(chosen),
+        rejected: encode(rejected),
+      }));
       const parts = inThree(
         items.filter(({ chosen, rejected }) => chosen.length * rejected.length > 0),
         settings,
@@ -143,26 +146,23 @@ function preferences(all: readonly TextPair[]): RewardData {
         ),
         training: (model, how) =>
           preferenceTraining(model, { train: parts.train, heldOut: parts.validation }, how),
-        measure: (model, batch) => judged(createPairJudge(model, batch), parts.test),
+        measure: (model, batch) => measured(createPairJudge(model, batch), parts.test),
       };
     },
   };
 }
 
-const wordsOf = (judged: Judged): string =>
-  typeof judged === "string" ? judged : judged.messages.map(({ content }) => content).join("\n");
+const wordsOf = (text: Judged): string =>
+  typeof text === "string" ? text : text.messages.map(({ content }) => content).join("\n");
 
 /** Ids of a text, or of a conversation in the tokenizer's chat template, cut to the block. */
-function encoder(
-  tokenizer: Tokenizer,
-  { reads, block }: SplitSettings,
-): (judged: Judged) => readonly number[] {
+function encoder(tokenizer: Tokenizer, { reads, block }: SplitSettings): (text: Judged) => readonly number[] {
   let chat: Chat | undefined;
-  const ids = (judged: Judged): number[] => {
-    if (typeof judged === "string") return tokenizer.encode(judged);
-    return (chat ??= openChat(tokenizer)).whole(judged.messages, judged.where);
+  const ids = (text: Judged): number[] => {
+    if (typeof text === "string") return tokenizer.encode(text);
+    return (chat ??= openChat(tokenizer)).whole(text.messages, text.where);
   };
-  return (judged) => cutStart(reads, ids(judged), block);
+  return (text) => cutStart(reads, ids(text), block);
 }
 
 /**
@@ -178,14 +178,14 @@ async function westOfN(path: string, { n, seed, westKeep }: RewardSource): Promi
   const pairs = Array.from({ length: groups.count }, (_, item) => groups.at(item, 0)).flatMap(
     ({ entry, chosen, rejected, tied }) => {
       const margin = entry.rewards[chosen]! - entry.rewards[rejected]!;
-      const judged = (index: number): Judged => judgedOf(entry, index, path);
-      return tied ? [] : [{ chosen: judged(chosen), rejected: judged(rejected), margin }];
+      const answer = (index: number): Judged => answerOf(entry, index, path);
+      return tied ? [] : [{ chosen: answer(chosen), rejected: answer(rejected), margin }];
     },
   );
   return surest(pairs, westKeep);
 }
 
-function judgedOf({ prompt, messages, responses }: CacheEntry, index: number, path: string): Judged {
+function answerOf({ prompt, messages, responses }: CacheEntry, index: number, path: string): Judged {
   const response = responses![index]!;
   if (!messages) return prompt + response;
   return { messages: answered(messages, response), where: `${path}: ${JSON.stringify(prompt.slice(0, 40))}` };
@@ -229,7 +229,7 @@ interface Judge<T> {
   dispose(): void;
 }
 
-async function judged<T>(judge: Judge<T>, items: readonly T[]): Promise<ClassifierResults> {
+async function measured<T>(judge: Judge<T>, items: readonly T[]): Promise<ClassifierResults> {
   const results = await judge.evaluate(items);
   judge.dispose();
   return results;

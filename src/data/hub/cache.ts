@@ -3,12 +3,23 @@
  * links to blobs, `refs/<revision>` with a commit; datasets in `datasets--owner--name`. Ours beside it: `.vbon/<commit>.json`. The second file of `data/` that imports `node:fs`: it appends and links.
  */
 import { createHash, type Hash } from "node:crypto";
-import { copyFile, mkdir, open, rename, rm, stat, symlink } from "node:fs/promises";
+import { copyFile, open, stat, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { FormatError } from "../../errors.ts";
 import { env } from "../../host.ts";
-import { exists, kindOf, readJson, readPieces, readText, writeFileAtomic } from "../files.ts";
+import {
+  ensureFolder,
+  exists,
+  kindOf,
+  movePath,
+  readJson,
+  readPieces,
+  readText,
+  removeFile,
+  writeFileAtomic,
+  writing,
+} from "../files.ts";
 
 /** Where repositories are kept: HF_HUB_CACHE, else `hub` in HF_HOME, else ~/.cache/huggingface/hub. */
 export function hubCacheFolder(): string {
@@ -56,10 +67,10 @@ export class RepoCache {
   async link(commit: string, file: string, { hash }: BlobInfo): Promise<void> {
     const path = join(this.snapshot(commit), file);
     if (await exists(path)) return;
-    await mkdir(dirname(path), { recursive: true });
+    await ensureFolder(dirname(path));
     const blob = join(this.folder, "blobs", hash);
-    await rm(path, { force: true });
-    await symlink(relative(dirname(path), blob), path).catch(() => copyFile(blob, path));
+    await removeFile(path);
+    await symlink(relative(dirname(path), blob), path).catch(() => writing(path, copyFile(blob, path)));
   }
 
   /** Keeps the names of all files of a commit: what is wanted can then be chosen again without the hub. */
@@ -78,12 +89,12 @@ export class RepoCache {
   /** Opens the beginning of a blob that an earlier download left, or an empty one. */
   async partial(blob: BlobInfo): Promise<PartialBlob> {
     const path = join(this.folder, "blobs", `${blob.hash}.incomplete`);
-    await mkdir(dirname(path), { recursive: true });
+    await ensureFolder(dirname(path));
     const hash = startHash(blob);
     let bytes = (await stat(path).catch(() => undefined))?.size ?? 0;
     if (bytes > blob.bytes) bytes = 0;
     if (bytes > 0) for await (const piece of readPieces(path)) hash.update(piece);
-    const handle = await open(path, bytes > 0 ? "a" : "w");
+    const handle = await writing(path, open(path, bytes > 0 ? "a" : "w"));
     return new PartialBlob(path, blob, handle, hash, bytes);
   }
 }
@@ -111,14 +122,14 @@ export class PartialBlob {
   }
 
   async append(piece: Uint8Array): Promise<void> {
-    await this.#handle.appendFile(piece);
+    await writing(this.#path, this.#handle.appendFile(piece));
     this.#hash.update(piece);
     this.bytes += piece.length;
   }
 
   /** Begins again: the server does not continue. */
   async restart(): Promise<void> {
-    await this.#handle.truncate(0);
+    await writing(this.#path, this.#handle.truncate(0));
     this.#hash = startHash(this.#blob);
     this.bytes = 0;
   }
@@ -131,12 +142,12 @@ export class PartialBlob {
   /** Gives the blob its name. @throws FormatError when it is not what the hub announced; then nothing of it is kept */
   async finish(what: string): Promise<void> {
     const got = this.#hash.digest("hex");
-    await this.#handle.sync();
+    await writing(this.#path, this.#handle.sync());
     await this.#handle.close();
     if (this.bytes === this.#blob.bytes && got === this.#blob.hash) {
-      return rename(this.#path, this.#path.replace(/\.incomplete$/, ""));
+      return movePath(this.#path, this.#path.replace(/\.incomplete$/, ""));
     }
-    await rm(this.#path, { force: true });
+    await removeFile(this.#path);
     throw new FormatError(
       `${what}: expected ${this.#blob.bytes} bytes of hash ${this.#blob.hash}, got ${this.bytes} of ${got}; the download was ` +
         "corrupt and is not kept. Try again",
