@@ -304,10 +304,12 @@ function differs({ name, shape }: ParameterSpec, source: TensorSource, theirs: s
 
 /** @throws FormatError for NaN or an infinity: a model that holds one answers something all the same */
 function checkFinite(path: string, name: string, values: Float32Array): void {
-  const at = values.findIndex((value) => value - value !== 0); // a third of the time of Number.isFinite
-  if (at < 0) return;
+  let sum = 0;
+  // NaN from either; every weight passes here, and a search takes ten times as long.
+  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!;
+  if (sum === 0) return;
   throw new FormatError(
-    `${path}: ${name} holds ${values[at]}; expected finite weights. Did its training diverge? Take an earlier checkpoint`,
+    `${path}: ${name} holds ${values.find((value) => !Number.isFinite(value))}; expected finite weights. Did its training diverge? Take an earlier checkpoint`,
   );
 }
 
