@@ -35,6 +35,7 @@ async function score(reward: string): ReturnType<typeof vbon> {
     at("texts.jsonl"),
     texts.map((text) => JSON.stringify({ text: text.slice(0, 100) })).join("\n"),
   );
+  rmSync(at("out.jsonl"), { force: true });
   const files = ["--input", at("texts.jsonl"), "--output", at("out.jsonl")];
   return vbon(device, ["score", "--model", at("lm"), "--truncate", "--reward", reward, ...files]);
 }

@@ -69,7 +69,7 @@ describe("a lock", () => {
   it.skipIf(process.platform !== "linux")(
     "of a killed process that nobody has asked for is taken over",
     async () => {
-      const parent = spawn("sh", ["-c", "true & echo $!; exec sleep 60"], {
+      const parent = spawn("sh", ["-c", "sleep 0.3 & echo $!; exec sleep 60"], {
         stdio: ["ignore", "pipe", "ignore"],
       });
       const [pid] = (await once(parent.stdout, "data")) as [Buffer];
