@@ -123,7 +123,7 @@ export async function replaceFile(
   path: string,
   write: (append: (data: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  if ((await kindOf(path)) === "folder") throw new FormatError(`${path}: expected a file, there is a folder`);
+  await expectReplaceable(path);
   const folder = dirname(resolve(path));
   await ensureFolder(folder);
   const temporary = join(folder, `.${basename(path)}.${process.pid}.${temporaryFiles++}.tmp`);
@@ -134,6 +134,14 @@ export async function replaceFile(
     await rm(temporary, { force: true }).catch(() => undefined);
     throw unwritable(path, error);
   }
+}
+
+/** A rename would put a file in the place of whatever is there: as root, of /dev/null too. */
+async function expectReplaceable(path: string): Promise<void> {
+  const there = await stat(path).catch(() => undefined);
+  if (!there || there.isFile()) return;
+  const what = there.isDirectory() ? "a folder" : "a device or a pipe";
+  throw new FormatError(`${path}: expected a file's name, there is ${what}; choose another`);
 }
 
 /** Makes the file `path` with this content. Answers false, and changes nothing, where something has that name. */

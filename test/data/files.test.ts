@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -37,6 +38,17 @@ describe("writing by rename", () => {
     await expect(failing).rejects.toThrow("disk full");
     expect(readFileSync(path, "utf8")).toBe("old");
     expect(readdirSync(at("kept"))).toEqual(["file.txt"]);
+  });
+
+  it.skipIf(process.platform === "win32")("takes the place of no pipe and of no device", async () => {
+    const pipe = at("pipe");
+    execFileSync("mkfifo", [pipe]);
+    expect(await formatErrorOf(writeFileAtomic(pipe, "x"))).toContain("there is a device or a pipe");
+    expect(statSync(pipe).isFIFO()).toBe(true);
+    expect(await formatErrorOf(writeFileAtomic("/dev/null", "x"))).toContain(
+      "/dev/null: expected a file's name",
+    );
+    expect(statSync("/dev/null").isFile()).toBe(false);
   });
 
   it("says when a file stands where a folder is wanted", async () => {
