@@ -27,7 +27,7 @@ const SIZES = {
 const LLAMA = { ...SIZES, model_type: "llama", num_key_value_heads: 2, rms_norm_eps: 1e-5 };
 const NEOX = { ...SIZES, model_type: "gpt_neox", rotary_pct: 0.5 };
 const GPT2 = { model_type: "gpt2", vocab_size: 300, n_positions: 32, n_embd: 16, n_layer: 2, n_head: 2 };
-const LLAMA3 = {
+export const LLAMA3 = {
   rope_type: "llama3",
   factor: 8,
   low_freq_factor: 1,

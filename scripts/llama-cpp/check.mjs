@@ -17,7 +17,7 @@ import { createModel } from "../../dist/models/model.js";
 import { loadTokenizer } from "../../dist/src/data/tokenizer/tokenizer.js";
 import { openDevice } from "../../dist/src/gpu/device.js";
 import { logitsOf, randomise } from "../model-tools.mjs";
-import { TEXTS, TOKENIZERS } from "../transformers-cases.mjs";
+import { LLAMA3, TEXTS, TOKENIZERS } from "../transformers-cases.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const FROZEN = { trainable: false };
@@ -31,13 +31,6 @@ const SIZES = {
   initializer_range: 0.3,
 };
 const LLAMA = { ...SIZES, model_type: "llama", num_key_value_heads: 2, rms_norm_eps: 1e-5 };
-const LLAMA3 = {
-  rope_type: "llama3",
-  factor: 8,
-  low_freq_factor: 1,
-  high_freq_factor: 4,
-  original_max_position_embeddings: 64,
-};
 const NEOX = { ...SIZES, model_type: "gpt_neox", rotary_pct: 0.5, hidden_act: "gelu_new" };
 const GPT2 = { model_type: "gpt2", vocab_size: 300, n_positions: 64, n_embd: 32, n_layer: 2, n_head: 4 };
 

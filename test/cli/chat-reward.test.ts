@@ -1,6 +1,5 @@
 /** Rewards of conversations: learnt from preferences and labels, asked in their own template, through cache, align, evaluate and Best-of-N. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { readCache } from "../../src/align/cache/file.ts";
@@ -8,15 +7,13 @@ import { type RewardSource, readRewardData } from "../../src/cli/train/reward-da
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { testDevice } from "../support/device.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
+import { scratch } from "../support/training.ts";
 import { tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
-const folder = mkdtempSync(join(tmpdir(), "vbon-chat-reward-"));
+const folder = scratch();
 const at = (name: string): string => join(folder, name);
-afterAll(async () => {
-  rmSync(folder, { recursive: true });
-  await device.close();
-});
+afterAll(() => device.close());
 
 const [policy, base] = [at("policy"), at("base")];
 await tinyLm(device, policy);

@@ -1,20 +1,17 @@
 /** `vbon export`: a file of GGUF from a folder, and refusals before anything is read or written. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { testDevice } from "../support/device.ts";
 import { readGguf } from "../support/gguf-file.ts";
 import { type Outcome, vbon } from "../support/run-cli.ts";
+import { scratch } from "../support/training.ts";
 import { tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
-const folder = mkdtempSync(join(tmpdir(), "vbon-export-"));
+const folder = scratch();
 const at = (name: string): string => join(folder, name);
-afterAll(async () => {
-  rmSync(folder, { recursive: true });
-  await device.close();
-});
+afterAll(() => device.close());
 beforeAll(() => tinyLm(device, at("model"), 1, 3));
 
 const run = (...argv: string[]): Promise<Outcome> => vbon(device, ["export", ...argv]);

@@ -2,8 +2,6 @@
  * Models as GGUF: names, orders and metadata as llama.cpp's convert_hf_to_gguf.py and gguf-py have them, written here once more by
  * hand. That llama.cpp runs them: scripts/llama-cpp/check.mjs.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { saveGguf } from "../../models/gguf.ts";
@@ -15,14 +13,12 @@ import { testDevice } from "../support/device.ts";
 import { DECODER_CONFIGS } from "../support/family-configs.ts";
 import { type GgufFile, readGguf } from "../support/gguf-file.ts";
 import { randomise } from "../support/reference-check.ts";
+import { scratch } from "../support/training.ts";
 import { tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
-const folder = mkdtempSync(join(tmpdir(), "vbon-gguf-"));
-afterAll(async () => {
-  rmSync(folder, { recursive: true });
-  await device.close();
-});
+const folder = scratch();
+afterAll(() => device.close());
 await tinyLm(device, folder);
 const tokenizer = await loadTokenizer(folder);
 const FROZEN = { trainable: false };

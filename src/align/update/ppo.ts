@@ -148,25 +148,9 @@ function build({
 function write({ result }: Program<Inputs>, some: readonly Experience[], weight: number): void {
   const { inputs } = result;
   writeSequences(inputs, some);
-  const put = (to: Tensor, rows: readonly ArrayLike<number>[]): void => to.write(spread(some, rows, inputs));
-  put(
-    result.oldLogprobs,
-    some.map((e) => e.oldLogprobs),
-  );
-  put(
-    result.advantages,
-    some.map((e) => e.advantages),
-  );
-  put(
-    result.oldValues,
-    some.map((e) => e.oldValues),
-  );
-  put(
-    result.returns,
-    some.map((e) => e.returns),
-  );
-  put(
-    result.weights,
-    some.map((e) => new Float32Array(e.response.length).fill(weight)),
-  );
+  const put = (to: Tensor, of: (one: Experience) => ArrayLike<number>): void =>
+    to.write(spread(some, some.map(of), inputs));
+  for (const name of ["oldLogprobs", "advantages", "oldValues", "returns"] as const)
+    put(result[name], (one) => one[name]);
+  put(result.weights, (one) => new Float32Array(one.response.length).fill(weight));
 }

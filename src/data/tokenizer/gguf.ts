@@ -37,9 +37,10 @@ export function ggufTokenizer(tokenizer: Tokenizer, rows: number, where: string)
     );
   const merges = mergesOf(model);
   const isPieces = model["byte_fallback"] === true;
+  const tokens = tokensOf(tokenizer, rows);
   return {
-    ...(isPieces ? pieces(tokenizer, merges, rows) : byteLevel(tokenizer, merges, where)),
-    "tokenizer.ggml.tokens": { type: "string", values: tokensOf(tokenizer, rows) },
+    ...(isPieces ? pieces(tokenizer, merges, tokens) : byteLevel(tokenizer, merges, where)),
+    "tokenizer.ggml.tokens": { type: "string", values: tokens },
     "tokenizer.ggml.token_type": { type: "i32", values: kindsOf(tokenizer, rows, isPieces) },
     ...specials(tokenizer),
   };
@@ -94,14 +95,14 @@ function nameOf({ type, use_regex: regex, add_prefix_space: prefix }: Fields, al
 function pieces(
   tokenizer: Tokenizer,
   merges: readonly (readonly [string, string])[],
-  rows: number,
+  tokens: readonly string[],
 ): GgufMetadata {
   const ranks = new Map<string, number>();
   for (const [rank, pair] of merges.entries()) {
     const piece = pair.join("");
     if (!ranks.has(piece)) ranks.set(piece, rank);
   }
-  const scores = tokensOf(tokenizer, rows).map((token) => -(ranks.get(token) ?? merges.length));
+  const scores = tokens.map((token) => -(ranks.get(token) ?? merges.length));
   const [first] = tokenizer.encode("x", { addSpecialTokens: false });
   return {
     "tokenizer.ggml.model": "llama",
