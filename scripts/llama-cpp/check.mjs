@@ -3,7 +3,7 @@
  * Does what vbon exports run in llama.cpp, with the same probabilities? Models of every family with random weights, and the shipped
  * ones, are written as GGUF in every dtype; llama.cpp (node-llama-cpp, on the CPU) tokenizes texts and gives the distribution of each
  * next token.
- *   npm install --prefix scripts/llama-cpp && npm run build && node scripts/llama-cpp/check.mjs
+ *   npm install --no-package-lock --prefix scripts/llama-cpp && npm run build && node scripts/llama-cpp/check.mjs
  */
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
