@@ -40,7 +40,7 @@ export interface Base {
 }
 
 /**
- * Parameters of one model. Frozen ones have no gradient; they lie in a buffer of their own, and their matrices may be held
+ * Parameters of one model. Frozen ones have no gradient; they lie in buffers of their own, and their matrices may be held
  * in f16, at half the memory: what computes with them reads the rounded values and is f32 otherwise. With a `base`, all that speaks
  * of several tensors (names, copies, hashes, checkpoints) means those that stand on it alone.
  */
@@ -66,16 +66,18 @@ export class Parameters {
     const trained = place(device, specs.filter((s) => isTrained(s.name)), label); // prettier-ignore
     const untrained = specs.filter((s) => !isTrained(s.name));
     const isHalf = ({ shape }: ParameterSpec): boolean => halves && shape.length > 1;
-    const frozen = place(device, untrained.filter((s) => !isHalf(s)), `frozen ${label}`); // prettier-ignore
-    const narrow = place(device, untrained.filter(isHalf), `frozen ${label} in f16`, "f16");
+    const frozen = [
+      ...placeApart(device, untrained.filter((s) => !isHalf(s)), `frozen ${label}`), // prettier-ignore
+      ...placeApart(device, untrained.filter(isHalf), `frozen ${label} in f16`, "f16"),
+    ];
     const grads = trained && place(device, trained.specs, "gradients");
     for (const [name, tensor] of trained?.tensors ?? []) tensor.grad = grads!.tensors.get(name);
-    const all = new Map([trained, frozen, narrow].flatMap((placed) => [...(placed?.tensors ?? [])]));
+    const all = new Map([trained, ...frozen].flatMap((placed) => [...(placed?.tensors ?? [])]));
     this.#tensors = new Map(specs.map(({ name }) => [name, all.get(name)!]));
     if (this.#tensors.size < specs.length)
       throw new ConfigError(`parameters: ${twice(specs)} is there twice`);
     this.trained = trained && { values: trained.whole, grads: grads!.whole, slots: trained.slots };
-    this.#buffers = [trained, frozen, narrow, grads].flatMap((placed) => (placed ? [placed.whole] : []));
+    this.#buffers = [trained, ...frozen, grads].flatMap((placed) => (placed ? [placed.whole] : []));
   }
 
   /** All names, in the order of the specification. */
@@ -222,7 +224,7 @@ export interface ParameterOptions {
 
 /**
  * The tensors of `specs` on the GPU.
- * @throws ConfigError when a name is there twice, DeviceError when they do not fit one buffer, or are to be f16 and there is none
+ * @throws ConfigError when a name is there twice, DeviceError when the trained ones do not fit one buffer, or some are to be f16 and there is none
  */
 export function createParameters(
   device: Device,
@@ -258,6 +260,27 @@ function place(
     return { name, shape, decay, offset: slices[i]!.place!.offset };
   });
   return { specs, whole, slots, tensors };
+}
+
+/** The same where no kernel walks over all of them: in as many buffers as it takes, since one has to end somewhere. */
+function placeApart(
+  device: Device,
+  specs: readonly ParameterSpec[],
+  label: string,
+  dtype: "f32" | "f16" = "f32",
+): Placed[] {
+  const groups: ParameterSpec[][] = [];
+  let room = 0;
+  for (const spec of specs) {
+    const bytes = 256 * Math.ceil((sizeOf(spec.shape) * WIDTH[dtype]) / 256);
+    if (groups.length === 0 || bytes > room) {
+      groups.push([]);
+      room = device.bindingBytes;
+    }
+    groups.at(-1)!.push(spec);
+    room -= bytes;
+  }
+  return groups.flatMap((group) => place(device, group, label, dtype) ?? []);
 }
 
 function twice(specs: readonly ParameterSpec[]): string {

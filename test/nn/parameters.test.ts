@@ -41,6 +41,21 @@ describe("parameters", () => {
     parameters.dispose();
   });
 
+  it("lays frozen ones that exceed a binding together in several buffers", async () => {
+    const small = await testDevice({ bindingBytes: 4096 });
+    const parameters = createParameters(small, specs, { trainable: false, seed: 3 });
+    const buffers = [...parameters].map(([, tensor]) => tensor.storage.place!.buffer);
+    expect(new Set(buffers.slice(0, 3)).size).toBe(1);
+    expect(new Set(buffers).size).toBe(3); // "head" has 8000 bytes and one of its own, "value" the third
+    const whole = createParameters(device, specs, { trainable: false, seed: 3 });
+    expect(await parameters.readAll()).toEqual(await whole.readAll());
+    const used = small.bytesAllocated;
+    parameters.dispose();
+    expect(used - small.bytesAllocated).toBe(256 * 3 + 8192 + 1792 - 192);
+    await small.close();
+    whole.dispose();
+  });
+
   it("starts as its specification says, the same for the same seed", async () => {
     const parameters = createParameters(device, specs, { trainable: false, seed: 3 });
     const values = await parameters.readAll();
