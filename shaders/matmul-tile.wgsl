@@ -4,12 +4,12 @@
 // Where N is a multiple of 4, sums may be gone on with before they are written: matmul-finish.wgsl.
 //
 //   tile, tile_flat    a workgroup makes BM x BN values of C, a thread TM x TN of them in registers
-//   teams, teams_flat  the same with TEAMS teams of threads that share K out: for products with few values
-// *_flat is for N that is no multiple of 4. Each z of the grid is one product, or one of the `parts` of its K, `span`
+// tile_flat is for N that is no multiple of 4. Each z of the grid is one product, or one of the `parts` of its K, `span`
 // long, whose sums are then written side by side, [.., parts, M, N], for matmul-parts.wgsl to add up.
 //
 // Pieces of A and B, BK deep, come through workgroup memory: first those k that A's 4 by 4 blocks have, along m, then B's,
-// along n; both as vec4s, so that the inner loop reads TM + TN floats for TM x TN fmas. What lies beyond M and N is
+// along n; both as vec4s, so that the inner loop reads TM + TN floats for TM x TN fmas. WX x WY neighbouring threads make a
+// compact part of C, since workgroup memory hands each value that they share out but once. What lies beyond M and N is
 // read from where something is and never stored; beyond K it is 0.
 // The sum over k runs in chunks of CHUNK, each from 0, added up in their order, whoever computes them: every form
 // and every tile gives the same bits, and a row's result does not depend on how many rows there are.
@@ -35,11 +35,10 @@ const M4 = BM / 4;
 const N4 = BN / 4;
 const K4 = BK / 4;
 const ROW = M4 + N4 + PAD;        // vec4s of one k in workgroup memory
-const TX = BN / TN;               // threads of a team along n, along m
+const TX = BN / TN;               // threads along n, along m
 const TY = BM / TM;
-const TEAM = TX * TY;
+const THREADS = TX * TY;
 const J = TN / 4;                 // vec4s of a thread along n
-const OWN = (M4 * BN + TEAM * TEAMS - 1) / (TEAM * TEAMS);   // vec4s of C a thread of `teams` adds up
 
 // GPUs want short loops unrolled; compilers for software adapters take 10 to 40 seconds over it.
 fn four() -> u32 { if (ROLLED == 1) { return params.four; } return 4u; }
@@ -115,8 +114,8 @@ fn block_of(block: u32, corner: vec2u, k: u32, last: u32, starts: vec2u) -> mat4
 }
 
 // Puts it in its place in workgroup memory.
-fn keep(base: u32, block: u32, values: mat4x4f) {
-  var at = base;
+fn keep(block: u32, values: mat4x4f) {
+  var at = 0u;
   if (block < M4 * K4) {
     at += select(block / M4, block % K4, A_T == 0) * 4u * ROW + select(block % M4, block / K4, A_T == 0);
   } else {
@@ -127,11 +126,15 @@ fn keep(base: u32, block: u32, values: mat4x4f) {
   for (var i = 0u; i < four(); i++) { memory[at + i * ROW] = rows[i]; }
 }
 
-// Adds the products of the pieces at `base`.
-fn multiply(sums: ptr<function, array<vec4f, TM * J>>, base: u32, thread: u32) {
-  let tx = thread % TX;
-  let ty = thread / TX;
-  for (var row = base; row < base + deep() * ROW; row += ROW) {
+// A thread's place along n and m.
+fn tx_of(thread: u32) -> u32 { return thread / (WX * WY) % (TX / WX) * WX + thread % WX; }
+fn ty_of(thread: u32) -> u32 { return thread / (WX * WY) / (TX / WX) * WY + thread / WX % WY; }
+
+// Adds the products of the pieces in workgroup memory.
+fn multiply(sums: ptr<function, array<vec4f, TM * J>>, thread: u32) {
+  let tx = tx_of(thread);
+  let ty = ty_of(thread);
+  for (var row = 0u; row < deep() * ROW; row += ROW) {
     //: for i in 0..TM/4
     let a$i = memory[row + $(i)u * TY + ty];
     //: end
@@ -147,8 +150,8 @@ fn multiply(sums: ptr<function, array<vec4f, TM * J>>, base: u32, thread: u32) {
 }
 
 // Where a thread's i-th row and j-th vec4 lie in its workgroup's part of C.
-fn row_of(i: u32, thread: u32) -> u32 { return (i / 4u * TY + thread / TX) * 4u + i % 4u; }
-fn column_of(j: u32, thread: u32) -> u32 { return (j * TX + thread % TX) * 4u; }
+fn row_of(i: u32, thread: u32) -> u32 { return (i / 4u * TY + ty_of(thread)) * 4u + i % 4u; }
+fn column_of(j: u32, thread: u32) -> u32 { return (j * TX + tx_of(thread)) * 4u; }
 
 fn put(z: u32, m: u32, n: u32, value: vec4f) {
   if (m < params.M && n < params.N) { finish((z * params.M + m) * (params.N / 4u) + n / 4u, biased(value, n)); }
@@ -170,18 +173,18 @@ fn sum(total: ptr<function, array<vec4f, TM * J>>, group: vec3u, thread: u32) {
   let starts = starts_of(group.z);
   var sums: array<vec4f, TM * J>;
   //: for t in 0..BLOCKS
-  var ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, first, last, starts);
+  var ahead$t = block_of(min(thread + $(t)u * THREADS, (M4 + N4) * K4 - 1u), corner, first, last, starts);
   //: end
   for (var k = first; k < last; k += BK) {
     workgroupBarrier();
     //: for t in 0..BLOCKS
-    if (thread + $(t)u * TEAM < (M4 + N4) * K4) { keep(0u, thread + $(t)u * TEAM, ahead$t); }
+    if (thread + $(t)u * THREADS < (M4 + N4) * K4) { keep(thread + $(t)u * THREADS, ahead$t); }
     //: end
     workgroupBarrier();
     //: for t in 0..BLOCKS
-    ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, k + BK, last, starts);
+    ahead$t = block_of(min(thread + $(t)u * THREADS, (M4 + N4) * K4 - 1u), corner, k + BK, last, starts);
     //: end
-    multiply(&sums, 0u, thread);
+    multiply(&sums, thread);
     if ((k + BK - first) % CHUNK == 0u || k + BK >= last) {
       //: for i in 0..TM*TN/4
       (*total)[$i] += sums[$i];
@@ -191,7 +194,7 @@ fn sum(total: ptr<function, array<vec4f, TM * J>>, group: vec3u, thread: u32) {
   }
 }
 
-@compute @workgroup_size(TEAM)
+@compute @workgroup_size(THREADS)
 fn tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   var total: array<vec4f, TM * J>;
   sum(&total, group, thread);
@@ -202,7 +205,7 @@ fn tile(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   //: end
 }
 
-@compute @workgroup_size(TEAM)
+@compute @workgroup_size(THREADS)
 fn tile_flat(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   var total: array<vec4f, TM * J>;
   sum(&total, group, thread);
@@ -211,69 +214,4 @@ fn tile_flat(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_inde
   put_flat(group.z, group.y * BM + row_of($(i)u, thread), group.x * BN + column_of($(j)u, thread), total[$(i*(TN/4)+j)]);
   //: end
   //: end
-}
-
-// Chunks side by side, a team to each; then every thread adds up, chunk after chunk, the values it owns.
-fn sum_of_teams(total: ptr<function, array<vec4f, OWN>>, group: vec3u, local: u32) {
-  let thread = local % TEAM;
-  let team = local / TEAM;
-  let base = team * (BK * ROW);
-  let first = group.z % params.parts * params.span;
-  let last = min(params.K, first + params.span);
-  let corner = group.yx * vec2u(BM, BN);
-  let starts = starts_of(group.z);
-  var sums: array<vec4f, TM * J>;
-  for (var k = first; k < last; k += CHUNK * TEAMS) {
-    let from_k = k + team * CHUNK;
-    let length = min(CHUNK, last - k);  // the same for all teams: what lies beyond `last` is 0
-    //: for i in 0..TM*TN/4
-    sums[$i] = vec4f(0.0);
-    //: end
-    //: for t in 0..BLOCKS
-    var ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, from_k, last, starts);
-    //: end
-    for (var step = 0u; step < length; step += BK) {
-      workgroupBarrier();
-      //: for t in 0..BLOCKS
-      if (thread + $(t)u * TEAM < (M4 + N4) * K4) { keep(base, thread + $(t)u * TEAM, ahead$t); }
-      //: end
-      workgroupBarrier();
-      //: for t in 0..BLOCKS
-      ahead$t = block_of(min(thread + $(t)u * TEAM, (M4 + N4) * K4 - 1u), corner, from_k + step + BK, last, starts);
-      //: end
-      multiply(&sums, base, thread);
-    }
-    workgroupBarrier();
-    //: for i in 0..TM
-    //: for j in 0..TN/4
-    memory[team * (BM * N4) + row_of($(i)u, thread) * N4 + column_of($(j)u, thread) / 4u] = sums[$(i*(TN/4)+j)];
-    //: end
-    //: end
-    workgroupBarrier();
-    let chunks = min(TEAMS, (last - k + CHUNK - 1u) / CHUNK);
-    for (var i = 0u; i < OWN; i++) {
-      let own = min(i * (TEAM * TEAMS) + local, BM * N4 - 1u);
-      for (var other = 0u; other < chunks; other++) { (*total)[i] += memory[other * (BM * N4) + own]; }
-    }
-  }
-}
-
-@compute @workgroup_size(TEAM * TEAMS)
-fn teams(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  var total: array<vec4f, OWN>;
-  sum_of_teams(&total, group, local);
-  for (var i = 0u; i < OWN; i++) {
-    let own = i * (TEAM * TEAMS) + local;
-    if (own < BM * N4) { put(group.z, group.y * BM + own / N4, group.x * BN + own % N4 * 4u, total[i]); }
-  }
-}
-
-@compute @workgroup_size(TEAM * TEAMS)
-fn teams_flat(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  var total: array<vec4f, OWN>;
-  sum_of_teams(&total, group, local);
-  for (var i = 0u; i < OWN; i++) {
-    let own = i * (TEAM * TEAMS) + local;
-    if (own < BM * N4) { put_flat(group.z, group.y * BM + own / N4, group.x * BN + own % N4 * 4u, total[i]); }
-  }
 }

@@ -173,7 +173,7 @@ it("products of f16 operands go to the matrix unit where there is one, and no ot
   const unit = unitOf(32, false);
   for (const [pretended, expected] of [
     [unit, "matmul-matrix.product"],
-    [{}, "matmul-tile.teams"],
+    [{}, "matmul-tile.tile"],
   ] as const) {
     const pretend = { subgroupSize: 32, software: false, ...pretended };
     const device = await openDevice({ validation: true, limits: "default", pretend });
@@ -183,7 +183,7 @@ it("products of f16 operands go to the matrix unit where there is one, and no ot
     };
     expect(await chosen("f16", "f16")).toBe(expected);
     expect([await chosen("f16", "f32"), await chosen("f32", "f32")]).toEqual(
-      Array(2).fill("matmul-tile.teams"),
+      Array(2).fill("matmul-tile.tile"),
     );
     await device.close();
   }

@@ -1,8 +1,9 @@
 /** Sampling on the GPU: one token a row, by random numbers that belong to the sample and not to its batch. */
 import { ConfigError } from "../errors.ts";
 import { grid } from "../gpu/call.ts";
+import type { Device } from "../gpu/device.ts";
 import { call, need } from "../tensor/op.ts";
-import { loadRowKernel, rowCall } from "../tensor/rows.ts";
+import { loadRowKernel, type RowCall, rowCall, rowVariants } from "../tensor/rows.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 
 const kernel = await loadRowKernel("sample");
@@ -43,7 +44,7 @@ export interface Drawn {
  * Records the choice of one token a row. A row's token depends on its logits, the settings and (seed, stream,
  * position): neither on the row it stands in nor on the other rows.
  * @param logits [..., V], B rows
- * @param variant "plain" or "subgroup", for tests
+ * @param variant one of {@link sampleVariants}, for tests
  * @throws ConfigError on settings out of range; ShapeError when the state does not count the rows
  */
 export function sampleTokens(
@@ -79,7 +80,7 @@ export function chooseTokens(
     logprobs: empty([rows], "f32", "logprobs"),
     truncatedLogprobs: empty([rows], "f32", "truncated logprobs"),
   };
-  const shared = rowCall(logits.device, rows, columns, variant);
+  const shared = shareOut(logits.device, rows, columns, variant);
   const outputs = { tokens: drawn.tokens, logprobs: drawn.logprobs, truncated: drawn.truncatedLogprobs };
   const bindings = {
     logits,
@@ -136,10 +137,32 @@ export function philoxWords(counters: Tensor, seed: Tensor): Tensor {
   return words;
 }
 
+/** The ways to share a row of logits out on this device. */
+export const sampleVariants = (device: Device): readonly string[] => [...rowVariants(device), "teams"];
+
+/** A GPU gives a row of so many logits a workgroup: a subgroup would walk over it alone, while others idle. */
+const LONG = 2048;
+const TEAMS = 32;
+
+/** A subgroup or a thread a row, or as many of those as make a workgroup: by the device and V alone. */
+function shareOut(device: Device, rows: number, columns: number, variant: string | undefined): RowCall {
+  const teamed = variant === "teams" || (variant === undefined && !device.software && columns >= LONG);
+  const { constants, params, workgroups } = rowCall(device, rows, columns, teamed ? undefined : variant);
+  const lanes = Number(constants["L"]);
+  const teams = teamed
+    ? Math.min(TEAMS, Math.floor(device.limits.maxComputeInvocationsPerWorkgroup / lanes))
+    : 1;
+  return {
+    constants: { ...constants, TEAMED: teamed ? 1 : 0, TEAMS: teams },
+    params: { ...params, trips: Math.ceil(params.width / (lanes * teams)) },
+    workgroups: teamed ? grid(rows) : workgroups,
+  };
+}
+
 function perRow(rows: number): Pick<Parameters<typeof call>[2], "params" | "constants" | "workgroups"> {
   return {
     params: { rows, width: 1, trips: 1, columns: 1, passes: 16, top_k: 0, top_p: 1, inverse_temperature: 1 },
-    constants: { L: 1, SUBGROUPS: 0, LOG: 0, W: 1, E: "f32" },
+    constants: { L: 1, SUBGROUPS: 0, LOG: 0, W: 1, E: "f32", TEAMED: 0, TEAMS: 1 },
     workgroups: grid(Math.ceil(rows / 64)),
   };
 }

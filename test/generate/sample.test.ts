@@ -7,17 +7,17 @@ import {
   drawUniforms,
   philoxWords,
   sampleTokens,
+  sampleVariants,
   type SamplingSettings,
 } from "../../src/generate/sample.ts";
 import { createRandom, philox4x32 } from "../../src/tensor/random.ts";
-import { rowVariants } from "../../src/tensor/rows.ts";
 import { input, record } from "../../src/tensor/tensor.ts";
 import { testDevice } from "../support/device.ts";
 import { expectAllClose, golden } from "../support/golden.ts";
 
 const device = await testDevice();
 afterAll(() => device.close());
-const variants = rowVariants(device);
+const variants = sampleVariants(device);
 
 interface Sampled {
   readonly tokens: number[];
