@@ -11,7 +11,8 @@
 //   fill          cache rows r take the keys and values of prompt source[r] in qkv: [P, T, H + 2G, D], from the prompt's
 //                 first real token, range[p].x; NONE leaves a row alone
 // C is a cache's element, PER vec4s: vec4f, or where HALF is 1 vec4u of eight f16 packed in pairs, which needs no
-// feature. All arithmetic is f32; the new token attends to itself unrounded.
+// feature. All arithmetic is f32; the new token attends to itself unrounded. extend_team has AHEAD loads of keys, and four of
+// values, on their way at a time.
 
 struct Params { R: u32, S: u32, H: u32, G: u32, T: u32, scale: f32 }
 
@@ -79,14 +80,19 @@ fn extend_team(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
     //: for i in 0..QUERIES
     var s$i = 0.0;
     //: end
-    for (var d = 0u; d < D4; d += PER) {
-      let some = cache_k[at + d / PER];
+    for (var c = 0u; c < D4 / PER; c += AHEAD) {
+      //: for e in 0..AHEAD
+      let some$e = cache_k[at + c + $(e)u];
+      //: end
+      //: for e in 0..AHEAD
       for (var w = 0u; w < PER; w++) {
-        let key = select(part(some, w), qkv[new_k + d + w], j >= length);
+        let d = (c + $(e)u) * PER + w;
+        let key = select(part(some$e, w), qkv[new_k + d], j >= length);
         //: for i in 0..QUERIES
-        s$i += dot(queries[$(i)u * D4 + d + w], key);
+        s$i += dot(queries[$(i)u * D4 + d], key);
         //: end
       }
+      //: end
     }
     //: for i in 0..QUERIES
     scores[$(i)u * L + thread] = select(NOTHING, s$i, j <= length);
@@ -102,13 +108,20 @@ fn extend_team(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
       mass[$i] *= fade$i;
       top[$i] = high$i;
       //: end
-      for (var n = part_of; n < keys; n += PARTS) {
-        let slot = ((r * params.S + first + n) * params.G + g) * D4 / PER;
-        let value = select(part(cache_v[slot + d_of / PER], d_of % PER), qkv[new_v + d_of], first + n == length);
-        //: for i in 0..QUERIES
-        let p$i = exp(scores[$(i)u * L + n] - high$i);
-        sum[$i] += p$i * value;
-        mass[$i] += p$i;
+      for (var n = part_of; n < keys; n += 4u * PARTS) {
+        //: for e in 0..4
+        let n$e = min(n + $(e)u * PARTS, keys - 1u);
+        let value$e = cache_v[((r * params.S + first + n$e) * params.G + g) * D4 / PER + d_of / PER];
+        //: end
+        //: for e in 0..4
+        if (n + $(e)u * PARTS < keys) {
+          let value = select(part(value$e, d_of % PER), qkv[new_v + d_of], first + n$e == length);
+          //: for i in 0..QUERIES
+          let p$i = exp(scores[$(i)u * L + n$e] - high$i);
+          sum[$i] += p$i * value;
+          mass[$i] += p$i;
+          //: end
+        }
         //: end
       }
     }

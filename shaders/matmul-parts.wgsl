@@ -15,7 +15,16 @@ fn gather(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gro
   let size = params.M * params.N / 4u;
   for (var at = id.x; at < size; at += groups.x * 64u) {
     var value = vec4f(0.0);
-    for (var part = 0u; part < params.parts; part++) { value += partial[(id.z * params.parts + part) * size + at]; }
+    let first = id.z * params.parts * size + at;
+    // Eight loads on their way at a time: one by one, each would be waited for.
+    for (var part = 0u; part < params.parts; part += 8u) {
+      //: for p in 0..8
+      let v$p = partial[first + min(part + $(p)u, params.parts - 1u) * size];
+      //: end
+      //: for p in 0..8
+      value += select(vec4f(0.0), v$p, part + $(p)u < params.parts);
+      //: end
+    }
     finish(id.z * size + at, biased(value, at * 4u % params.N));
   }
 }

@@ -26,6 +26,9 @@ const teamFor = ({ limits }: Device, queries: number, D: number): number | undef
       queries * (threads * 20 + D * 4 + 4 * threads) <= limits.maxComputeWorkgroupStorageSize,
   );
 
+/** Loads of a key that `extend_team` has on their way at a time: 8, or what divides a key's. */
+const aheadOf = (loads: number): number => [8, 4, 2].find((n) => loads % n === 0) ?? 1;
+
 /** How the kernels see caches: f16 ones in packed pairs, which no device feature is needed for. */
 function elementsOf(cache: Tensor): { view: View; constants: Constants } {
   const half = cache.dtype === "f16";
@@ -61,7 +64,13 @@ function forward([qkv, cacheK, cacheV, lengths]: CachedInputs, attrs: CachedAtte
   call(kernel, `extend_${variant}`, {
     bindings: { qkv, cache_k: elementsOf(cacheK).view, cache_v: elementsOf(cacheV).view, lengths, y },
     params: { R, S, H, G, T: 1, scale: attrs.scale ?? 1 / Math.sqrt(D) },
-    constants: { L: variant === "team" ? team! : D / 4, D4: D / 4, QUERIES: H / G, ...constants },
+    constants: {
+      L: variant === "team" ? team! : D / 4,
+      D4: D / 4,
+      QUERIES: H / G,
+      AHEAD: aheadOf(D / 4 / Number(constants["PER"])),
+      ...constants,
+    },
     workgroups: variant === "team" ? [G, R, 1] : [Math.ceil((R * G) / 64), 1, 1],
     flops: 2 * R * H * S * D,
   });
