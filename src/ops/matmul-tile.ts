@@ -23,12 +23,10 @@ interface Tile {
   readonly TN: number;
 }
 
-/** Largest first. Larger ones, 8 x 8 values a thread, have too few registers for their sums (docs/performance.md). */
+/** Larger ones, 8 x 8 values a thread, have too few registers for their sums; lower ones gain nothing (docs/performance.md). */
 const TILES = {
   tile64: { BM: 64, BN: 64, BK: 16, TM: 8, TN: 4 },
   tile32: { BM: 32, BN: 64, BK: 16, TM: 4, TN: 4 },
-  tile16: { BM: 16, BN: 64, BK: 16, TM: 4, TN: 4 },
-  tile8: { BM: 8, BN: 128, BK: 8, TM: 4, TN: 4 },
 } as const satisfies Record<string, Tile>;
 
 /**
@@ -46,9 +44,8 @@ const PAD = 1;
 const groupsOf = ({ M, N, batch }: Product, { BM, BN }: Tile): number =>
   Math.ceil(M / BM) * Math.ceil(N / BN) * batch;
 
-/** The tile that has no more rows than there are. */
-const tileFor = ({ M }: Product): Tile =>
-  [TILES.tile8, TILES.tile16, TILES.tile32].find(({ BM }) => M <= BM) ?? TILES.tile64;
+/** The lower tile for rows that fill no more. */
+const tileFor = ({ M }: Product): Tile => (M <= TILES.tile32.BM ? TILES.tile32 : TILES.tile64);
 
 /** 4 by 4 blocks of the pieces that a thread brings. */
 const blocksOf = ({ BM, BN, BK, TM, TN }: Tile): number =>

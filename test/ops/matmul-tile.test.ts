@@ -25,7 +25,7 @@ async function product(a: Shape, b: Shape, attrs: MatmulAttrs): Promise<Float32A
 it("gives a row the same bits in every tile, alone and among others", { timeout: 120_000 }, async () => {
   const [K, N] = [700, 36];
   const all = await product([70, K], [K, N], { variant: "tile64" });
-  for (const variant of ["tile32", "tile8", "tile"]) {
+  for (const variant of ["tile32", "tile"]) {
     for (const rows of [1, 9, 70]) {
       const some = await product([rows, K], [K, N], { variant });
       expect(some, `${variant}, ${rows} rows`).toEqual(all.slice(0, rows * N));
