@@ -127,7 +127,7 @@ function hidden(
   const { kind } = config.activation;
   const attention = (x: Tensor, h: string, layer: number): Tensor => {
     const qkv = dense(x, `${h}.${names.query}`, `${h}.${names.key}`, `${h}.${names.value}`);
-    const y = attend(qkv, { config, batch, cache: undefined, layer, causal: false });
+    const y = attend(qkv, { config, batch, cache: undefined, layer, ...computing, causal: false });
     return onto(x, y, `${h}.${names.attentionOut}`);
   };
   const block = (x: Tensor, layer: number): Tensor => {

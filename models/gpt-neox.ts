@@ -93,7 +93,7 @@ function hidden(config: NeoxConfig, { parameters: p, batch, computing, cache }: 
   const { kind } = config.activation;
   const attention = (residual: Tensor, x: Tensor, h: string, layer: number): Tensor => {
     const qkv = rope(byKind(dense(x, `${h}.query_key_value`), config), batch.positions, turned);
-    return onto(residual, attend(qkv, { config, batch, cache, layer }), `${h}.dense`);
+    return onto(residual, attend(qkv, { config, batch, cache, layer, ...computing }), `${h}.dense`);
   };
 
   const block = (x: Tensor, layer: number): Tensor => {

@@ -75,7 +75,7 @@ function hidden(config: Gpt2Config, { parameters: p, batch, computing, cache }: 
   const { dense: conv, onto, mlp } = linearLayers(p, computing, "in_out");
   const { kind } = config.activation;
   const attention = (residual: Tensor, x: Tensor, h: string, layer: number): Tensor => {
-    const options = { config, batch, cache, layer, scale: scaleOf(config, layer) };
+    const options = { config, batch, cache, layer, ...computing, scale: scaleOf(config, layer) };
     return onto(residual, attend(conv(x, `${h}.attn.c_attn`), options), `${h}.attn.c_proj`);
   };
 

@@ -105,7 +105,7 @@ function hidden(config: LlamaConfig, { parameters: p, batch, computing, cache }:
     const qkv = dense(x, `${name}.q_proj`, `${name}.k_proj`, `${name}.v_proj`);
     const heads = splitHeads(qkv, config);
     const turned = turn(traits.headNorms ? normed(heads, name) : heads);
-    return onto(residual, attend(turned, { config, batch, cache, layer }), `${name}.o_proj`);
+    return onto(residual, attend(turned, { config, batch, cache, layer, ...computing }), `${name}.o_proj`);
   };
   const mlp = (residual: Tensor, x: Tensor, name: string): Tensor =>
     onto(residual, packedSwiglu(dense(x, `${name}.gate_proj`, `${name}.up_proj`)), `${name}.down_proj`);

@@ -1,7 +1,7 @@
 /** The one place where models attend: over the batch itself, or over a cache. */
 import { packedAttention } from "../ops/attention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Batch, KvCache, ModelConfig } from "./lm.ts";
+import type { Batch, KvCache, ModelConfig, Precision } from "./lm.ts";
 
 /** Where a layer's attention happens. */
 export interface AttendOptions {
@@ -11,6 +11,8 @@ export interface AttendOptions {
   readonly layer: number;
   /** Factor of the scores; 1/√D unless the family says otherwise. */
   readonly scale?: number;
+  /** What enters the products of a whole batch; over a cache it is f32. */
+  readonly precision: Precision;
   /** Whether tokens see those before them only, the default, or all. */
   readonly causal?: boolean;
 }
@@ -22,11 +24,12 @@ export interface AttendOptions {
  * @returns [B, T, H·D]
  */
 export function attend(qkv: Tensor, options: AttendOptions): Tensor {
-  const { config, batch, cache, layer, causal = true, scale = 1 / Math.sqrt(config.headDim) } = options;
+  const { config, batch, cache, layer, precision } = options;
+  const { causal = true, scale = 1 / Math.sqrt(config.headDim) } = options;
   const heads = splitHeads(qkv, config);
   const y = cache
     ? cache.attend(layer, heads, batch, scale)
-    : packedAttention(heads, batch.range, { kvHeads: config.nKvHead, causal, scale });
+    : packedAttention(heads, batch.range, { kvHeads: config.nKvHead, causal, scale, precision });
   return y.reshape(qkv.dim(0), qkv.dim(1), -1);
 }
 

@@ -3,7 +3,14 @@ import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
-import { type AttentionEntry, type AttentionForm, attentionKernel } from "./attention-form.ts";
+import {
+  type AttentionEntry,
+  type AttentionForm,
+  attentionKernel,
+  type AttentionSizes,
+  recordAttention,
+} from "./attention-form.ts";
+import { matrix } from "./attention-matrix.ts";
 import { tile } from "./attention-tile.ts";
 import { zeros } from "./copy.ts";
 import { concat, slice } from "./layout.ts";
@@ -17,7 +24,10 @@ export interface AttentionAttrs {
   readonly causal: boolean;
   /** Factor of the scores; by default 1/√D. */
   readonly scale?: number;
-  readonly variant?: string;
+  /** "mixed": what enters products may be rounded to f16, where the device has a unit for it; sums and softmax are f32. */
+  readonly precision?: "f32" | "mixed" | undefined;
+  /** A form by its name, or one of the caller's own. */
+  readonly variant?: string | AttentionForm;
 }
 
 /** And how heads are packed. */
@@ -26,15 +36,7 @@ export interface PackedAttrs extends AttentionAttrs {
   readonly kvHeads: number;
 }
 
-interface Sizes {
-  readonly B: number;
-  readonly T: number;
-  readonly H: number;
-  readonly G: number;
-  readonly D: number;
-}
-
-function sizes(qkv: Shape, range: Shape, G: number): Sizes {
+function sizes(qkv: Shape, range: Shape, G: number): AttentionSizes {
   const [B = 0, T = 0, heads = 0, D = 0] = qkv;
   const H = heads - 2 * G;
   need(
@@ -73,39 +75,43 @@ const plain: AttentionForm = {
   launch: () => ({ rows: 64, constants: { L: 1 } }),
 };
 
-/** Every form, the best first. */
-const FORMS: readonly AttentionForm[] = [broadcast, tile, plain];
+/** Every form, the best of each kind first. */
+const FORMS: readonly AttentionForm[] = [broadcast, tile, plain, matrix];
 
 /** Forms that do well on a device: not those of GPUs on a software adapter, whose compiler takes half a minute over each. */
 const formsFor = (device: Device): AttentionForm[] =>
   FORMS.filter((form) => form.runs(device) && !(device.software && form.madeFor === "gpu"));
 
-/** The form asked for, else the first made for this kind of adapter, else the first that runs; `plain` where that does not fit. */
-function formFor(device: Device, D: number, variant: string | undefined): AttentionForm {
+const namesOf = (device: Device, rounds: boolean): string[] =>
+  formsFor(device)
+    .filter(({ madeFor }) => (madeFor === "asked") === rounds)
+    .map(({ name }) => name);
+
+/**
+ * The form asked for, else one that rounds where that is allowed, else the first made for this kind of adapter, else the first that
+ * runs; `plain` where that does not fit.
+ */
+function formFor(device: Device, D: number, { variant, precision }: AttentionAttrs): AttentionForm {
+  if (typeof variant === "object") return variant;
   const usable = (variant === undefined ? formsFor(device) : FORMS).filter(
     (form) => form.runs(device) && form.fits(D, device),
   );
   if (variant !== undefined) return usable.find(({ name }) => name === variant) ?? plain;
-  const kind = device.software ? "software" : "gpu";
-  return usable.find(({ madeFor }) => madeFor === kind) ?? usable[0] ?? plain;
+  const kinds = [...(precision === "mixed" ? ["asked"] : []), device.software ? "software" : "gpu", "any"];
+  const best = kinds.flatMap((kind) => usable.filter(({ madeFor }) => madeFor === kind));
+  return best[0] ?? plain;
 }
 
-/** One of the three kernels over [rows of T, heads, batch]. */
-function run(entry: AttentionEntry, bindings: Record<string, Tensor>, size: Sizes, attrs: PackedAttrs): void {
-  const { B, T, H, G, D } = size;
+/** One of the three kernels. */
+function run(
+  entry: AttentionEntry,
+  bindings: Record<string, Tensor>,
+  size: AttentionSizes,
+  attrs: PackedAttrs,
+): void {
   const { device } = bindings["qkv"]!;
-  const form = formFor(device, D, attrs.variant);
-  const { rows, constants } = form.launch(entry, size, device);
-  const params = { B, T, H, G, scale: attrs.scale ?? 1 / Math.sqrt(D), queries: H / G };
-  const flops =
-    (entry === "forward" ? 4 : entry === "query" ? 6 : 8) * B * H * T * T * D * (attrs.causal ? 0.5 : 1);
-  call(form.kernel, `${entry}_${form.name}`, {
-    bindings,
-    params,
-    constants: { ...constants, D4: D / 4, CAUSAL: attrs.causal ? 1 : 0 },
-    workgroups: [Math.ceil(T / rows), entry === "keys" ? G : H, B],
-    flops,
-  });
+  const form = formFor(device, size.D, attrs);
+  recordAttention(form, entry, bindings, size, { ...form.launch(entry, size, device), ...attrs });
 }
 
 function reference(qkv: NdArray, range: NdArray, { causal, scale, kvHeads }: PackedAttrs): NdArray {
@@ -179,7 +185,8 @@ export const attentionOp: Op<PackedInputs, PackedAttrs> = defineOp<PackedInputs,
     return [dqkv, undefined];
   },
   reference: ([qkv, range], attrs) => [reference(qkv!, range!, attrs)],
-  variants: (device) => formsFor(device).map(({ name }) => name),
+  variants: (device) => namesOf(device, false),
+  roundingVariants: (device) => namesOf(device, true),
   cases: [
     { inputs: [[1, 1, 3, 4], rangeOf([0, 1])], attrs: { kvHeads: 1, causal: true }, name: "one token" },
     {
@@ -204,6 +211,11 @@ export const attentionOp: Op<PackedInputs, PackedAttrs> = defineOp<PackedInputs,
       attrs: { kvHeads: 1, causal: true },
       name: "several tiles",
     },
+    {
+      inputs: [[2, 70, 6, 16], rangeOf([3, 69], [0, 70])],
+      attrs: { kvHeads: 2, causal: true },
+      name: "whole matrices",
+    },
   ],
 });
 
@@ -211,6 +223,8 @@ testVariants(attentionOp, [
   { tier: "tile", variant: "tile", on: "several tiles" },
   { tier: "subgroups", variant: "broadcast", on: "padded left" },
   { tier: "subgroups", variant: "broadcast", on: "grouped heads" },
+  // Operands are rounded to f16.
+  { tier: "matrix", variant: "matrix", on: "whole matrices", tolerance: 4e-3 },
 ]);
 
 /**

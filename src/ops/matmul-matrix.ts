@@ -38,7 +38,7 @@ const ENOUGH = 128;
 const SLOTS = 4;
 
 /** f16 first, which is what the fast units take, and of those the largest. */
-const shapeOf = ({ shapes }: MatrixFacts): MatrixShape => {
+export const shapeOf = ({ shapes }: MatrixFacts): MatrixShape => {
   const halves = shapes.filter(({ component }) => component === "f16");
   const volume = ({ M, N, K }: MatrixShape): number => M * N * K;
   return (halves.length > 0 ? halves : shapes).toSorted((x, y) => volume(y) - volume(x))[0]!;
