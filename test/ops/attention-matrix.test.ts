@@ -98,7 +98,7 @@ interface Trial {
 }
 
 const D = 16;
-const TEAM = { SUBS: 2, COLS: 16 };
+const TEAM = { SUBS: 2, COLS: 8 };
 const LANES = 8;
 
 /** The form on an emulated unit. */
@@ -169,7 +169,7 @@ it.each([
 );
 
 it("gives a text the same bits wherever it is padded", { timeout: 120_000 }, async () => {
-  const form = formOf(unitOf("f32"), "modes");
+  const form = formOf(unitOf("f32"), "flags");
   const at = (ranges: Trial["ranges"]): Trial => ({ T: 24, H: 1, G: 1, causal: true, ranges });
   const [y] = await computed(at([[0, 9], [0, 24]]), form); // prettier-ignore
   const [alone] = await computed(at([[0, 9]]), form); // prettier-ignore
