@@ -116,14 +116,12 @@ fn forward_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     bring(0u, b, j, key_head, 1.0, thread);
     workgroupBarrier();
     //: for c in 0..COLS/NN
-    {
-      var s = nothing;
-      //: for k in 0..4*D4/KK
-      let k$k = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
-      s = subgroupMatrixMultiplyAccumulate(q$k, k$k, s);
-      //: end
-      subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s, WIDE);
-    }
+    var s$c = nothing;
+    //: for k in 0..4*D4/KK
+    let k$(c)_$(k) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
+    s$c = subgroupMatrixMultiplyAccumulate(q$k, k$(c)_$(k), s$c);
+    //: end
+    subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s$c, WIDE);
     //: end
     workgroupBarrier();
     //: for n in 0..EACH
@@ -170,14 +168,12 @@ fn forward_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     bring(1u, b, j, key_head + params.G, 1.0, thread);
     workgroupBarrier();
     //: for c in 0..COLS/NN
-    {
-      var s = nothing;
-      //: for k in 0..4*D4/KK
-      let k$k = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
-      s = subgroupMatrixMultiplyAccumulate(q$k, k$k, s);
-      //: end
-      subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s, WIDE);
-    }
+    var s$c = nothing;
+    //: for k in 0..4*D4/KK
+    let k$(c)_$(k) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
+    s$c = subgroupMatrixMultiplyAccumulate(q$k, k$(c)_$(k), s$c);
+    //: end
+    subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s$c, WIDE);
     //: end
     workgroupBarrier();
     //: for n in 0..EACH
@@ -185,13 +181,11 @@ fn forward_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     //: end
     workgroupBarrier();
     //: for k in 0..COLS/KK
-    {
-      let p = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, mine * NARROW + $(k)u * KK, NARROW);
-      //: for d in 0..4*D4/NN
-      let v$d = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, (FAR + $(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
-      y$d = subgroupMatrixMultiplyAccumulate(p, v$d, y$d);
-      //: end
-    }
+    let w$k = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, mine * NARROW + $(k)u * KK, NARROW);
+    //: for d in 0..4*D4/NN
+    let vd$(k)_$(d) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, (FAR + $(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
+    y$d = subgroupMatrixMultiplyAccumulate(w$k, vd$(k)_$(d), y$d);
+    //: end
     //: end
   }
   //: for d in 0..4*D4/NN
@@ -249,14 +243,12 @@ fn query_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     bring(1u, b, j, key_head + params.G, 1.0, thread);
     workgroupBarrier();
     //: for c in 0..COLS/NN
-    {
-      var s = nothing;
-      //: for k in 0..4*D4/KK
-      let k$k = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
-      s = subgroupMatrixMultiplyAccumulate(q$k, k$k, s);
-      //: end
-      subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s, WIDE);
-    }
+    var s$c = nothing;
+    //: for k in 0..4*D4/KK
+    let k$(c)_$(k) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
+    s$c = subgroupMatrixMultiplyAccumulate(q$k, k$(c)_$(k), s$c);
+    //: end
+    subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s$c, WIDE);
     //: end
     workgroupBarrier();
     //: for n in 0..EACH
@@ -264,14 +256,12 @@ fn query_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     //: end
     workgroupBarrier();
     //: for c in 0..COLS/NN
-    {
-      var s = nothing;
-      //: for k in 0..4*D4/KK
-      let v$k = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, (FAR + $(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
-      s = subgroupMatrixMultiplyAccumulate(g$k, v$k, s);
-      //: end
-      subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s, WIDE);
-    }
+    var t$c = nothing;
+    //: for k in 0..4*D4/KK
+    let v$(c)_$(k) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, (FAR + $(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
+    t$c = subgroupMatrixMultiplyAccumulate(g$k, v$(c)_$(k), t$c);
+    //: end
+    subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, t$c, WIDE);
     //: end
     workgroupBarrier();
     //: for n in 0..EACH
@@ -279,13 +269,11 @@ fn query_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     //: end
     workgroupBarrier();
     //: for k in 0..COLS/KK
-    {
-      let ds = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, mine * NARROW + $(k)u * KK, NARROW);
-      //: for d in 0..4*D4/NN
-      let k$d = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, ($(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
-      dq$d = subgroupMatrixMultiplyAccumulate(ds, k$d, dq$d);
-      //: end
-    }
+    let ds$k = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, mine * NARROW + $(k)u * KK, NARROW);
+    //: for d in 0..4*D4/NN
+    let kd$(k)_$(d) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, ($(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
+    dq$d = subgroupMatrixMultiplyAccumulate(ds$k, kd$(k)_$(d), dq$d);
+    //: end
     //: end
   }
   //: for d in 0..4*D4/NN
@@ -345,14 +333,12 @@ fn keys_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
       for (var c = thread; c < COLS; c += THREADS) { row_stats[c] = stats_in[in_stats(b, near(i + c), h)]; }
       workgroupBarrier();
       //: for c in 0..COLS/NN
-      {
-        var s = nothing;
-        //: for k in 0..4*D4/KK
-        let q$k = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
-        s = subgroupMatrixMultiplyAccumulate(k$k, q$k, s);
-        //: end
-        subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s, WIDE);
-      }
+      var s$c = nothing;
+      //: for k in 0..4*D4/KK
+      let q$(c)_$(k) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, ($(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
+      s$c = subgroupMatrixMultiplyAccumulate(k$k, q$(c)_$(k), s$c);
+      //: end
+      subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s$c, WIDE);
       //: end
       workgroupBarrier();
       //: for n in 0..EACH
@@ -362,14 +348,12 @@ fn keys_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
       //: end
       workgroupBarrier();
       //: for c in 0..COLS/NN
-      {
-        var s = nothing;
-        //: for k in 0..4*D4/KK
-        let g$k = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, (FAR + $(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
-        s = subgroupMatrixMultiplyAccumulate(v$k, g$k, s);
-        //: end
-        subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, s, WIDE);
-      }
+      var t$c = nothing;
+      //: for k in 0..4*D4/KK
+      let g$(c)_$(k) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, col_major>(&far, (FAR + $(c)u * NN * STRIDE + $(k)u * KK) / W, STRIDE / W);
+      t$c = subgroupMatrixMultiplyAccumulate(v$k, g$(c)_$(k), t$c);
+      //: end
+      subgroupMatrixStore<row_major>(&scores, corner + $(c)u * NN, t$c, WIDE);
       //: end
       workgroupBarrier();
       //: for n in 0..EACH
@@ -377,16 +361,14 @@ fn keys_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
       //: end
       workgroupBarrier();
       //: for k in 0..COLS/KK
-      {
-        let p = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, mine * NARROW + $(k)u * KK, NARROW);
-        let ds = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, WEIGHTS + mine * NARROW + $(k)u * KK, NARROW);
-        //: for d in 0..4*D4/NN
-        let q$d = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, ($(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
-        dk$d = subgroupMatrixMultiplyAccumulate(ds, q$d, dk$d);
-        let g$d = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, (FAR + $(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
-        dv$d = subgroupMatrixMultiplyAccumulate(p, g$d, dv$d);
-        //: end
-      }
+      let w$k = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, mine * NARROW + $(k)u * KK, NARROW);
+      let ds$k = subgroupMatrixLoad<subgroup_matrix_left<T, KK, MM>, row_major>(&weights, WEIGHTS + mine * NARROW + $(k)u * KK, NARROW);
+      //: for d in 0..4*D4/NN
+      let qd$(k)_$(d) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, ($(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
+      dk$d = subgroupMatrixMultiplyAccumulate(ds$k, qd$(k)_$(d), dk$d);
+      let gd$(k)_$(d) = subgroupMatrixLoad<subgroup_matrix_right<T, NN, KK>, row_major>(&far, (FAR + $(k)u * KK * STRIDE + $(d)u * NN) / W, STRIDE / W);
+      dv$d = subgroupMatrixMultiplyAccumulate(w$k, gd$(k)_$(d), dv$d);
+      //: end
       //: end
     }
   }

@@ -1,10 +1,8 @@
-// One token a row from logits.  logits: [B, V]; uniforms, logprobs, truncated: [B]; tokens: u32 [B]
+// One token a row from logits.  logits: [B, V]; uniform_draws, logprobs, truncated: [B]; tokens: u32 [B]
 // With z = logits / T and p = softmax(z), in nats:
 //   draw      the first token, in vocabulary order, whose cumulative weight among the kept ones exceeds u times their
 //             total; logprobs = log p[token] over the whole vocabulary, truncated = over the kept tokens alone
 //   greedy    the largest logit, the lowest id where several are; truncated = 0
-//   uniforms  u in [0, 1) with 24 bits: word 0 of Philox4x32-10, counter (position, 0, stream), key = seed
-//   words     the four words of Philox4x32-10 for given counters (for tests)
 // Kept where TOP_K is 1: all z at or above the k-th largest (ties with it stay). Where TOP_P is 1, of those: the
 // smallest set, largest z first and the lowest id first among equals, whose share of their weight is >= p.
 // No sort: the threshold is the largest key, an order-preserving image of z's bits, for which enough tokens (weight)
@@ -34,13 +32,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(4) var<storage, read_write> logprobs: array<f32>;
 @group(0) @binding(5) var<storage, read_write> truncated: array<f32>;
-@group(0) @binding(6) var<storage, read> seed: array<u32>;
-@group(0) @binding(7) var<storage, read> streams: array<vec2u>;
-@group(0) @binding(8) var<storage, read> positions: array<u32>;
-@group(0) @binding(9) var<storage, read_write> draws: array<f32>;
-@group(0) @binding(10) var<storage, read> counters: array<vec4u>;
-@group(0) @binding(11) var<storage, read_write> random_words: array<vec4u>;
-@group(0) @binding(12) var<uniform> params: Params;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const NONE = 0xffffffffu;
 
@@ -362,39 +354,4 @@ fn greedy(
     logprobs[at.row] = (z - whole.x) - log(whole.y);
     truncated[at.row] = 0.0;
   }
-}
-
-// High and low word of a product, from 16-bit halves.
-fn product(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffffu) * (b & 0xffffu);
-  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
-  let carry = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
-  return vec2u((a >> 16u) * (b >> 16u) + (middle >> 16u) + (carry >> 16u), a * b);
-}
-
-// Salmon, Moraes, Dror, Shaw, SC 2011; the same as src/tensor/random.ts.
-fn philox(start: vec4u, start_key: vec2u) -> vec4u {
-  var counter = start;
-  var key = start_key;
-  for (var round = 0u; round < 10u; round++) {
-    let p = product(0xd2511f53u, counter.x);
-    let q = product(0xcd9e8d57u, counter.z);
-    counter = vec4u(q.x ^ counter.y ^ key.x, q.y, p.x ^ counter.w ^ key.y, p.y);
-    key += vec2u(0x9e3779b9u, 0xbb67ae85u);
-  }
-  return counter;
-}
-
-@compute @workgroup_size(64)
-fn uniforms(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= params.rows) { return; }
-  let stream = streams[id.x];
-  let word = philox(vec4u(positions[id.x], 0u, stream.x, stream.y), vec2u(seed[0], seed[1])).x;
-  draws[id.x] = f32(word >> 8u) * 0x1p-24;
-}
-
-@compute @workgroup_size(64)
-fn words(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= params.rows) { return; }
-  random_words[id.x] = philox(counters[id.x], vec2u(seed[0], seed[1]));
 }

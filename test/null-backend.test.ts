@@ -9,13 +9,15 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createModel } from "../models/model.ts";
 import { recordCopy, recordMultiply } from "../src/bench/ceiling.ts";
 import { createEngine } from "../src/generate/engine.ts";
-import { philoxWords, sampleTokens } from "../src/generate/sample.ts";
+import { sampleTokens } from "../src/generate/sample.ts";
+import { philoxWords } from "../src/generate/uniforms.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { openDevice } from "../src/gpu/device.ts";
 import { loadKernel, specialise } from "../src/gpu/kernel.ts";
 import type { MatrixFacts, MatrixShape } from "../src/gpu/tiers.ts";
 import { cut } from "../src/gpu/wgsl.ts";
 import { mul, scale } from "../src/ops/binary.ts";
+import { packedAttention } from "../src/ops/attention.ts";
 import { matmul } from "../src/ops/matmul.ts";
 import { recordMatrix } from "../src/ops/matmul-matrix.ts";
 import { recordParts } from "../src/ops/matmul-parts.ts";
@@ -169,11 +171,11 @@ afterAll(() =>
   ),
 );
 
-it("products of f16 operands go to the matrix unit where there is one, and no others do", async () => {
+it("products of f16 operands and attention in mixed precision go to the matrix unit where there is one, and nothing else does", async () => {
   const unit = unitOf(32, false);
-  for (const [pretended, expected] of [
-    [unit, "matmul-matrix.product"],
-    [{}, "matmul-tile.tile"],
+  for (const [pretended, expected, attention] of [
+    [unit, "matmul-matrix.product", "attention-matrix.forward_matrix"],
+    [{}, "matmul-tile.tile", "attention-tile.forward_tile"],
   ] as const) {
     const pretend = { subgroupSize: 32, software: false, ...pretended };
     const device = await openDevice({ validation: true, limits: "default", pretend });
@@ -185,6 +187,13 @@ it("products of f16 operands go to the matrix unit where there is one, and no ot
     expect([await chosen("f16", "f32"), await chosen("f32", "f32")]).toEqual(
       Array(2).fill("matmul-tile.tile"),
     );
+    const attended = async (precision: "f32" | "mixed"): Promise<string> => {
+      const attrs = { kvHeads: 1, causal: true, precision };
+      const build = (): Tensor => packedAttention(input([1, 64, 3, 64]), input([1, 2], "u32"), attrs);
+      return (await record(device, "attention", build)).calls[0]!.spec.label;
+    };
+    expect(await attended("mixed")).toBe(attention);
+    expect(await attended("f32")).toBe("attention-tile.forward_tile");
     await device.close();
   }
 });

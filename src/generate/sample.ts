@@ -5,6 +5,7 @@ import type { Device } from "../gpu/device.ts";
 import { call, need } from "../tensor/op.ts";
 import { loadRowKernel, type RowCall, rowCall, rowVariants } from "../tensor/rows.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
+import { drawUniforms, type SamplingState } from "./uniforms.ts";
 
 const kernel = await loadRowKernel("sample");
 
@@ -18,16 +19,6 @@ export interface SamplingSettings {
   readonly topP?: number;
   /** Take the largest logit, the lowest id among equals; draws nothing at random, topK and topP do not matter. */
   readonly greedy?: boolean;
-}
-
-/** What the random number of each row is a function of; all u32. */
-export interface SamplingState {
-  /** [2], low word first. */
-  readonly seed: Tensor;
-  /** [B, 2]: the random stream of each row's sample, low word first. */
-  readonly streams: Tensor;
-  /** [B]: how many tokens each row's sample has drawn before. */
-  readonly positions: Tensor;
 }
 
 /** The tokens of one step. */
@@ -108,35 +99,6 @@ export function chooseTokens(
   return drawn;
 }
 
-/**
- * The uniform random number in [0, 1) of each row, with 24 bits: word 0 of Philox4x32-10 with counter (position, 0,
- * stream) and key = seed, that is `createRandom(seed, stream, 4 · position).uint32() >>> 8` / 2^24. Returns [B].
- * @throws ShapeError when streams are not [B, 2] or the seed not [2]
- */
-export function drawUniforms({ seed, streams, positions }: SamplingState): Tensor {
-  const rows = positions.size;
-  need(
-    streams.size === 2 * rows && seed.size === 2,
-    `sample: positions [${positions.shape}], streams [${streams.shape}], seed [${seed.shape}]; expected [B], [B, 2], [2]`,
-  );
-  const draws = empty([rows], "f32", "uniforms");
-  call(kernel, "uniforms", { bindings: { seed, streams, positions, draws }, ...perRow(rows) });
-  return draws;
-}
-
-/**
- * Philox4x32-10 itself, to be checked against its published vectors.
- * @param counters u32 [N, 4]
- * @param seed u32 [2], the key
- * @returns u32 [N, 4]
- */
-export function philoxWords(counters: Tensor, seed: Tensor): Tensor {
-  const rows = counters.size / 4;
-  const words = empty([rows, 4], "u32", "random words");
-  call(kernel, "words", { bindings: { counters, seed, random_words: words }, ...perRow(rows) });
-  return words;
-}
-
 /** The ways to share a row of logits out on this device. */
 export const sampleVariants = (device: Device): readonly string[] => [...rowVariants(device), "teams"];
 
@@ -156,14 +118,6 @@ function shareOut(device: Device, rows: number, columns: number, variant: string
     constants: { ...constants, TEAMED: teamed ? 1 : 0, TEAMS: teams },
     params: { ...params, trips: Math.ceil(params.width / (lanes * teams)) },
     workgroups: teamed ? grid(rows) : workgroups,
-  };
-}
-
-function perRow(rows: number): Pick<Parameters<typeof call>[2], "params" | "constants" | "workgroups"> {
-  return {
-    params: { rows, width: 1, trips: 1, columns: 1, passes: 16, top_k: 0, top_p: 1, inverse_temperature: 1 },
-    constants: { L: 1, SUBGROUPS: 0, LOG: 0, W: 1, E: "f32", TEAMED: 0, TEAMS: 1 },
-    workgroups: grid(Math.ceil(rows / 64)),
   };
 }
 

@@ -103,7 +103,8 @@ export const mlp: Op<Inputs, MlpAttrs> = defineOp<Inputs, MlpAttrs>({
   forward,
   backward,
   reference,
-  variants: finishingForms,
+  variants: (device) => finishingForms(device),
+  roundingVariants: (device) => finishingForms(device, true),
   cases: [
     caseOf("gelu_tanh", [3, 8, 12], false),
     caseOf("gelu", [3, 8, 12], true),

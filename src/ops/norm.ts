@@ -141,11 +141,13 @@ export const norm: Op<NormInputs, NormAttrs, readonly Tensor[]> = defineOp<
     const C = shape.at(-1)!;
     // One column: y = x / |x|, whose gradient is the rounding of 1 - 1 unless eps is of the size of x².
     const eps = C === 1 ? 0.5 : 1e-6;
+    // And x's gradient is w dy - w dy: 0, but where the first product is fused into the subtraction; not with w = 1.
+    const weight = C === 1 ? { shape: [C], fill: () => 1 } : [C];
     return [
-      { name: `layer [${shape}]`, inputs: [shape, [C], [C]], attrs: { kind: "layer", eps: 1e-5 } },
+      { name: `layer [${shape}]`, inputs: [shape, weight, [C]], attrs: { kind: "layer", eps: 1e-5 } },
       {
         name: `layer, no bias [${shape}]`,
-        inputs: [shape, [C], undefined],
+        inputs: [shape, weight, undefined],
         attrs: { kind: "layer", eps: 1e-5 },
       },
       { name: `rms [${shape}]`, inputs: [shape, [C], undefined], attrs: { kind: "rms", eps } },

@@ -84,10 +84,14 @@ export function matmulTunings(device: Device, mode: string, dtype: "f32" | "f16"
 
 /**
  * Names of the forms that a device can run, for ops that finish products: those that do it themselves, and `plain`, which has it
- * done, as the others have.
+ * done, as the others have. Those that round operands are a list of their own.
  */
-export const finishingForms = (device: Device): string[] =>
-  formNames(device, ({ finishes, madeFor }) => finishes !== undefined || madeFor === "any");
+export const finishingForms = (device: Device, rounds = false): string[] =>
+  formNames(
+    device,
+    ({ finishes, madeFor }) =>
+      (finishes !== undefined || madeFor === "any") && (madeFor === "asked") === rounds,
+  );
 
 /** Names of the forms that a device can run. */
 export const formNames = (device: Device, which: (form: MatmulForm) => boolean): string[] =>

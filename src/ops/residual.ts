@@ -28,7 +28,8 @@ export const residualMatmul: Op<Inputs, ResidualAttrs> = defineOp<Inputs, Residu
   forward: ([a, b, bias, plus], attrs) => product(a, b, bias, attrs, { plus }),
   backward: (context) => [...matmulBackward(context), context.needs[3] ? context.dy[0] : undefined],
   reference,
-  variants: finishingForms,
+  variants: (device) => finishingForms(device),
+  roundingVariants: (device) => finishingForms(device, true),
   cases: [
     { inputs: [[3, 5], [5, 7], [7], [3, 7]] },
     { inputs: [[3, 68], [68, 36], [36], [3, 36]], name: "more than one block" },

@@ -4,12 +4,11 @@ import { ConfigError } from "../../src/errors.ts";
 import {
   chooseTokens,
   type Drawn,
-  drawUniforms,
-  philoxWords,
   sampleTokens,
   sampleVariants,
   type SamplingSettings,
 } from "../../src/generate/sample.ts";
+import { drawUniforms, philoxWords } from "../../src/generate/uniforms.ts";
 import { createRandom, philox4x32 } from "../../src/tensor/random.ts";
 import { input, record } from "../../src/tensor/tensor.ts";
 import { testDevice } from "../support/device.ts";
