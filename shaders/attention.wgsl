@@ -57,19 +57,21 @@ fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invo
     let v$n = qkv[row$n + params.G * D4];
     //: end
     var score: array<f32, ROWS * KEYS>;
+    //: for i in 0..ROWS*KEYS
+    var s$i = 0.0;
+    //: end
+    //: for d in 0..D4
     //: for key in 0..KEYS
-    {
-      //: for d in 0..D4
-      let c$d = subgroupBroadcast(k$((key*D4+d)/L), $((key*D4+d)%L)u);
-      //: end
-      for (var r = 0u; r < ROWS; r++) {
-        var s = 0.0;
-        //: for d in 0..D4
-        s += dot(query[r * D4 + $d], c$d);
-        //: end
-        score[r * KEYS + $key] = select(NOTHING, s, seen(first + r * L + lane, j + $key, real));
-      }
-    }
+    let k$(d)_$(key) = subgroupBroadcast(k$((key*D4+d)/L), $((key*D4+d)%L)u);
+    //: for r in 0..ROWS
+    s$(r*KEYS+key) += dot(query[$(r*D4+d)], k$(d)_$(key));
+    //: end
+    //: end
+    //: end
+    //: for r in 0..ROWS
+    //: for key in 0..KEYS
+    score[$(r*KEYS+key)] = select(NOTHING, s$(r*KEYS+key), seen(first + $(r*L)u + lane, j + $key, real));
+    //: end
     //: end
     for (var r = 0u; r < ROWS; r++) {
       var high = top[r];
@@ -86,18 +88,19 @@ fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invo
       top[r] = high;
       mass[r] = total;
     }
+    //: for d in 0..D4
+    //: for r in 0..ROWS
+    var y$(d)_$(r) = sum[$(r*D4+d)];
+    //: end
     //: for key in 0..KEYS
-    {
-      //: for d in 0..D4
-      let c$d = subgroupBroadcast(v$((key*D4+d)/L), $((key*D4+d)%L)u);
-      //: end
-      for (var r = 0u; r < ROWS; r++) {
-        let p = score[r * KEYS + $key];
-        //: for d in 0..D4
-        sum[r * D4 + $d] += p * c$d;
-        //: end
-      }
-    }
+    let v$(d)_$(key) = subgroupBroadcast(v$((key*D4+d)/L), $((key*D4+d)%L)u);
+    //: for r in 0..ROWS
+    y$(d)_$(r) += score[$(r*KEYS+key)] * v$(d)_$(key);
+    //: end
+    //: end
+    //: for r in 0..ROWS
+    sum[$(r*D4+d)] = y$(d)_$(r);
+    //: end
     //: end
   }
   for (var r = 0u; r < ROWS; r++) {
