@@ -1,6 +1,6 @@
 /**
  * Attention for GPUs, without subgroups: tiles in workgroup memory. Designed from what others measured (docs/kernels.md, "GPUs");
- * here it is only known to be right.
+ * measured on an H200 (docs/performance.md).
  */
 import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
