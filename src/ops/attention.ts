@@ -3,6 +3,7 @@ import type { Device } from "../gpu/device.ts";
 import { loadKernel } from "../gpu/kernel.ts";
 import { call, defineOp, need, type NdArray, type Op, strided } from "../tensor/op.ts";
 import { empty, type Shape, type Tensor } from "../tensor/tensor.ts";
+import { broadcast } from "./attention-broadcast.ts";
 import {
   type AttentionEntry,
   type AttentionForm,
@@ -48,31 +49,13 @@ function sizes(qkv: Shape, range: Shape, G: number): AttentionSizes {
   return { B, T, H, G, D };
 }
 
-/** Rows of the other side that are broadcast together: more amortise the softmax, fewer compile sooner. */
-const keysFor = (lanes: number, D: number): number => Math.max(1, Math.min(lanes, 4, Math.floor(128 / D)));
-
-/** Rows of the other side loaded once, a lane a piece, and broadcast: software adapters keep a lane's arrays in their first-level cache. */
-const broadcast: AttentionForm = {
-  name: "broadcast",
-  kernel,
-  madeFor: "software",
-  runs: ({ subgroupSize }) => subgroupSize > 0,
-  fits: () => true,
-  launch(entry, { T, D }, { subgroupSize: L }) {
-    const KEYS = keysFor(L, D);
-    // Two rows a lane halve the broadcasts; short sequences would leave the second one idle.
-    const ROWS = entry !== "keys" && T > L && D <= 64 ? 2 : 1;
-    return { rows: L * ROWS, constants: { L, KEYS, ROWS, LOADS: Math.ceil((KEYS * D) / 4 / L) } };
-  },
-};
-
 const plain: AttentionForm = {
   name: "plain",
   kernel,
   madeFor: "any",
   runs: () => true,
   fits: () => true,
-  launch: () => ({ rows: 64, constants: { L: 1 } }),
+  launch: () => ({ rows: 64, constants: {} }),
 };
 
 /** Every form, the best of each kind first. */
@@ -175,7 +158,7 @@ export const attentionOp: Op<PackedInputs, PackedAttrs> = defineOp<PackedInputs,
     call(kernel, "delta", {
       bindings,
       params,
-      constants: { D4: D / 4, L: 1, CAUSAL: 0 },
+      constants: { D4: D / 4, CAUSAL: 0 },
       workgroups: strided(B * T * H),
     });
     const dqkv = empty(qkv.shape, "f32", "dqkv");
