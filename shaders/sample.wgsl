@@ -41,8 +41,8 @@ const THREADS = TEAMED * TEAMS * L + (1 - TEAMED) * 64;
 var<workgroup> team_floats: array<vec3f, TEAMS>;
 var<workgroup> team_words: array<u32, TEAMS>;
 
-// Where a thread works: its row, whose elements begin at `base`, and of those the ones from `from` on.
-struct Place { row: u32, base: u32, from_i: u32, lane: u32, team: u32 }
+// Where a thread works: its row, whose elements begin at `base`, and of those the ones from `start` on.
+struct Place { row: u32, base: u32, start: u32, lane: u32, team: u32 }
 
 fn place_of(group: vec3u, groups: vec3u, thread: u32) -> Place {
   var row = row_of(group, groups, thread);
@@ -156,7 +156,7 @@ fn softmax_of(at: Place) -> vec3f {
   var top = LOWEST;
   var sum = 0.0;
   for (var k = 0u; k < params.trips; k++) {
-    let i = at.from_i + k * L + at.lane;
+    let i = at.start + k * L + at.lane;
     let z = scaled(i, at);
     let high = max(top, highest(z));
     sum = sum * exp(top - high) + select(0.0, across(exp(z - E(high))), i < params.width);
@@ -176,7 +176,7 @@ fn kth_largest(at: Place) -> u32 {
     let thresholds = vec3u(found) + vec3u(1u, 2u, 3u) * (1u << shift);
     var count = vec3u(0u);
     for (var k = 0u; k < params.trips; k++) {
-      let i = at.from_i + k * L + at.lane;
+      let i = at.start + k * L + at.lane;
       let z = vec4f(scaled(i, at));
       //: for c in 0..W
       count += select(vec3u(0u), vec3u(1u), vec3u(select(0u, key_of(z[$c]), i < params.width)) >= thresholds);
@@ -198,7 +198,7 @@ fn nucleus(at: Place, top: f32, least: u32, goal: f32) -> u32 {
     let thresholds = vec3u(found) + vec3u(1u, 2u, 3u) * (1u << shift);
     var mass = vec3f(0.0);
     for (var k = 0u; k < params.trips; k++) {
-      let i = at.from_i + k * L + at.lane;
+      let i = at.start + k * L + at.lane;
       let z = vec4f(scaled(i, at));
       let weight = exp(z - vec4f(top));
       //: for c in 0..W
@@ -217,7 +217,7 @@ fn weigh(at: Place, top: f32, edge: u32) -> vec3f {
   var above = 0.0;
   var equal = 0.0;
   for (var k = 0u; k < params.trips; k++) {
-    let i = at.from_i + k * L + at.lane;
+    let i = at.start + k * L + at.lane;
     let z = vec4f(scaled(i, at));
     let weight = exp(z - vec4f(top));
     //: for c in 0..W
@@ -243,7 +243,7 @@ fn walk(at: Place, top: f32, kept: Kept, mass: f32, goal: f32) -> Walk {
   var chosen = NONE;
   var last = 0u;
   for (var k = 0u; k < params.trips; k++) {
-    let i = at.from_i + k * L + at.lane;
+    let i = at.start + k * L + at.lane;
     let z = vec4f(scaled(i, at));
     var weight = exp(z - vec4f(top));
     if (TOP_K + TOP_P > 0) {
@@ -337,7 +337,7 @@ fn greedy(
   var best = LOWEST;
   var token = NONE;
   for (var k = 0u; k < params.trips; k++) {
-    let i = at.from_i + k * L + at.lane;
+    let i = at.start + k * L + at.lane;
     let v = vec4f(logits[at.base + min(i, params.width - 1u)]);
     //: for c in 0..W
     let better$c = i < params.width && (v[$c] > best || token == NONE);
