@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createModel } from "../models/model.ts";
 import { recordCopy, recordMultiply } from "../src/bench/ceiling.ts";
 import { createEngine } from "../src/generate/engine.ts";
-import { sampleTokens } from "../src/generate/sample.ts";
+import { sampleTokens, sampleVariants } from "../src/generate/sample.ts";
 import { philoxWords } from "../src/generate/uniforms.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { openDevice } from "../src/gpu/device.ts";
@@ -126,9 +126,7 @@ async function recordTheRest(device: Device): Promise<void> {
       { temperature: 1, topP: 0.5 },
     ];
     const drawn = ways.flatMap((way) =>
-      ["plain", "subgroup"]
-        .slice(0, device.subgroupSize > 0 ? 2 : 1)
-        .map((v) => sampleTokens(logits, state, way, v)),
+      sampleVariants(device).map((v) => sampleTokens(logits, state, way, v)),
     );
     return { drawn, words: philoxWords(input([1, 4], "u32"), state.seed) };
   });

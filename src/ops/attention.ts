@@ -80,9 +80,9 @@ function formFor(device: Device, D: number, { variant, precision }: AttentionAtt
     (form) => form.runs(device) && form.fits(D, device),
   );
   if (variant !== undefined) return usable.find(({ name }) => name === variant) ?? plain;
-  const kinds = [...(precision === "mixed" ? ["asked"] : []), device.software ? "software" : "gpu", "any"];
-  const best = kinds.flatMap((kind) => usable.filter(({ madeFor }) => madeFor === kind));
-  return best[0] ?? plain;
+  const wanted = [...(precision === "mixed" ? ["asked"] : []), device.software ? "software" : "gpu"];
+  const best = wanted.flatMap((kind) => usable.filter(({ madeFor }) => madeFor === kind));
+  return best[0] ?? usable.find(({ madeFor }) => madeFor !== "asked") ?? plain;
 }
 
 /** One of the three kernels. */
