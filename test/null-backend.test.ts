@@ -185,13 +185,17 @@ it("products of f16 operands and attention in mixed precision go to the matrix u
     expect([await chosen("f16", "f32"), await chosen("f32", "f32")]).toEqual(
       Array(2).fill("matmul-tile.tile"),
     );
-    const attended = async (precision: "f32" | "mixed"): Promise<string> => {
+    const attended = async (precision: "f32" | "mixed", D: number): Promise<string> => {
       const attrs = { kvHeads: 1, causal: true, precision };
-      const build = (): Tensor => packedAttention(input([1, 64, 3, 64]), input([1, 2], "u32"), attrs);
+      const build = (): Tensor => packedAttention(input([1, 64, 3, D]), input([1, 2], "u32"), attrs);
       return (await record(device, "attention", build)).calls[0]!.spec.label;
     };
-    expect(await attended("mixed")).toBe(attention);
-    expect(await attended("f32")).toBe("attention-tile.forward_tile");
+    expect(await attended("mixed", 64)).toBe(attention);
+    for (const [precision, D] of [
+      ["f32", 64],
+      ["mixed", 128],
+    ] as const)
+      expect(await attended(precision, D)).toBe("attention-tile.forward_tile");
     await device.close();
   }
 });

@@ -29,8 +29,8 @@ export interface AttentionForm {
   readonly madeFor: "any" | "software" | "gpu" | "asked";
   /** Whether the device has what its kernels need. */
   runs(device: Device): boolean;
-  /** Whether it can do heads of dimension D, on a device where it runs. */
-  fits(D: number, device: Device): boolean;
+  /** Whether a kernel of it does well with heads of dimension D, on a device where it runs. */
+  fits(entry: AttentionEntry, D: number, device: Device): boolean;
   launch(entry: AttentionEntry, size: { readonly T: number; readonly D: number }, device: Device): Launch;
 }
 

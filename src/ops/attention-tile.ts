@@ -39,15 +39,13 @@ function tileFor(entry: AttentionEntry, D: number, { limits, software }: Device)
   return software ? TILES.findLast(fits) : TILES.find(fits);
 }
 
-const ENTRIES: readonly AttentionEntry[] = ["forward", "query", "keys"];
-
 /** Head dimensions up to 128, and more where there is much workgroup memory. */
 export const tile: AttentionForm = {
   name: "tile",
   kernel: attentionKernel(await loadKernel("attention-tile")),
   madeFor: "gpu",
   runs: (device) => device.has("tile"),
-  fits: (D, device) => ENTRIES.every((entry) => tileFor(entry, D, device) !== undefined),
+  fits: (entry, D, device) => tileFor(entry, D, device) !== undefined,
   launch(entry, { D }, device) {
     const shape = tileFor(entry, D, device)!;
     return { rows: shape.ROWS, constants: { ...shape, NEAR: nearOf(shape, D), MATRICES: matricesOf(entry) } };

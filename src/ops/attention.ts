@@ -74,10 +74,15 @@ const namesOf = (device: Device, rounds: boolean): string[] =>
  * The form asked for, else one that rounds where that is allowed, else the first made for this kind of adapter, else the first that
  * runs; `plain` where that does not fit.
  */
-function formFor(device: Device, D: number, { variant, precision }: AttentionAttrs): AttentionForm {
+function formFor(
+  entry: AttentionEntry,
+  device: Device,
+  D: number,
+  { variant, precision }: AttentionAttrs,
+): AttentionForm {
   if (typeof variant === "object") return variant;
   const usable = (variant === undefined ? formsFor(device) : FORMS).filter(
-    (form) => form.runs(device) && form.fits(D, device),
+    (form) => form.runs(device) && form.fits(entry, D, device),
   );
   if (variant !== undefined) return usable.find(({ name }) => name === variant) ?? plain;
   const wanted = [...(precision === "mixed" ? ["asked"] : []), device.software ? "software" : "gpu"];
@@ -93,7 +98,7 @@ function run(
   attrs: PackedAttrs,
 ): void {
   const { device } = bindings["qkv"]!;
-  const form = formFor(device, size.D, attrs);
+  const form = formFor(entry, device, size.D, attrs);
   recordAttention(form, entry, bindings, size, { ...form.launch(entry, size, device), ...attrs });
 }
 
