@@ -5,17 +5,6 @@
 
 enable subgroups;
 
-struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
-
-@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(1) var<storage, read> range: array<vec2u>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(4) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(5) var<storage, read> stats_in: array<vec2f>;
-@group(0) @binding(6) var<storage, read_write> dqkv: array<vec4f>;
-@group(0) @binding(7) var<uniform> params: Params;
-
 @compute @workgroup_size(L)
 fn forward_broadcast(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let h = group.y;

@@ -14,17 +14,6 @@ enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 
-struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
-
-@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(1) var<storage, read> range: array<vec2u>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(4) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(5) var<storage, read> stats_in: array<vec2f>;
-@group(0) @binding(6) var<storage, read_write> dqkv: array<vec4f>;
-@group(0) @binding(7) var<uniform> params: Params;
-
 const ROWS = SUBS * MM;
 const THREADS = SUBS * S;
 const STRIDE = 4 * D4 + 8;        // values of a row of `far`, some of them free, so that rows side by side lie in other banks
@@ -37,11 +26,6 @@ var<workgroup> far: array<CELL, MATRICES * FAR / W>;
 var<workgroup> scores: array<f32, ROWS * WIDE>;
 var<workgroup> weights: array<T, OUTS * WEIGHTS>;
 var<workgroup> row_stats: array<vec2f, max(ROWS, COLS)>;
-
-// A token to load; rows beyond the last are computed from it, and not stored.
-fn near(t: u32) -> u32 { return min(t, params.T - 1u); }
-
-fn in_stats(b: u32, t: u32, h: u32) -> u32 { return (b * params.H + h) * params.T + t; }
 
 // Where a lane's n-th score is: its row among the subgroup's, its column.
 fn row_of(n: u32, lane: u32) -> u32 { return (n * S + lane) / COLS; }
@@ -76,6 +60,14 @@ fn bring_dy(matrix: u32, b: u32, t: u32, head: u32, thread: u32) {
 fn taken(corner: u32, e: u32) -> vec4f {
   let at = corner + e / NN * WIDE + e % NN;
   return vec4f(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
+}
+
+// Copies a subgroup's d-th matrix of sums, times `factor`, from the scores' memory to a head's gradients, token `from_t` first.
+fn give(b: u32, from_t: u32, head: u32, d: u32, factor: f32, corner: u32, lane: u32) {
+  for (var e = lane * 4u; e < MM * NN; e += S * 4u) {
+    let t = from_t + e / NN;
+    if (t < params.T) { dqkv[in_qkv(b, t, head) + (d * NN + e % NN) / 4u] = factor * taken(corner, e); }
+  }
 }
 
 @compute @workgroup_size(THREADS)
@@ -280,10 +272,7 @@ fn query_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&scores, corner, dq$d, WIDE);
   workgroupBarrier();
-  for (var e = lane * 4u; e < MM * NN; e += S * 4u) {
-    let i = first + mine + e / NN;
-    if (i < params.T) { dqkv[in_qkv(b, i, h) + ($(d)u * NN + e % NN) / 4u] = params.scale * taken(corner, e); }
-  }
+  give(b, first + mine, h, $(d)u, params.scale, corner, lane);
   //: end
 }
 
@@ -376,16 +365,10 @@ fn keys_matrix(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_in
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&scores, corner, dk$d, WIDE);
   workgroupBarrier();
-  for (var e = lane * 4u; e < MM * NN; e += S * 4u) {
-    let j = first + mine + e / NN;
-    if (j < params.T) { dqkv[in_qkv(b, j, params.H + g) + ($(d)u * NN + e % NN) / 4u] = params.scale * taken(corner, e); }
-  }
+  give(b, first + mine, params.H + g, $(d)u, params.scale, corner, lane);
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&scores, corner, dv$d, WIDE);
   workgroupBarrier();
-  for (var e = lane * 4u; e < MM * NN; e += S * 4u) {
-    let j = first + mine + e / NN;
-    if (j < params.T) { dqkv[in_qkv(b, j, params.H + params.G + g) + ($(d)u * NN + e % NN) / 4u] = taken(corner, e); }
-  }
+  give(b, first + mine, params.H + params.G + g, $(d)u, 1.0, corner, lane);
   //: end
 }

@@ -5,17 +5,6 @@
 // rows, and of them one vec4 column of the sums (D4 = D / 4 columns) and NEAR columns of the scores, which go through workgroup
 // memory: ROWS / 4 * D4 threads. Sums run over the other side in order, so that a row does not depend on T or on other rows.
 
-struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
-
-@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(1) var<storage, read> range: array<vec2u>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(4) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(5) var<storage, read> stats_in: array<vec2f>;
-@group(0) @binding(6) var<storage, read_write> dqkv: array<vec4f>;
-@group(0) @binding(7) var<uniform> params: Params;
-
 const THREADS = ROWS / 4 * D4;
 const STRIDE = D4 + 1;               // vec4s a row: one is left free, so that rows side by side lie in other banks
 const WIDE = COLS + 1;               // the same for the scores
@@ -27,11 +16,6 @@ var<workgroup> far: array<vec4f, MATRICES * FAR>;
 var<workgroup> weights: array<f32, ROWS * WIDE>;
 var<workgroup> slopes: array<f32, ROWS * WIDE>;
 var<workgroup> tops: array<f32, ROWS>;
-
-// A token to load; rows beyond the last are computed from it, and not stored.
-fn near(t: u32) -> u32 { return min(t, params.T - 1u); }
-
-fn in_stats(b: u32, t: u32, h: u32) -> u32 { return (b * params.H + h) * params.T + t; }
 
 // Products of four rows of `own` from row `base` on with NEAR rows of `far`, D4 apart from row `column` on; 4 n + r is of row r.
 // own_at, far_at: where the matrices begin.

@@ -10,20 +10,6 @@
 //
 // *_plain: a thread owns one query (key) and reads everything itself. D4 = D / 4. The other forms are files of their own.
 
-struct Params { B: u32, T: u32, H: u32, G: u32, scale: f32, queries: u32 }
-
-@group(0) @binding(0) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(1) var<storage, read> range: array<vec2u>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(4) var<storage, read> y_in: array<vec4f>;
-@group(0) @binding(5) var<storage, read> lse_in: array<f32>;
-@group(0) @binding(6) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> stats: array<vec2f>;
-@group(0) @binding(8) var<storage, read> stats_in: array<vec2f>;
-@group(0) @binding(9) var<storage, read_write> dqkv: array<vec4f>;
-@group(0) @binding(10) var<uniform> params: Params;
-
 @compute @workgroup_size(64)
 fn delta(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let n = params.B * params.T * params.H;

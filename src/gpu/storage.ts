@@ -39,6 +39,9 @@ export function fixedStorage(
   return storage;
 }
 
+/** Bytes that a slice of an {@link arena} takes: each starts at a multiple of 256. */
+export const sliceBytes = (bytes: number): number => ceil(bytes / 256) * 256;
+
 /**
  * One buffer cut into slices, so that one kernel can walk over all of them (AdamW, gradient norm).
  * @param sizes bytes of each slice; every slice starts at a multiple of 256 bytes
@@ -52,7 +55,7 @@ export function arena(
   let end = 0;
   for (const bytes of sizes) {
     offsets.push(end);
-    end += ceil(bytes / 256) * 256;
+    end += sliceBytes(bytes);
   }
   const whole = fixedStorage(device, end, label);
   const slices = sizes.map((bytes, i) => {

@@ -1,7 +1,7 @@
 /** Named tensors of a model: the trained ones side by side in one buffer, their gradients in another. */
 import { ConfigError, FormatError, ShapeError } from "../errors.ts";
 import type { Device } from "../gpu/device.ts";
-import { arena, type Storage } from "../gpu/storage.ts";
+import { arena, sliceBytes, type Storage } from "../gpu/storage.ts";
 import type { Slot, TrainedArena } from "../optim/arena.ts";
 import { sha256 } from "../tensor/hash.ts";
 import { needHalves } from "../ops/cast.ts";
@@ -272,8 +272,8 @@ function placeApart(
   const groups: ParameterSpec[][] = [];
   let room = 0;
   for (const spec of specs) {
-    const bytes = 256 * Math.ceil((sizeOf(spec.shape) * WIDTH[dtype]) / 256);
-    if (groups.length === 0 || bytes > room) {
+    const bytes = sliceBytes(sizeOf(spec.shape) * WIDTH[dtype]);
+    if (bytes > room) {
       groups.push([]);
       room = device.bindingBytes;
     }
