@@ -12,6 +12,7 @@ import { constantsFor } from "../../src/ops/attention-matrix.ts";
 import { backwardFrom } from "../../src/optim/gradients.ts";
 import { sample } from "../../src/bench/check.ts";
 import { input, persistent, record } from "../../src/tensor/tensor.ts";
+import { emulatedUnit } from "../support/emulated-unit.ts";
 
 const device = await openDevice({ validation: true });
 afterAll(() => device.close());
@@ -34,11 +35,7 @@ fn ${name}(at: u32, row: u32, column: u32) -> ${type} {
 }`;
 
 const EMULATION = `
-// Not to be unrolled: that takes lavapipe half a minute.
-fn upto(n: u32) -> u32 { return min(n, n * params.B); }
-alias Left = array<T, MM * KK>;
-alias Right = array<T, KK * NN>;
-alias Result = array<f32, MM * NN>;
+${emulatedUnit("params.B")}
 fn cell(at: u32) -> T {
   //: for vector in 0..W/4
   return far[at / 4u][at % 4u];
@@ -50,13 +47,6 @@ fn cell(at: u32) -> T {
 ${loader("left_far", "Left", ["MM", "KK"], "far", "W")}
 ${loader("left_weights", "Left", ["MM", "KK"], "weights", "1u")}
 ${loader("right_far", "Right", ["KK", "NN"], "far", "W")}
-fn multiply(left_one: Left, right_one: Right, sums: Result) -> Result {
-  var one = left_one; var other = right_one; var z = sums;
-  for (var i = 0u; i < upto(MM * NN); i++) {
-    for (var k = 0u; k < upto(KK); k++) { z[i] += f32(one[i / NN * KK + k]) * f32(other[k * NN + i % NN]); }
-  }
-  return z;
-}
 fn store(at: u32, sums: Result, stride: u32) {
   var z = sums;
   for (var i = 0u; i < upto(MM * NN); i++) { scores[at + i / NN * stride + i % NN] = z[i]; }

@@ -13,16 +13,13 @@ import { memoryOf, type Piece, recordMatrix } from "../../src/ops/matmul-matrix.
 import { recordParts } from "../../src/ops/matmul-parts.ts";
 import { f16ToF32Bits, f32ToF16Bits } from "../../src/tensor/half.ts";
 import { empty, input, record, type Shape, type Tensor } from "../../src/tensor/tensor.ts";
+import { emulatedUnit } from "../support/emulated-unit.ts";
 
 const device = await openDevice({ validation: true });
 afterAll(() => device.close());
 
 const EMULATION = `
-// Not to be unrolled: that takes lavapipe half a minute.
-fn upto(n: u32) -> u32 { return min(n, n * params.K); }
-alias Left = array<T, MM * KK>;
-alias Right = array<T, KK * NN>;
-alias Result = array<f32, MM * NN>;
+${emulatedUnit("params.K")}
 
 fn left(at: u32, row: u32, column: u32) -> Left {
   var x: Left;
@@ -49,13 +46,6 @@ fn right(at: u32, row: u32, column: u32) -> Right {
     //: end
   }
   return x;
-}
-fn multiply(left_one: Left, right_one: Right, sums: Result) -> Result {
-  var x = left_one; var y = right_one; var z = sums;
-  for (var i = 0u; i < upto(MM * NN); i++) {
-    for (var k = 0u; k < upto(KK); k++) { z[i] += f32(x[i / NN * KK + k]) * f32(y[k * NN + i % NN]); }
-  }
-  return z;
 }
 fn initial(at: u32, stride: u32) -> Result {
   var x: Result;
