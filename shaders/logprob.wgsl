@@ -69,7 +69,7 @@ fn one_hot(i: u32, target_id: u32) -> vec4f {
 fn one_hot(i: u32, target_id: u32) -> f32 { return f32(i == target_id); }
 //: end
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn forward(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {
@@ -139,7 +139,7 @@ fn gradient(logit: E, i: u32, row: Row) -> E {
   return d;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn backward(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {
@@ -153,7 +153,7 @@ fn backward(
   }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn backward_in_place(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {
@@ -167,7 +167,7 @@ fn backward_in_place(
   }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn divergence(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {

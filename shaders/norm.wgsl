@@ -45,7 +45,7 @@ fn first_lane(v: f32) -> f32 {
   return first;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn forward(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {
@@ -90,7 +90,7 @@ fn forward(
   if (row < params.rows && lane == 0u) { stats_out[row] = vec4f(center, rest, rstd, 0.0); }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn backward_x(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {

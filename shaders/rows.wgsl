@@ -4,9 +4,9 @@
 // Below every logit, and finite: the difference of two of them is 0, not NaN.
 const LOWEST = -3.0e38;
 
-// The row of a thread: 64 / L of them a workgroup.
+// The row of a thread: THREADS / L of them a workgroup.
 fn row_of(group: vec3u, groups: vec3u, thread: u32) -> u32 {
-  return (group.x + group.y * groups.x) * (64u / L) + thread / L;
+  return (group.x + group.y * groups.x) * (THREADS / L) + thread / L;
 }
 
 // Sum of an element's floats. vec4f() of an f32 repeats it, hence the first alone where W is 1.

@@ -36,8 +36,6 @@ struct Params {
 
 const NONE = 0xffffffffu;
 
-const THREADS = TEAMED * TEAMS * L + (1 - TEAMED) * 64;
-
 var<workgroup> team_floats: array<vec3f, TEAMS>;
 var<workgroup> team_words: array<u32, TEAMS>;
 

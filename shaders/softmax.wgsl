@@ -24,7 +24,7 @@ struct Params {
 // LOWEST for -infinity. Not max(): it would turn a NaN into LOWEST and hide it.
 fn bounded(v: E) -> E { return select(v, E(LOWEST), v < E(LOWEST)); }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn forward(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {
@@ -55,7 +55,7 @@ fn forward(
   }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn backward(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32,
 ) {

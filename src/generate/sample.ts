@@ -115,7 +115,12 @@ function shareOut(device: Device, rows: number, columns: number, variant: string
     ? Math.min(TEAMS, Math.floor(device.limits.maxComputeInvocationsPerWorkgroup / lanes))
     : 1;
   return {
-    constants: { ...constants, TEAMED: teamed ? 1 : 0, TEAMS: teams },
+    constants: {
+      ...constants,
+      TEAMED: teamed ? 1 : 0,
+      TEAMS: teams,
+      ...(teamed && { THREADS: teams * lanes }),
+    },
     params: { ...params, trips: Math.ceil(params.width / (lanes * teams)) },
     workgroups: teamed ? grid(rows) : workgroups,
   };

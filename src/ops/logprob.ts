@@ -219,7 +219,7 @@ export const weightedNll: Op<[logprobs: Tensor, weights: Tensor], object> = defi
 function flat(values: Tensor): Pick<Call, "params" | "constants"> {
   const chunk = { columns: 1, from_column: 0, vocabulary: 1, first: 1, last: 1, inverse_temperature: 1 };
   const params = { rows: values.size, width: 1, trips: 1, ...chunk };
-  return { params, constants: { L: 1, SUBGROUPS: 0, VEC: 0, W: 1, E: "f32" } };
+  return { params, constants: { THREADS: 64, L: 1, SUBGROUPS: 0, VEC: 0, W: 1, E: "f32" } };
 }
 
 /**
