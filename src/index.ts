@@ -40,6 +40,7 @@ export {
   type Request,
   type Sample,
 } from "./generate/engine.ts";
+export { type Stop, stopAt } from "./generate/stop.ts";
 export { blockSource } from "./train/examples.ts";
 export { type SftSettings, trainLanguageModel } from "./train/sft.ts";
 

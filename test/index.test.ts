@@ -50,6 +50,7 @@ describe("the public API", () => {
         "saveGguf",
         "saveModel",
         "schedule",
+        "stopAt",
         "strided",
         "trainLanguageModel",
         "vaderReward",

@@ -1,6 +1,7 @@
 /** A policy on held-out prompts: win rate, reward, KL, J, lengths, diversity. */
 import { distinctN, eosRate, lengthSummary } from "../evaluate/text-metrics.ts";
 import { bootstrapMean, type Interval } from "../evaluate/win-rate.ts";
+import { isFinished } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type KlEstimator, sequenceKl } from "./kl.ts";
 import { type Answered, type AnswerStats, respond, type RespondOptions, statsOf } from "./rollout.ts";
@@ -73,7 +74,7 @@ export async function evaluatePolicy(
     klSe: standardError(perPrompt(scores.kl.map((row) => row.reduce((a, b) => a + b, 0)))),
     klK1Se: standardError(perPrompt(sampled("k1"))),
     klK3Se: standardError(perPrompt(sampled("k3"))),
-    eosRate: eosRate(episodes.map((e) => e.sample.finish === "eos")),
+    eosRate: eosRate(episodes.map((e) => isFinished(e.sample))),
     lengths: lengthSummary(ids.map((r) => r.length)),
     distinct1: distinctN(ids, 1),
     distinct2: distinctN(ids, 2),

@@ -1,7 +1,7 @@
 /** One rollout: prompts, responses of the policy, their scores, and from these the experience PPO learns from. */
 import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { mean } from "../evaluate/mean.ts";
-import type { Engine, Sample } from "../generate/engine.ts";
+import { type Engine, isFinished, type Sample } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type Clock, createClock } from "../train/clock.ts";
 import { type EmpiricalCdf, ruledScore, tieKey } from "./best-of-n/cdf.ts";
@@ -178,7 +178,7 @@ function episodesOf(
   return samples.map((sample, e) => {
     const score = judged[e]!;
     const cdf = cdfs?.[picks[e]!];
-    const finished = sample.finish === "eos";
+    const finished = isFinished(sample);
     const logProbRef = scores.refLogprobs[e]!.reduce((a, b) => a + b, 0);
     const point = cdf?.at(score, { finished, key: tieKey(sample.ids) });
     const rivals = options.rivals?.[e];
@@ -219,11 +219,7 @@ function experienceOf(
     oldValues: values[e]!,
     advantages: advantages[e]!,
     returns: returns[e]!,
-    score: ruledScore(
-      episodes[e]!.score,
-      episodes[e]!.sample.finish === "eos",
-      settings.missingEos ?? "none",
-    ),
+    score: ruledScore(episodes[e]!.score, isFinished(episodes[e]!.sample), settings.missingEos ?? "none"),
     refLogprob: total(refLogprobs[e]!),
   }));
 }
@@ -262,7 +258,7 @@ export function statsOf(
     klK3: estimate("k3"),
     entropy: mean(scores.entropy.map(total)),
     length: mean(episodes.map((e) => e.sample.ids.length)),
-    eosRate: mean(episodes.map((e) => (e.sample.finish === "eos" ? 1 : 0))),
+    eosRate: mean(episodes.map((e) => (isFinished(e.sample) ? 1 : 0))),
     J: terminal / objective.klWeight(settings) - kl,
   };
 }

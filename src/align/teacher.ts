@@ -1,6 +1,6 @@
 /** Whom a policy imitates beside maximising rewards: the best of n cached responses (BOND), or of two of an anchor's (J-BOND). */
 import { ConfigError } from "../errors.ts";
-import type { Engine } from "../generate/engine.ts";
+import { type Engine, isFinished } from "../generate/engine.ts";
 import { createRandom } from "../tensor/random.ts";
 import { type MissingEos, ruledScore } from "./best-of-n/cdf.ts";
 import { streamOf } from "./cache/build.ts";
@@ -99,9 +99,7 @@ export function anchorTeacher(options: AnchorTeaching): Teacher {
       }));
       const samples = await engine.generate(requests, { seed: seed + ANCHOR });
       const judged = await judgeSamples(twice, samples, options);
-      const scores = judged.scores.map((score, i) =>
-        ruledScore(score, samples[i]!.finish === "eos", missingEos),
-      );
+      const scores = judged.scores.map((score, i) => ruledScore(score, isFinished(samples[i]!), missingEos));
       return picks.map((p, e) => {
         const drawn = [DRAWN * e, DRAWN * e + 1];
         const response = samples[bestOfDrawn(drawn, scores)]!.ids;

@@ -23,6 +23,7 @@ import {
 import { createPrefill, prefillLength } from "./prefill.ts";
 import { sampleTokens, type SamplingSettings } from "./sample.ts";
 import { createSchedule, stepsUntilLook } from "./schedule.ts";
+import type { Stop } from "./stop.ts";
 
 /** How tokens are drawn and when a response ends. */
 export interface GenerateSettings extends SamplingSettings {
@@ -30,6 +31,8 @@ export interface GenerateSettings extends SamplingSettings {
   readonly maxNewTokens: number;
   /** A response ends with the first of these. */
   readonly eosIds: readonly number[];
+  /** Or where it says this. */
+  readonly stop?: Stop;
   /** Element type of the key/value cache, "f32" by default. With "f16" log-probabilities move by an RMS of about 1e-3 nats. */
   readonly kvDtype?: KvDtype;
 }
@@ -48,8 +51,12 @@ export interface Sample {
   readonly ids: number[];
   /** log p of each token at the sampling temperature over the full vocabulary, nats. */
   readonly logprobs: Float32Array;
-  readonly finish: "eos" | "length";
+  /** What ended it: a token, a text, or that it may not be longer. */
+  readonly finish: "eos" | "stop" | "length";
 }
+
+/** Whether a response came to its end, and was not cut off. */
+export const isFinished = ({ finish }: Sample): boolean => finish !== "length";
 
 /** A response and whose it is. */
 export interface Response {
@@ -106,6 +113,8 @@ const BURST = 8;
 interface Draft {
   readonly ids: number[];
   readonly logprobs: number[];
+  /** Whether it has said what ends it. */
+  stopped: boolean;
 }
 
 /**
@@ -122,7 +131,7 @@ export async function createEngine(
 ): Promise<Engine> {
   checkSettings(model, promptLength, settings);
   const { device } = model.parameters;
-  const { maxNewTokens, eosIds } = settings;
+  const { maxNewTokens, eosIds, stop } = settings;
   // The last token of a response is never fed; a prefill stores its padding too.
   const slots = Math.max(
     promptLength + maxNewTokens - 1,
@@ -138,15 +147,15 @@ export async function createEngine(
     return admissions;
   });
 
-  /** Tells the GPU of the rows that were given, and of those that were given up; the others go on, or become idle at first. */
+  /** Tells the GPU of the rows that were given, and of those that were halted; the others go on, or become idle at first. */
   const start = async (
     given: readonly number[],
     requestOf: (row: number) => Request,
     others: number,
-    givenUp: readonly number[],
+    halted: readonly number[],
   ): Promise<void> => {
     const admissions = new Uint32Array(4 * rows).map((_, i) => (i % 4 === 0 ? others : 0));
-    for (const row of givenUp) admissions[4 * row] = IDLE;
+    for (const row of halted) admissions[4 * row] = IDLE;
     for (const row of given) {
       const { ids, stream } = requestOf(row);
       admissions.set([ids.length - 1, ids.at(-1)!, ...stream], 4 * row);
@@ -162,17 +171,17 @@ export async function createEngine(
   ): AsyncGenerator<Response> {
     for (const { ids } of requests) checkPrompt(ids, promptLength);
     const { seed, onProgress, onTokens, reject } = options;
-    const watched = eosIds.length > 0 || [onTokens, onProgress, reject].some((hears) => hears !== undefined);
+    const watched =
+      eosIds.length > 0 || [stop, onTokens, onProgress, reject].some((hears) => hears !== undefined);
     const schedule = createSchedule(requests.length, rows);
     const drafts = new Map<number, Draft>();
     const requestOf = (row: number): Request => requests[schedule.requestOf(row)!]!;
 
     /** Gives rows out and submits the next steps. False when there is nothing left to draw. */
-    const submit = async (others: number, givenUp: readonly number[] = []): Promise<boolean> => {
+    const submit = async (others: number, halted: readonly number[] = []): Promise<boolean> => {
       const given = schedule.admit();
-      if (given.length + givenUp.length > 0 || others === IDLE)
-        await start(given, requestOf, others, givenUp);
-      for (const row of given) drafts.set(row, { ids: [], logprobs: [] });
+      if (given.length + halted.length > 0 || others === IDLE) await start(given, requestOf, others, halted);
+      for (const row of given) drafts.set(row, { ids: [], logprobs: [], stopped: false });
       const left = schedule.active.map((row) => maxNewTokens - drafts.get(row)!.ids.length);
       if (left.length === 0) return false;
       decode.run(stepsUntilLook({ left, waiting: schedule.waiting > 0, most: watched ? BURST : RING }));
@@ -189,16 +198,18 @@ export async function createEngine(
         ...reports(row),
       }));
       const drawn = flight.map(({ draft, ...report }) => extend(draft, report)).reduce((a, b) => a + b, 0);
+      if (stop) for (const { draft } of flight) cutAt(draft, stop.lengthOf(draft.ids));
       onProgress?.(drawn);
       onTokens?.(new Map(flight.map(({ index, draft }) => [index, Uint32Array.from(draft.ids)])));
-      const ended = flight.filter(({ idle }) => idle);
+      const ended = flight.filter(({ idle, draft }) => idle || draft.stopped);
       const growing = new Map(
-        flight.map(({ index, draft, idle }) => [index, { ids: draft.ids, ended: idle }]),
+        flight.map((row) => [row.index, { ids: row.draft.ids, ended: ended.includes(row) }]),
       );
       const dropped = new Set(await reject?.(growing));
-      const givenUp = flight.filter(({ index, idle }) => !idle && dropped.has(index)).map(({ row }) => row);
-      for (const row of [...ended.map((e) => e.row), ...givenUp]) schedule.release(row);
-      busy = await submit(KEEP, givenUp); // before the caller works on what has ended
+      const over = flight.filter((row) => ended.includes(row) || dropped.has(row.index));
+      for (const { row } of over) schedule.release(row);
+      const halted = over.filter(({ idle }) => !idle).map(({ row }) => row);
+      busy = await submit(KEEP, halted); // before the caller works on what has ended
       for (const { index, draft } of ended) yield { index, sample: sampleOf(draft, eosIds) };
     }
   }
@@ -268,9 +279,17 @@ function extend({ ids, logprobs }: Draft, { drawn, token, logprob }: RowReport):
   return drawn - before;
 }
 
-function sampleOf({ ids, logprobs }: Draft, eosIds: readonly number[]): Sample {
-  const finish = eosIds.includes(ids.at(-1)!) ? "eos" : "length";
-  return { ids, logprobs: Float32Array.from(logprobs), finish };
+/** Ends a response after `length` tokens, where that is known. */
+function cutAt(draft: Draft, length: number | undefined): void {
+  if (length === undefined) return;
+  draft.ids.length = length;
+  draft.logprobs.length = length;
+  draft.stopped = true;
+}
+
+function sampleOf({ ids, logprobs, stopped }: Draft, eosIds: readonly number[]): Sample {
+  const ended = eosIds.includes(ids.at(-1)!) ? "eos" : "length";
+  return { ids, logprobs: Float32Array.from(logprobs), finish: stopped ? "stop" : ended };
 }
 
 function checkSettings(

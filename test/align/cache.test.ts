@@ -25,6 +25,7 @@ const header: CacheHeader = {
   topK: 0,
   topP: 1,
   maxNewTokens: 8,
+  stop: "",
   seed: 1,
   m: 3,
   dtype: "f32",

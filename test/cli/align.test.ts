@@ -329,6 +329,11 @@ describe("wrong input", () => {
       /maxNewTokens: cache 7, here 6/,
     ],
     [
+      "test cache whose responses end elsewhere",
+      () => ({ evalCache: header({ stop: "." }) }),
+      /stop: cache "\.", here ""/,
+    ],
+    [
       "cache without a header",
       () => ({ cache: released() }),
       /has no header .* give --temperature and --max-new-tokens/,

@@ -80,6 +80,23 @@ describe("a cache", () => {
     expect([...entries.values()].flatMap((e) => e.responseIds)).toEqual(ids);
   });
 
+  it("ends responses where --stop says, remembers it, and counts them as ended", async () => {
+    const { code } = await run("stopped.jsonl", { stop: "a" });
+    expect(code).toBe(0);
+    const { header, entries } = await readCache(join(folder, "stopped.jsonl"));
+    expect(header!.stop).toBe("a");
+    const tokenizer = await loadTokenizer(policy);
+    const says = (ids: number[]): boolean => tokenizer.decode(ids).includes("a");
+    const all = [...entries.values()].flatMap(({ responseIds, finished }) =>
+      responseIds!.map((ids, i) => ({ ids, finished: finished![i]! })),
+    );
+    const stopped = all.filter(({ ids }) => says(ids));
+    expect(stopped.length).toBeGreaterThan(0);
+    for (const { ids, finished } of stopped)
+      expect([finished, says(ids.slice(0, -1))]).toEqual([true, false]);
+    expect((await run("stopped.jsonl")).stderr).toMatch(/stop: cache "a", here ""/);
+  });
+
   it("takes prompts from documents: train and test do not meet", async () => {
     const documents = join(folder, "documents.txt");
     const words = (i: number): string => `${i} and the dog ran to a tree so that we saw it`;
@@ -142,6 +159,7 @@ describe("resuming", () => {
       [{ temperature: 0.7 }, /temperature: cache 1, here 0\.7/],
       [{ samples: 9 }, /m: cache 8, here 9/],
       [{ seed: 6 }, /seed: cache 5, here 6/],
+      [{ stop: "\\n" }, /stop: cache "", here "\\n"/],
       [{ reward: "lexicon:vader" }, /reward: cache "letter\.mjs@[0-9a-f]+", here "lexicon:vader"/],
     ] as const) {
       const { code, stderr } = await run("whole.jsonl", settings);

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { testDevice } from "../support/device.ts";
 import { cli, flags, type Outcome, vbon } from "../support/run-cli.ts";
 import { promptFile, tinyLm } from "../support/tiny-lm.ts";
@@ -95,6 +96,21 @@ describe("samples", () => {
     expect(ended.every((l) => l.ids.length <= 16)).toBe(true);
     const going = await lines({ ...settings, ignoreEos: true });
     expect(going.every((l) => l.finish === "length" && l.ids.length === 16)).toBe(true);
+  });
+
+  it("stop where they say what --stop says, and are the same up to there", async () => {
+    const settings = { prompt: "the", samples: 8, maxNewTokens: 24 };
+    const tokenizer = await loadTokenizer(model);
+    const free = await lines(settings);
+    const stopped = await lines({ ...settings, stop: "e" });
+    expect(stopped.filter((l) => l.finish === "stop").length).toBeGreaterThan(0);
+    stopped.forEach((line, i) => {
+      expect(free[i]!.ids.slice(0, line.ids.length)).toEqual(line.ids);
+      expect(tokenizer.decode(line.ids.slice(0, -1))).not.toContain("e");
+      expect(line.finish === "stop").toBe(free[i]!.text.includes("e"));
+    });
+    const { stdout } = await run({ prompt: "the", maxNewTokens: 24, stop: "e" });
+    expect(stdout.trimEnd()).toBe(stopped[0]!.text.trimEnd());
   });
 
   it("answer every line of a text file", async () => {

@@ -23,8 +23,8 @@ export interface AlignTask {
 /** How the caches are sampled. */
 export const sampling: Settings = { samples: 8, rows: 16, maxNewTokens: 6, seed: 5 };
 
-/** Makes the task in a new temporary folder. */
-export async function alignTask(device: Device): Promise<AlignTask> {
+/** Makes the task in a new temporary folder; `more` is of how the caches are sampled. */
+export async function alignTask(device: Device, more: Settings = {}): Promise<AlignTask> {
   const folder = mkdtempSync(join(tmpdir(), "vbon-align-"));
   const policy = join(folder, "model");
   await tinyLm(device, policy);
@@ -37,7 +37,7 @@ export async function alignTask(device: Device): Promise<AlignTask> {
   ]) {
     const { code, stderr } = await vbon(device, [
       "cache",
-      ...flags({ policy, reward, prompts, ...sampling, ...part }),
+      ...flags({ policy, reward, prompts, ...sampling, ...more, ...part }),
     ]);
     if (code !== 0) throw new Error(stderr);
   }
@@ -53,13 +53,13 @@ export async function alignTask(device: Device): Promise<AlignTask> {
 }
 
 /** A device with a task in a temporary folder, both gone when the tests of the file have run; and paths in that folder. */
-export async function openAlignTask(): Promise<{
+export async function openAlignTask(more: Settings = {}): Promise<{
   device: Device;
   task: AlignTask;
   at(name: string): string;
 }> {
   const device = await testDevice();
-  const task = await alignTask(device);
+  const task = await alignTask(device, more);
   afterAll(async () => {
     rmSync(task.folder, { recursive: true });
     await device.close();

@@ -1,7 +1,7 @@
 /** Builds a reward cache: M samples of the reference for each prompt, and their scores. */
 import type { Message } from "../../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
-import { type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
+import { type Engine, inOrder, isFinished, type Request, type Sample } from "../../generate/engine.ts";
 import { hashIds } from "../../tensor/hash.ts";
 import type { Reward, RewardInput } from "../rewards.ts";
 import { type CacheEntry, promptIdOf } from "./cache.ts";
@@ -96,7 +96,7 @@ async function entryOf(
     ...(prompt.messages && { messages: [...prompt.messages] }),
     rewards: [...(await reward.score(inputs))],
     lengths: drawn.map((s) => s.ids.length),
-    finished: drawn.map((s) => s.finish === "eos"),
+    finished: drawn.map(isFinished),
     logprobs: drawn.map((s) => s.logprobs.reduce((a, b) => a + b, 0)),
     responses,
     responseIds: drawn.map((s) => s.ids),

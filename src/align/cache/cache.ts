@@ -21,6 +21,7 @@ export const CacheHeader: z.ZodType<CacheHeader> = z.object({
   topK: z.number(),
   topP: z.number(),
   maxNewTokens: z.number().int().positive(),
+  stop: z.string().default(""),
   seed: z.number(),
   m: z.number().int().positive(),
   dtype: z.string(),
@@ -41,6 +42,8 @@ export interface CacheHeader {
   /** 1 = off. */
   topP: number;
   maxNewTokens: number;
+  /** Text at which responses ended, beside the model's end tokens; empty or absent where there was none. */
+  stop?: string | undefined;
   seed: number;
   /** Samples a prompt. */
   m: number;
@@ -75,7 +78,7 @@ export interface CacheEntry {
   rewards: number[];
   /** Response tokens. */
   lengths?: number[] | undefined;
-  /** Did the sample end with EOS? */
+  /** Did the sample end, with EOS or with what `stop` says, or was it cut off? */
   finished?: boolean[] | undefined;
   /** log p of each whole response under the reference, at the temperature, nats. */
   logprobs?: number[] | undefined;

@@ -69,7 +69,7 @@ async function openEntries(
   await repairTornLine(path);
   const cache = await readCache(path);
   const { created: _, ...settings } = header;
-  checkCacheSettings(cache, settings, path);
+  checkCacheSettings(cache, { stop: "", ...settings }, path);
   return { done: new Set(cache.entries.keys()), appender: await openAppender(path) };
 }
 

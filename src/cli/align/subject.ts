@@ -8,7 +8,7 @@ import { writeFileAtomic } from "../../data/files.ts";
 import type { Engine } from "../../generate/engine.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
-import { type CacheTask, openCacheTask } from "../cache/task.ts";
+import { askedLike, type CacheTask, openCacheTask } from "../cache/task.ts";
 import { measure } from "../evaluate/measure.ts";
 import { evaluationReport, judgeFor } from "../evaluate/report.ts";
 import { type FrozenFlags, frozenOf } from "../flags/frozen.ts";
@@ -55,7 +55,7 @@ export async function openSubject(device: Device, flags: AlignFlags, n: number):
   const test =
     flags.evalCache === undefined
       ? undefined
-      : await openCacheTask(flags.evalCache, { ...expected, reward: evalReward, asked: task.sampling });
+      : await openCacheTask(flags.evalCache, { ...expected, reward: evalReward, asked: askedLike(task) });
   return { reference, reward, evalReward, watched, task, test, n, eosIds: endIds(model, tokenizer) };
 }
 

@@ -1,11 +1,17 @@
 /** A reward cache as the task of a command: its prompts, and the sampling that rollouts must share with it. */
 import type { Prompt } from "../../align/cache/build.ts";
-import { type CacheEntry, checkCacheSettings, type RewardCache } from "../../align/cache/cache.ts";
+import {
+  type CacheEntry,
+  type CacheHeader,
+  checkCacheSettings,
+  type RewardCache,
+} from "../../align/cache/cache.ts";
 import { readCache } from "../../align/cache/file.ts";
 import { promptOf } from "../../align/cache/prompts.ts";
 import type { Reward } from "../../align/rewards.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
+import { type Stop, stopAt } from "../../generate/stop.ts";
 import type { LanguageModel } from "../../nn/lm.ts";
 import { hashText, hexOf } from "../../tensor/hash.ts";
 import { checkPrompts, roomFor } from "./prompts.ts";
@@ -14,6 +20,8 @@ import { checkPrompts, roomFor } from "./prompts.ts";
 export interface AskedSampling {
   readonly temperature?: number | undefined;
   readonly maxNewTokens?: number | undefined;
+  /** Text at which responses end; empty for none. */
+  readonly stopText?: string;
 }
 
 /** Who must have made the cache, and how. */
@@ -34,7 +42,7 @@ export interface CacheTask {
   readonly hash: string;
   /** In the order of `entries`. */
   readonly prompts: readonly Prompt[];
-  readonly sampling: { readonly temperature: number; readonly maxNewTokens: number };
+  readonly sampling: { readonly temperature: number; readonly maxNewTokens: number; readonly stop?: Stop };
 }
 
 /**
@@ -57,7 +65,7 @@ export async function readCacheTask(
   { reference, tokenizer, asked, maxSamples }: Omit<Expected, "reward">,
 ): Promise<CacheTask> {
   const cache = await readCache(path, maxSamples === undefined ? {} : { maxSamples });
-  const sampling = samplingOf(path, cache, asked);
+  const sampling = samplingOf(path, cache, asked, tokenizer);
   const entries = [...cache.entries.values()];
   const prompts = entries.map((entry) => promptFrom(entry, tokenizer));
   checkPrompts(path, prompts, reference.config);
@@ -69,12 +77,19 @@ export async function readCacheTask(
 const given = ({
   temperature,
   maxNewTokens,
-}: AskedSampling): AskedSampling & { temperature?: number; maxNewTokens?: number } => ({
+  stopText,
+}: AskedSampling): Partial<Pick<CacheHeader, "temperature" | "maxNewTokens" | "stop">> => ({
   ...(temperature !== undefined && { temperature }),
   ...(maxNewTokens !== undefined && { maxNewTokens }),
+  ...(stopText !== undefined && { stop: stopText }),
 });
 
-function samplingOf(path: string, { header }: RewardCache, asked: AskedSampling): CacheTask["sampling"] {
+function samplingOf(
+  path: string,
+  { header }: RewardCache,
+  asked: AskedSampling,
+  tokenizer: Tokenizer,
+): CacheTask["sampling"] {
   const { temperature = header?.temperature, maxNewTokens = header?.maxNewTokens } = asked;
   if (temperature === undefined || maxNewTokens === undefined) {
     throw new ConfigError(
@@ -88,8 +103,15 @@ function samplingOf(path: string, { header }: RewardCache, asked: AskedSampling)
         "build the cache with --top-k 0 --top-p 1",
     );
   }
-  return { temperature, maxNewTokens };
+  return { temperature, maxNewTokens, ...(header?.stop && { stop: stopAt(header.stop, tokenizer) }) };
 }
+
+/** What another cache must have been made with, to be compared with this one. */
+export const askedLike = ({ sampling: { temperature, maxNewTokens, stop } }: CacheTask): AskedSampling => ({
+  temperature,
+  maxNewTokens,
+  stopText: stop?.text ?? "",
+});
 
 /** The released code's formats keep text only. */
 function promptFrom({ promptIds, prompt, messages }: CacheEntry, tokenizer: Tokenizer): Prompt {

@@ -14,7 +14,7 @@ import { frozenFields, frozenOf } from "../flags/frozen.ts";
 import { ON_DISK_OR_HUB } from "../flags/hub.ts";
 import { adapterField } from "../flags/lora.ts";
 import { chatFields, promptFields, promptReading, talking } from "../flags/prompts.ts";
-import { kvDtypeField, samplingFields } from "../flags/sampling.ts";
+import { kvDtypeField, samplingFields, stopField, stopOf } from "../flags/sampling.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -99,6 +99,7 @@ const schema = z.strictObject({
     .meta({ description: "samples to each prompt, M", hint: "M", heading: "Sampling" }),
   maxNewTokens: count.default(48).meta({ description: "most tokens of a response" }),
   ...samplingFields,
+  stop: stopField,
   seed: z.number().int().min(0).default(0).meta({ description: "of samples, and of the choice of prompts" }),
   rows: count.default(512).meta({ description: "responses decoded side by side" }),
   kvDtype: kvDtypeField,
@@ -202,6 +203,7 @@ async function build(
       topK,
       topP,
       kvDtype,
+      ...stopOf(config.stop, tokenizer),
     });
     const timed = timing(reward);
     const progress = io.progress({ label: "cache", total: todo.length * samples, unit: "samples" });
@@ -227,7 +229,11 @@ async function build(
   }
 }
 
-async function headerOf({ name, model }: Opened, reward: Reward, config: Config): Promise<CacheHeader> {
+async function headerOf(
+  { name, model, tokenizer }: Opened,
+  reward: Reward,
+  config: Config,
+): Promise<CacheHeader> {
   const { temperature, topK, topP, maxNewTokens, seed, samples } = config;
   const modelHash = await model.parameters.hash();
   const made = { format: "vbon-cache", version: 1, created: new Date().toISOString() } as const;
@@ -240,6 +246,7 @@ async function headerOf({ name, model }: Opened, reward: Reward, config: Config)
     topK,
     topP,
     maxNewTokens,
+    stop: stopOf(config.stop, tokenizer).stop?.text ?? "",
     seed,
     m: samples,
     dtype: config.kvDtype,

@@ -11,7 +11,7 @@ import { checkPrompts, roomFor } from "../cache/prompts.ts";
 import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
 import { adapterField } from "../flags/lora.ts";
 import { chatFields, promptFields, promptReading, talking } from "../flags/prompts.ts";
-import { kvDtypeField, samplingFields } from "../flags/sampling.ts";
+import { kvDtypeField, samplingFields, stopField, stopOf } from "../flags/sampling.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -60,6 +60,7 @@ const schema = z.strictObject({
     .min(0)
     .default(0)
     .meta({ description: "same seed, same text, whatever else is in the batch" }),
+  stop: stopField,
   ignoreEos: z.boolean().default(false).meta({ description: "do not stop at an end token" }),
   batch: z.number().int().positive().default(64).meta({ description: "responses decoded side by side" }),
   kvDtype: kvDtypeField,
@@ -109,6 +110,10 @@ export const generate: AnyVerb = defineVerb({
       line: 'vbon generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "Why is the sky blue?"',
     },
     {
+      does: "one line of text",
+      line: 'vbon generate --model runs/stories/model --prompt "Once upon a time" --stop "\\n"',
+    },
+    {
       does: "four responses to each prompt, as JSON lines",
       line: "vbon generate --model runs/stories/model --prompts prompts.jsonl --samples 4 --json",
     },
@@ -150,6 +155,7 @@ export const generate: AnyVerb = defineVerb({
       topP,
       greedy,
       kvDtype,
+      ...stopOf(config.stop, tokenizer),
     });
     if (config.bestOf !== undefined) await writeBest(tasks, engine, tokenizer, config, io);
     else if (tasks.length === 1) await writeOne(tasks[0]!, engine, tokenizer, config, io);

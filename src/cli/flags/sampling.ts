@@ -1,5 +1,7 @@
 /** The flags of sampling, the same in every command that draws text. */
 import { z } from "zod";
+import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import { type Stop, stopAt } from "../../generate/stop.ts";
 
 /** Fields of a command's schema. */
 export interface SamplingFields {
@@ -16,6 +18,22 @@ export const kvDtypeField: z.ZodDefault<z.ZodEnum<{ f32: "f32"; f16: "f16" }>> =
     description:
       "of cached keys and values; f16 takes half the memory, is a little faster, and draws slightly other text",
   });
+
+/** `--stop`: where responses end, beside the model's end tokens. */
+export const stopField: z.ZodOptional<z.ZodString> = z.string().min(1).optional().meta({
+  description:
+    'end a response where it says this, as well as at an end token; \\n is a new line, as in --stop "\\n\\n"',
+  hint: "TEXT",
+});
+
+const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", "\\": "\\" };
+
+/** What `--stop` means: shells have no easy way to say a new line. */
+export function stopOf(typed: string | undefined, tokenizer: Tokenizer): { readonly stop?: Stop } {
+  if (typed === undefined) return {};
+  const text = typed.replace(/\\([nt\\])/g, (_, letter: string) => ESCAPES[letter]!);
+  return { stop: stopAt(text, tokenizer) };
+}
 
 /** `--temperature --top-k --top-p`. */
 export const samplingFields: SamplingFields = {

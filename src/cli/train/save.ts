@@ -4,6 +4,7 @@ import { saveModel } from "../../../models/load.ts";
 import { writeFileAtomic } from "../../data/files.ts";
 import { jsonText } from "../../data/json.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import type { Stop } from "../../generate/stop.ts";
 import type { LanguageModel, Trunk } from "../../nn/lm.ts";
 import { type Facts, renderModelCard } from "../../report/markdown.ts";
 import { commandLine } from "../arguments/command-line.ts";
@@ -18,13 +19,14 @@ export interface Drawing {
   readonly eosIds: readonly number[];
   readonly temperature: number;
   readonly maxNewTokens?: number;
+  readonly stop?: Stop;
 }
 
 /** Writes `generation_config.json`. Its end tokens are those that our own commands stop at. */
 export async function saveGenerationConfig(
   folder: string,
   { bosId, padId }: Tokenizer,
-  { eosIds, temperature, maxNewTokens }: Drawing,
+  { eosIds, temperature, maxNewTokens, stop }: Drawing,
 ): Promise<void> {
   const json = {
     ...(bosId !== undefined && { bos_token_id: bosId }),
@@ -35,6 +37,7 @@ export async function saveGenerationConfig(
     top_k: 0,
     top_p: 1,
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
+    ...(stop && { stop_strings: [stop.text] }),
   };
   await writeFileAtomic(join(folder, "generation_config.json"), jsonText(json, ["temperature", "top_p"]));
 }
