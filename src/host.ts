@@ -9,6 +9,24 @@ const node = (globalThis as { process?: NodeJS.Process }).process?.getBuiltinMod
   ? (globalThis as unknown as { process: NodeJS.Process }).process
   : undefined;
 
+/**
+ * A module of Node's, such as "node:fs/promises", which Deno and Bun have too. Found at run time: a browser can load the files that want it.
+ * @throws ConfigError in a browser
+ */
+export function nodeModule<ID extends keyof NodeModules>(name: ID): NodeModules[ID] {
+  if (node) return node.getBuiltinModule(name) as NodeModules[ID];
+  throw new ConfigError(
+    `files: expected a runtime with a disk (Node, Deno, Bun), this is a browser: give an address, ` +
+      'such as new URL("model/", document.baseURI), or files by name; save with modelFiles()',
+  );
+}
+
+interface NodeModules {
+  readonly "node:fs/promises": typeof import("node:fs/promises");
+  readonly "node:path": typeof import("node:path");
+  readonly "node:url": typeof import("node:url");
+}
+
 /** True where {@link gpu} is the runtime's own (browsers, Deno), not Dawn from npm. */
 export function hasBuiltinGpu(): boolean {
   return builtinGpu() !== undefined && !env("VBON_BACKEND");

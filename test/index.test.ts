@@ -105,6 +105,6 @@ describe("in a browser", () => {
   });
 
   it("sees the imports that it looks for", () => {
-    expect(outsideImports("models/load.ts")).toContain("models/load.ts: node:path");
+    expect(outsideImports("src/data/lock.ts")).toContain("src/data/lock.ts: node:path");
   });
 });
