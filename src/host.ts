@@ -57,10 +57,15 @@ export function gpu(toggles: readonly string[] = []): Promise<GPU> {
   if (builtin && hasBuiltinGpu()) return Promise.resolve(builtin);
   const options = backend ? [...toggles, `backend=${backend}`] : [...toggles];
   const key = options.join(" ");
+  if (!node) return Promise.reject(new DeviceError(NO_WEBGPU));
   const known = opened.get(key) ?? openDawn(options, backend);
   opened.set(key, known);
   return known;
 }
+
+const NO_WEBGPU =
+  "gpu: this browser has no WebGPU, or keeps it from this page. It takes Chrome or Edge 113, Safari 26, Firefox 141 or newer, and a page " +
+  "that comes over https or from this machine.";
 
 const BACKENDS = ["null", "vulkan", "metal", "d3d12", "d3d11", "opengl", "opengles"];
 
