@@ -5,7 +5,7 @@
  */
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
-import { dirname, extname, join, normalize } from "node:path";
+import { dirname, extname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -19,13 +19,14 @@ const TYPES = {
   ".js": "text/javascript; charset=utf-8",
   ".mjs": "text/javascript; charset=utf-8",
   ".json": "application/json",
+  ".txt": "text/plain; charset=utf-8",
   ".wgsl": "text/plain; charset=utf-8",
   ".svg": "image/svg+xml",
 };
 
-/** The file that a path of the address leads to; undefined where there is none, or it is not the page's business. */
+/** The file that the path of a URL, which has no ".." any more, leads to; undefined where there is none, or it is not the page's business. */
 function fileAt(path) {
-  const inside = normalize(decodeURIComponent(path)).replaceAll("\\", "/").replace(/^\/+/, "");
+  const inside = path.slice(1);
   if (!SERVED.test(inside)) return undefined;
   const name = inside.endsWith("/") ? `${inside}index.html` : inside;
   // Packages may lie in a folder above, as Node looks for them.

@@ -90,7 +90,10 @@ function diskFolder(path: string): Folder {
 async function behind(url: URL): Promise<Located> {
   if (url.protocol === "file:") return onDisk(nodeModule("node:url").fileURLToPath(url));
   if (url.pathname.endsWith(".bin"))
-    return { folder: webFolder(new URL(".", url)), file: await openUrl(url) };
+    return {
+      folder: webFolder(new URL(".", url)),
+      file: await openUrl(url, url.pathname.split("/").at(-1)!),
+    };
   const base = new URL(url);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   return { folder: webFolder(base) };
@@ -102,8 +105,8 @@ function webFolder(base: URL): Folder {
   return {
     path: base.href,
     at: (name) => urlOf(name).href,
-    find: (name) => findUrl(urlOf(name)),
-    open: (name) => openUrl(urlOf(name)),
+    find: (name) => findUrl(urlOf(name), name),
+    open: (name) => openUrl(urlOf(name), name),
   };
 }
 

@@ -14,31 +14,29 @@ const KEPT = 4;
 const ABSENT = new Set([403, 404, 410]);
 
 /**
- * The file at `url`; undefined where there is none.
+ * The file at `url`, called `name`; undefined where there is none.
  * @throws FormatError when nobody answers, or with another error than that it is not there
  */
-export async function findUrl(url: URL): Promise<FileReader | undefined> {
-  const answer = await firstBlock(url);
+export async function findUrl(url: URL, name: string): Promise<FileReader | undefined> {
+  const answer = await firstBlock(url, name);
   return "size" in answer ? answer : undefined;
 }
 
 /**
- * The file at `url`.
+ * The file at `url`, called `name`.
  * @throws FormatError when there is none, or nobody answers
  */
-export async function openUrl(url: URL): Promise<FileReader> {
-  const answer = await firstBlock(url);
+export async function openUrl(url: URL, name: string): Promise<FileReader> {
+  const answer = await firstBlock(url, name);
   if ("size" in answer) return answer;
   throw answer;
 }
 
-const nameOf = (url: URL): string => decodeURIComponent(url.pathname.split("/").at(-1) ?? "");
-
 /** The file, or why it is not there. */
-async function firstBlock(url: URL): Promise<FileReader | FormatError> {
+async function firstBlock(url: URL, name: string): Promise<FileReader | FormatError> {
   const response = await ask(url, { from: 0, to: BLOCK });
   const { status } = response;
-  if (status === 416) return blobReader(url.href, nameOf(url), new Blob([])); // there is no first byte
+  if (status === 416) return blobReader(url.href, name, new Blob([])); // there is no first byte
   if (!response.ok) {
     await response.body?.cancel();
     const error = refused(url, status);
@@ -50,12 +48,12 @@ async function firstBlock(url: URL): Promise<FileReader | FormatError> {
   const whole = status === 206 && total === undefined ? await ask(url) : response;
   const bytes = await bodyOf(url, whole);
   if (isPage(whole, bytes)) return pageInstead(url);
-  if (total === undefined) return blobReader(url.href, nameOf(url), new Blob([bytes]));
-  return inBlocks(url, total, checked(url, bytes, 0, total));
+  if (total === undefined) return blobReader(url.href, name, new Blob([bytes]));
+  return inBlocks(url, name, total, checked(url, bytes, 0, total));
 }
 
 /** A file in blocks, of which the latest are kept. */
-function inBlocks(url: URL, size: number, first: Uint8Array): FileReader {
+function inBlocks(url: URL, name: string, size: number, first: Uint8Array): FileReader {
   const blocks = new Map([[0, Promise.resolve(first)]]);
   const blockAt = (index: number): Promise<Uint8Array> => {
     const block = blocks.get(index) ?? readBlock(url, index, size);
@@ -67,7 +65,7 @@ function inBlocks(url: URL, size: number, first: Uint8Array): FileReader {
   };
   return {
     path: url.href,
-    name: nameOf(url),
+    name,
     size,
     async read(into, position) {
       expectInside(url.href, size, into.length, position);
