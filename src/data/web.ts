@@ -44,12 +44,20 @@ async function firstBlock(url: URL, name: string): Promise<FileReader | FormatEr
     throw error;
   }
   const total = status === 206 ? rangeOf(response)?.total : undefined;
-  // A server of another site may keep the size of the whole to itself.
-  const whole = status === 206 && total === undefined ? await ask(url) : response;
+  const whole = status === 206 && total === undefined ? await wholeInstead(url, response) : response;
   const bytes = await bodyOf(url, whole);
   if (isPage(whole, bytes)) return pageInstead(url);
   if (total === undefined) return blobReader(url.href, name, new Blob([bytes]));
   return inBlocks(url, name, total, checked(url, bytes, 0, total));
+}
+
+/** All of a file of which a part came: a server of another site may keep its size to itself. */
+async function wholeInstead(url: URL, part: Response): Promise<Response> {
+  await part.body?.cancel();
+  const response = await ask(url);
+  if (response.status === 200) return response;
+  await response.body?.cancel();
+  throw refused(url, response.status);
 }
 
 /** A file in blocks, of which the latest are kept. */
