@@ -1,14 +1,15 @@
 /** Low-rank adapters from and to folders in PEFT's format: `adapter_config.json` beside `adapter_model.safetensors`. */
-import { join } from "node:path";
-import { exists, readJson, writeFileAtomic } from "../src/data/files.ts";
+import { join, writeFileAtomic } from "../src/data/files.ts";
+import { findFirst, type Folder, folderAt, type Place } from "../src/data/folder.ts";
 import { isRecord } from "../src/data/json.ts";
+import { jsonOf } from "../src/data/reader.ts";
 import {
   type Checkpoint,
-  openSafetensors,
+  readCheckpoint,
   type TensorToWrite,
   writeSafetensors,
 } from "../src/data/weights/safetensors.ts";
-import { openTorchCheckpoint } from "../src/data/weights/torch-checkpoint.ts";
+import { readTorchCheckpoint } from "../src/data/weights/torch-checkpoint.ts";
 import { FormatError } from "../src/errors.ts";
 import type { ScalarModel, Trunk } from "../src/nn/lm.ts";
 import {
@@ -86,10 +87,11 @@ const moduleName = (name: string): string =>
   /^classifier\b/.exec(name)?.[0] ?? name.replace(/\.(weight|bias)$/, "");
 
 /**
- * The frozen adapters of `folder` on the weights of `model`: `model.with(…)` computes with both.
+ * The frozen adapters at `place` on the weights of `model`: `model.with(…)` computes with both.
  * @throws FormatError when files are missing or corrupt, when the adapters are of another kind than LoRA, or do not fit `model`
  */
-export async function loadAdapter(model: Trunk, folder: string): Promise<Parameters> {
+export async function loadAdapter(model: Trunk, place: Place): Promise<Parameters> {
+  const folder = await folderAt(place);
   const scale = await readScale(folder);
   const checkpoint = await openAdapterFile(folder);
   const rename = (name: string): string => (name.startsWith(PREFIX) ? name.slice(PREFIX.length) : name);
@@ -119,23 +121,23 @@ export async function loadAdapter(model: Trunk, folder: string): Promise<Paramet
   return adapter;
 }
 
-/** Merges the adapters of `folder` into the weights of `model`. @throws FormatError as {@link loadAdapter} */
-export async function mergeAdapterFolder(model: Trunk, folder: string): Promise<void> {
-  const adapter = await loadAdapter(model, folder);
+/** Merges the adapters at `place` into the weights of `model`. @throws FormatError as {@link loadAdapter} */
+export async function mergeAdapterFolder(model: Trunk, place: Place): Promise<void> {
+  const adapter = await loadAdapter(model, place);
   await mergeAdapters(model.specs, adapter);
   adapter.dispose();
 }
 
-async function openAdapterFile(folder: string): Promise<Checkpoint> {
-  const torch = join(folder, "adapter_model.bin");
-  const safe = join(folder, "adapter_model.safetensors");
-  return !(await exists(safe)) && (await exists(torch)) ? openTorchCheckpoint(torch) : openSafetensors(safe);
+async function openAdapterFile(folder: Folder): Promise<Checkpoint> {
+  const [safe, torch] = ["adapter_model.safetensors", "adapter_model.bin"] as const;
+  const file = (await findFirst(folder, [safe, torch])) ?? (await folder.open(safe));
+  return file.name === torch ? readTorchCheckpoint(folder, file) : readCheckpoint(file.path, folder, file);
 }
 
 /** alpha / r, or alpha / √r where the adapter was trained so (Kalajdzievski 2023). */
-async function readScale(folder: string): Promise<number> {
-  const where = join(folder, "adapter_config.json");
-  const json = await readJson(where);
+async function readScale(folder: Folder): Promise<number> {
+  const where = folder.at("adapter_config.json");
+  const json = await jsonOf(await folder.open("adapter_config.json"));
   if (!isRecord(json) || json["peft_type"] !== "LORA") {
     const got = isRecord(json) ? JSON.stringify(json["peft_type"]) : typeof json;
     throw new FormatError(`${where}: expected an adapter of peft_type "LORA", got ${got ?? "none"}`);

@@ -1,10 +1,9 @@
 /** Models from and to Hugging Face folders: `config.json` beside weights; those written are safetensors. And from files of llama2.c. */
-import { join } from "node:path";
-import { writeFileAtomic } from "../src/data/files.ts";
+import type { Place } from "../src/data/folder.ts";
 import { isRecord, jsonText } from "../src/data/json.ts";
 import { openWeights, readModelConfig } from "../src/data/weights/open.ts";
 import type { Checkpoint, TensorToWrite } from "../src/data/weights/safetensors.ts";
-import { writeWeights } from "../src/data/weights/save.ts";
+import { type NewFile, textFile, weightFiles, writeNew, writeWeights } from "../src/data/weights/save.ts";
 import { FormatError } from "../src/errors.ts";
 import type { Device } from "../src/gpu/device.ts";
 import { initialValues } from "../src/nn/init.ts";
@@ -33,35 +32,35 @@ interface Config {
 }
 
 /**
- * Loads the language model of `folder`; f16 and bf16 weights become f32.
+ * Loads the language model at `place`, a folder's path, an address, or files by name; f16 and bf16 weights become f32.
  * @throws FormatError when files are missing or corrupt, when tensors are missing, unexpected or of another
- *   shape, or when the folder holds a classifier
+ *   shape, or when it is a classifier; ConfigError for a path in a browser
  */
 export async function loadModel(
   device: Device,
-  folder: string,
+  place: Place,
   options: ParameterOptions,
 ): Promise<LanguageModel> {
-  const config = await readConfig(folder);
+  const config = await readConfig(place);
   if (config.kind === "scalar") {
     const got = String(config.json["architectures"]);
     throw new FormatError(`${config.where}: expected a language model, got ${got}, which has no LM head`);
   }
   const plan = blueprint(config.json, "lm", config.where);
-  return languageModel(plan, await load(device, await openWeights(folder), config, plan, options));
+  return languageModel(plan, await load(device, await openWeights(place), config, plan, options));
 }
 
 /**
- * Loads the classifier of `folder`, or the trunk of a language model under a new head from `options.seed`.
+ * Loads the classifier at `place`, or the trunk of a language model under a new head from `options.seed`.
  * @throws FormatError as {@link loadModel}
  */
 export async function loadScalarModel(
   device: Device,
-  folder: string,
+  place: Place,
   options: ParameterOptions,
 ): Promise<ScalarModel> {
-  const config = await readConfig(folder);
-  const checkpoint = await openWeights(folder);
+  const config = await readConfig(place);
+  const checkpoint = await openWeights(place);
   const plan = blueprint(config.json, "scalar", config.where, (name) => checkpoint.tensors.has(name));
   return scalarModel(plan, await load(device, checkpoint, config, plan, options));
 }
@@ -80,23 +79,50 @@ export interface SaveOptions {
 export async function saveModel(
   folder: string,
   model: Trunk | ScalarModel,
-  { dtype = "F32", maxShardBytes = 5e9, padId }: SaveOptions = {},
+  options: SaveOptions = {},
 ): Promise<void> {
-  const tensors = model.specs.map((spec): TensorToWrite => {
+  await writeWeights(folder, tensorsOf(model, options), options.maxShardBytes ?? MAX_SHARD);
+  await writeNew(folder, configFile(model, options));
+}
+
+/**
+ * The files that {@link saveModel} writes, by name: for a page to offer, and for {@link loadModel} to take. Together they are as large
+ * as the weights; a browser keeps large ones on disk.
+ * @throws FormatError for a value beyond the range of its 16 bits
+ */
+export async function modelFiles(
+  model: Trunk | ScalarModel,
+  options: SaveOptions = {},
+): Promise<Record<string, Blob>> {
+  const weights = weightFiles("model", tensorsOf(model, options), options.maxShardBytes ?? MAX_SHARD);
+  const files: Record<string, Blob> = {};
+  for (const { name, pieces } of [configFile(model, options), ...weights]) {
+    const parts: Blob[] = [];
+    for await (const piece of pieces()) parts.push(new Blob([piece as Uint8Array<ArrayBuffer>]));
+    files[name] = new Blob(parts);
+  }
+  return files;
+}
+
+const MAX_SHARD = 5e9;
+
+const tensorsOf = (model: Trunk | ScalarModel, { dtype = "F32" }: SaveOptions): TensorToWrite[] =>
+  model.specs.map((spec) => {
     const { name, shape } = spec;
     return { name, dtype, shape, data: () => mergedPieces(model.parameters, spec) };
   });
-  await writeWeights(folder, tensors, maxShardBytes);
+
+function configFile(model: Trunk | ScalarModel, { dtype = "F32", padId }: SaveOptions): NewFile {
   const json = model.toHf();
   const pad =
     "headSpecs" in model && padId !== undefined ? { pad_token_id: json["pad_token_id"] ?? padId } : {};
   // Newer configs say `dtype`, older readers want `torch_dtype`.
   const config = { ...json, ...pad, torch_dtype: TORCH_NAMES[dtype], dtype: TORCH_NAMES[dtype] };
-  await writeFileAtomic(join(folder, "config.json"), jsonText(config, FLOATS));
+  return textFile("config.json", jsonText(config, FLOATS));
 }
 
-async function readConfig(folder: string): Promise<Config> {
-  const { where, json } = await readModelConfig(folder);
+async function readConfig(place: Place): Promise<Config> {
+  const { where, json } = await readModelConfig(place);
   if (!isRecord(json)) throw new FormatError(`${where}: expected a JSON object`);
   return { json, where, kind: modelKind(json, where) };
 }

@@ -9,6 +9,24 @@ const node = (globalThis as { process?: NodeJS.Process }).process?.getBuiltinMod
   ? (globalThis as unknown as { process: NodeJS.Process }).process
   : undefined;
 
+/**
+ * A module of Node's, such as "node:fs/promises", which Deno and Bun have too. Found at run time: a browser can load the files that want it.
+ * @throws ConfigError in a browser
+ */
+export function nodeModule<ID extends keyof NodeModules>(name: ID): NodeModules[ID] {
+  if (node) return node.getBuiltinModule(name) as NodeModules[ID];
+  throw new ConfigError(
+    `files: expected a runtime with a disk (Node, Deno, Bun), this is a browser: give an address, ` +
+      'such as new URL("model/", document.baseURI), or files by name; save with modelFiles()',
+  );
+}
+
+interface NodeModules {
+  readonly "node:fs/promises": typeof import("node:fs/promises");
+  readonly "node:path": typeof import("node:path");
+  readonly "node:url": typeof import("node:url");
+}
+
 /** True where {@link gpu} is the runtime's own (browsers, Deno), not Dawn from npm. */
 export function hasBuiltinGpu(): boolean {
   return builtinGpu() !== undefined && !env("VBON_BACKEND");
@@ -39,10 +57,15 @@ export function gpu(toggles: readonly string[] = []): Promise<GPU> {
   if (builtin && hasBuiltinGpu()) return Promise.resolve(builtin);
   const options = backend ? [...toggles, `backend=${backend}`] : [...toggles];
   const key = options.join(" ");
+  if (!node) return Promise.reject(new DeviceError(NO_WEBGPU));
   const known = opened.get(key) ?? openDawn(options, backend);
   opened.set(key, known);
   return known;
 }
+
+const NO_WEBGPU =
+  "gpu: this browser has no WebGPU, or keeps it from this page. It takes Chrome or Edge 113, Safari 26, Firefox 141 or newer, and a page " +
+  "that comes over https or from this machine.";
 
 const BACKENDS = ["null", "vulkan", "metal", "d3d12", "d3d11", "opengl", "opengles"];
 

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { codeOf, loadedBy, staticImports } from "./support/imports.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -28,7 +29,7 @@ const HOUSE: readonly Area[] = [
   { floor: 4, path: "src/nn", mates: true },
   { floor: 4, path: "src/optim" },
   { floor: 4, path: "src/data" },
-  { floor: 5, path: "models", onlyFor: ["src/bench", "src/cli", "src/index.ts"] },
+  { floor: 5, path: "models", onlyFor: ["src/bench", "src/cli", "src/browser.ts", "src/index.ts"] },
   { floor: 6, path: "src/generate" },
   { floor: 6, path: "src/train" },
   { floor: 7, path: "src/align", mates: true },
@@ -36,24 +37,18 @@ const HOUSE: readonly Area[] = [
   { floor: 8, path: "src/report" },
   { floor: 8, path: "src/bench" },
   { floor: 9, path: "src/cli" },
-  { floor: 9, path: "src/index.ts" },
+  { floor: 9, path: "src/browser.ts" },
+  { floor: 9, path: "src/index.ts", mates: true }, // what a browser has, and more
 ];
 
 /** Folders whose files may own a shader: shaders/<stem>.wgsl belongs to <folder>/<stem>.ts. */
 const SHADER_OWNERS = ["src/gpu", "src/tensor", "src/ops", "src/optim", "src/generate", "src/bench"];
 
-/** What must work without a file system: a browser loads it (scripts/smoke.mjs). */
-const CORE = [
-  "src/host.ts",
-  "src/gpu",
-  "src/tensor",
-  "src/ops",
-  "src/nn",
-  "src/optim",
-  "src/generate",
-  "src/data/batch.ts",
-  "src/align/objectives",
-  "models/model.ts",
+/** The packages that a page needs beside ours (docs/runtimes.md lists them). */
+const BROWSER_PACKAGES = [
+  "@huggingface/jinja",
+  "@huggingface/tokenizers",
+  "wgsl_reflect/wgsl_reflect.module.js",
 ];
 
 const MAX_LINES = 400;
@@ -72,9 +67,6 @@ function filesUnder(folder: string, ending: RegExp): string[] {
 function read(file: string): string {
   return readFileSync(join(ROOT, file), "utf8");
 }
-
-/** A source text without its comments. */
-const codeOf = (source: string): string => source.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
 
 /** Relative imports and re-exports of a source text, type-only and dynamic ones included. */
 function importsIn(file: string, source: string): string[] {
@@ -118,18 +110,6 @@ function cycles(imports: Imports): string[] {
   };
   for (const file of imports.keys()) visit(file, []);
   return found;
-}
-
-/** The files that `from` import, directly or not, and themselves. */
-function reach(from: readonly string[], imports: Imports): Set<string> {
-  const reached = new Set<string>();
-  const queue = [...from];
-  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
-    if (reached.has(file)) continue;
-    reached.add(file);
-    queue.push(...(imports.get(file) ?? []));
-  }
-  return reached;
 }
 
 /** Kernels and shaders that do not find each other. `loads`: the kernels that each source file loads. */
@@ -190,13 +170,11 @@ describe("the house", () => {
     expect(sources.filter((file) => file !== "src/host.ts" && asks.test(texts.get(file) ?? ""))).toEqual([]);
   });
 
-  it("runs in a browser: what trains and generates reaches no module of Node's", () => {
-    const core = sources.filter((f) => CORE.some((path) => f === path || f.startsWith(`${path}/`)));
-    expect(core.length).toBeGreaterThan(50);
-    const reached = reach(core, imports);
-    expect([...reached].filter((file) => /["']node:/.test(codeOf(texts.get(file) ?? "")))).toEqual([
-      "src/host.ts", // asks for them at run time, where there are any
-    ]);
+  it("runs in a browser: loading src/browser.ts brings in no module of Node's, and few packages", () => {
+    const { files, outside } = loadedBy("src/browser.ts");
+    expect(files.size).toBeGreaterThan(150);
+    expect([...outside].toSorted()).toEqual(BROWSER_PACKAGES);
+    expect([...loadedBy("src/index.ts").outside].some((name) => name.startsWith("node:"))).toBe(true);
   });
 
   it(`keeps files under ${MAX_LINES} lines`, () => {
@@ -214,6 +192,11 @@ describe("the guard itself", () => {
   it("sees every kind of relative import, and no comment", () => {
     const source = `import type { A } from "../a.ts";\nexport * from './b.ts';\nawait import("../ops/c.ts");\n// from "./d.ts"`;
     expect(importsIn("src/nn/x.ts", source)).toEqual(["src/a.ts", "src/nn/b.ts", "src/ops/c.ts"]);
+  });
+
+  it("tells what is loaded at once from types and from what is loaded later", () => {
+    const source = `import type { A } from "a";\nimport { type B, c } from "b";\nexport {\n  d,\n} from "./d.ts";\nimport "e";\nexport * as f from "f";\nexport type { G } from "g";\nawait import("h");`;
+    expect(staticImports(source)).toEqual(["b", "./d.ts", "e", "f"]);
   });
 
   it.each([

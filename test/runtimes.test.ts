@@ -12,6 +12,8 @@ describe("scripts/smoke.mjs", () => {
     expect(JSON.parse(stdout)).toMatchObject({
       runtime: `node ${process.versions.node}`,
       losses: { length: 10 },
+      tokens: { length: 16 },
+      savedAlike: true,
     });
     expect(stderr).toMatch(/largest difference from the known losses: \d/);
   });

@@ -1,9 +1,8 @@
 /** Rewards: anything that gives each response one finite number. Functions are first-class; models come ready-made. */
-import { pathToFileURL } from "node:url";
-import { resolve } from "node:path";
 import { answered, type Chat, type Message, openChat } from "../data/tokenizer/chat.ts";
 import type { Tokenizer } from "../data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError, messageOf } from "../errors.ts";
+import { nodeModule } from "../host.ts";
 import type { ScalarModel } from "../nn/lm.ts";
 import { cutStart } from "../nn/pooling.ts";
 import { createClassifier } from "../train/reward.ts";
@@ -74,8 +73,9 @@ export async function vaderReward(): Promise<Reward> {
  */
 export async function moduleReward(path: string): Promise<Reward> {
   let module: Record<string, unknown>;
+  const file = nodeModule("node:url").pathToFileURL(nodeModule("node:path").resolve(path));
   try {
-    module = (await import(pathToFileURL(resolve(path)).href)) as Record<string, unknown>;
+    module = (await import(file.href)) as Record<string, unknown>;
   } catch (error) {
     throw new FormatError(`reward ${path}: does not load: ${messageOf(error)}`);
   }

@@ -1,12 +1,18 @@
 /**
- * Files for the floors above: read, replace by rename, append, repair. The only file of `data/` that imports `node:fs`, beside
- * hub/cache.ts and lock.ts. What the system refuses is a FormatError: a full disk is no bug of ours.
+ * Files of the disk, for the floors above: read, replace by rename, append, repair. What the system refuses is a FormatError: a full
+ * disk is no bug of ours. Loading this file asks nothing of the runtime: in a browser, which has no disk, its functions throw.
  */
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
 import { FormatError, messageOf } from "../errors.ts";
+import { nodeModule } from "../host.ts";
 import { parseJson } from "./json.ts";
+import type { FileReader } from "./reader.ts";
+
+const fs = (): typeof import("node:fs/promises") => nodeModule("node:fs/promises");
+const paths = (): typeof import("node:path") => nodeModule("node:path");
+
+/** Parts of a path of the disk as one. */
+export const join = (...parts: string[]): string => paths().join(...parts);
 
 let temporaryFiles = 0;
 
@@ -17,6 +23,7 @@ export async function exists(path: string): Promise<boolean> {
 
 /** What stands at `path`. */
 export async function kindOf(path: string): Promise<"file" | "folder" | "nothing"> {
+  const { stat } = fs();
   try {
     return (await stat(path)).isDirectory() ? "folder" : "file";
   } catch {
@@ -30,7 +37,7 @@ export async function kindOf(path: string): Promise<"file" | "folder" | "nothing
  */
 export async function ensureFolder(folder: string): Promise<string | undefined> {
   try {
-    return await mkdir(folder, { recursive: true });
+    return await fs().mkdir(folder, { recursive: true });
   } catch (error) {
     throw refused(`${folder}: cannot make the folder`, error);
   }
@@ -38,9 +45,10 @@ export async function ensureFolder(folder: string): Promise<string | undefined> 
 
 /** Removes `folder` and its parents up to `first`, as far as they are empty. */
 export async function removeEmptyFolders(folder: string, first: string): Promise<void> {
-  const shortest = resolve(first).length;
+  const shortest = paths().resolve(first).length;
   try {
-    for (let at = resolve(folder); at.length >= shortest; at = dirname(at)) await rmdir(at);
+    for (let at = paths().resolve(folder); at.length >= shortest; at = paths().dirname(at))
+      await fs().rmdir(at);
   } catch {
     // Something is in it.
   }
@@ -51,7 +59,9 @@ export async function removeEmptyFolders(folder: string, first: string): Promise
  * A link counts as a file, whatever it leads to.
  */
 export async function listFiles(folder: string, deep: boolean): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const entries = await fs()
+    .readdir(folder, { withFileTypes: true })
+    .catch(() => []);
   const found = entries.map(async (entry) => {
     if (!entry.isDirectory()) return [entry.name];
     if (!deep) return [];
@@ -63,7 +73,7 @@ export async function listFiles(folder: string, deep: boolean): Promise<string[]
 /** The whole text of a UTF-8 file. Throws FormatError when it cannot be read. */
 export async function readText(path: string): Promise<string> {
   try {
-    return await readFile(path, "utf8");
+    return await fs().readFile(path, "utf8");
   } catch (error) {
     throw unreadable(path, error);
   }
@@ -74,29 +84,25 @@ export async function readJson(path: string): Promise<unknown> {
   return parseJson(await readText(path), path);
 }
 
-/** A file open for reading at any offset. */
-export interface FileReader {
-  readonly path: string;
-  /** Bytes. */
-  readonly size: number;
-  /** Fills `into` from byte `position`. Throws FormatError when the file ends before. */
-  read(into: Uint8Array, position: number): Promise<void>;
-}
-
-/** Opens `path`, hands it to `use`, and closes it whatever happens. Throws FormatError when it is not a readable file. */
-export async function withFile<T>(path: string, use: (file: FileReader) => Promise<T>): Promise<T> {
-  const handle = await openToRead(path);
-  try {
-    const info = await handle.stat();
-    if (!info.isFile()) throw new FormatError(`${path}: expected a file, got a folder or a device`);
-    return await use({
-      path,
-      size: info.size,
-      read: (into, position) => readFully(handle, path, into, position),
-    });
-  } finally {
-    await handle.close();
-  }
+/** The file at `path`, opened for each read. Throws FormatError when there is none, or something else. */
+export async function openFile(path: string): Promise<FileReader> {
+  const info = await fs()
+    .stat(path)
+    .catch((error: unknown) => Promise.reject(unreadable(path, error)));
+  if (!info.isFile()) throw new FormatError(`${path}: expected a file, got a folder or a device`);
+  return {
+    path,
+    name: paths().basename(path),
+    size: info.size,
+    async read(into, position) {
+      const handle = await openToRead(path);
+      try {
+        await readFully(handle, path, into, position);
+      } finally {
+        await handle.close();
+      }
+    },
+  };
 }
 
 /** The bytes of `path` in order, in pieces of at most `pieceBytes`. Throws FormatError when it cannot be read. */
@@ -124,21 +130,25 @@ export async function replaceFile(
   write: (append: (data: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
   await expectReplaceable(path);
-  const folder = dirname(resolve(path));
+  const folder = paths().dirname(paths().resolve(path));
   await ensureFolder(folder);
-  const temporary = join(folder, `.${basename(path)}.${process.pid}.${temporaryFiles++}.tmp`);
+  const temporary = join(folder, `.${paths().basename(path)}.${process.pid}.${temporaryFiles++}.tmp`);
   try {
     await fillAndSync(temporary, write);
-    await rename(temporary, path);
+    await fs().rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined);
+    await fs()
+      .rm(temporary, { force: true })
+      .catch(() => undefined);
     throw unwritable(path, error);
   }
 }
 
 /** A rename would put a file in the place of whatever is there: as root, of /dev/null too. */
 async function expectReplaceable(path: string): Promise<void> {
-  const there = await stat(path).catch(() => undefined);
+  const there = await fs()
+    .stat(path)
+    .catch(() => undefined);
   if (!there || there.isFile()) return;
   const what = there.isDirectory() ? "a folder" : "a device or a pipe";
   throw new FormatError(`${path}: expected a file's name, there is ${what}; choose another`);
@@ -147,7 +157,7 @@ async function expectReplaceable(path: string): Promise<void> {
 /** Makes the file `path` with this content. Answers false, and changes nothing, where something has that name. */
 export async function createFile(path: string, text: string): Promise<boolean> {
   try {
-    await writeFile(path, text, { flag: "wx" });
+    await fs().writeFile(path, text, { flag: "wx" });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
@@ -159,6 +169,12 @@ export async function createFile(path: string, text: string): Promise<boolean> {
 export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
   await replaceFile(path, (append) => append(bytes));
+}
+
+/** Writes each text into the file of its name in `folder`, which is made where it is missing. */
+export async function writeTexts(folder: string, texts: Readonly<Record<string, string>>): Promise<void> {
+  await ensureFolder(folder);
+  for (const [name, text] of Object.entries(texts)) await writeFileAtomic(join(folder, name), text);
 }
 
 /** Appends `line` and a newline to `path`, after {@link repairTornLine}. `line` itself holds no newline. */
@@ -180,9 +196,9 @@ export interface Appender {
 
 /** Opens `path` for appending, made where missing, its torn last line repaired (see {@link repairTornLine}). */
 export async function openAppender(path: string): Promise<Appender> {
-  await ensureFolder(dirname(resolve(path)));
+  await ensureFolder(paths().dirname(paths().resolve(path)));
   await repairTornLine(path);
-  const handle = await writing(path, open(path, "a"));
+  const handle = await writing(path, fs().open(path, "a"));
   return {
     async append(line) {
       if (line.includes("\n")) throw new FormatError(`${path}: a line to append holds a newline`);
@@ -199,7 +215,7 @@ export async function openAppender(path: string): Promise<Appender> {
  */
 export async function repairTornLine(path: string): Promise<number> {
   if ((await kindOf(path)) !== "file") return 0;
-  const handle = await writing(path, open(path, "r+"));
+  const handle = await writing(path, fs().open(path, "r+"));
   try {
     const { size } = await handle.stat();
     const torn = await readTail(handle, path, size);
@@ -239,7 +255,7 @@ async function fillAndSync(
   path: string,
   write: (append: (data: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  const handle = await open(path, "w");
+  const handle = await fs().open(path, "w");
   try {
     await write((data) => writeFully(handle, data));
     await handle.sync();
@@ -274,7 +290,7 @@ async function readFully(
 
 async function openToRead(path: string): Promise<FileHandle> {
   try {
-    return await open(path, "r");
+    return await fs().open(path, "r");
   } catch (error) {
     throw unreadable(path, error);
   }
@@ -288,14 +304,14 @@ function unreadable(path: string, error: unknown): FormatError {
 }
 
 /** Removes the file `path` where it is there. */
-export const removeFile = (path: string): Promise<void> => writing(path, rm(path, { force: true }));
+export const removeFile = (path: string): Promise<void> => writing(path, fs().rm(path, { force: true }));
 
 /** Removes `folder`, and all that is in it, where it is there. */
 export const removeFolder = (folder: string): Promise<void> =>
-  writing(folder, rm(folder, { recursive: true, force: true }));
+  writing(folder, fs().rm(folder, { recursive: true, force: true }));
 
 /** Gives a file or a folder another name; a file of that name is replaced. */
-export const movePath = (from: string, to: string): Promise<void> => writing(to, rename(from, to));
+export const movePath = (from: string, to: string): Promise<void> => writing(to, fs().rename(from, to));
 
 /** What `action`, which writes `path`, gives. Throws FormatError when the system refuses. */
 export async function writing<T>(path: string, action: Promise<T>): Promise<T> {

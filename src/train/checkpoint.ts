@@ -2,8 +2,7 @@
  * Checkpoints of a run: everything it carries from one step to the next, in `checkpoint/` of its folder. A new one is
  * written beside the old one and takes its place by rename, so that a kill at any moment leaves a complete one.
  */
-import { join } from "node:path";
-import { exists, movePath, readJson, removeFolder, writeFileAtomic } from "../data/files.ts";
+import { exists, join, movePath, readJson, removeFolder, writeFileAtomic } from "../data/files.ts";
 import { isRecord } from "../data/json.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../data/weights/safetensors.ts";
 import { FormatError } from "../errors.ts";

@@ -79,11 +79,11 @@ describe("exponential fit", () => {
     const sentinels = cases.find((c) => c.name === "tldr_with_missing_eos_minus20")?.sorted_rewards ?? [];
     expect(fitExponential(Float64Array.from(sentinels)).reason).toMatch(/residual/);
     expect(fitExponential(new Float64Array(5)).reason).toMatch(/different scores/);
-    expect(createCdf(sentinels, { fit: true }).at(0)).toEqual(createCdf(sentinels).at(0));
+    expect(createCdf(sentinels, { fit: fitExponential }).at(0)).toEqual(createCdf(sentinels).at(0));
   });
 
   it("is used by the CDF when accepted, stays below 0 and increases", () => {
-    const cdf = createCdf(normal, { fit: true });
+    const cdf = createCdf(normal, { fit: fitExponential });
     const logs = [-5, 0, 3, 6, 20].map((score) => cdf.at(score).logF);
     expect(logs.every((x, i) => x < 0 && (i === 0 || x > (logs[i - 1] ?? 0)))).toBe(true);
     expect(cdf.at(3).logF).toBe(cdf.fit?.logF(3));
@@ -92,7 +92,7 @@ describe("exponential fit", () => {
   it("leaves unfinished samples out and keeps their rank", () => {
     const scores = [...gumbel(0, 1)];
     const finished = scores.map((_, i) => i >= 20);
-    const cdf = createCdf(scores, { fit: true, missingEos: "bottom", finished });
+    const cdf = createCdf(scores, { fit: fitExponential, missingEos: "bottom", finished });
     expectClose(cdf.fit?.a ?? NaN, 1, 1e-10);
     expectClose(cdf.at(0, { finished: false }).logF, -Math.log(SIZE + 1), 1e-12);
   });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readLlama2cTokenizer } from "../../src/data/tokenizer/llama2c.ts";
+import { openFile } from "../../src/data/files.ts";
 import { openLlama2c } from "../../src/data/weights/llama2c.ts";
 import { openSafetensors } from "../../src/data/weights/safetensors.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
@@ -109,11 +110,14 @@ describe("refused by name", () => {
   });
 });
 
+const pieces = async (path: string): ReturnType<typeof readLlama2cTokenizer> =>
+  readLlama2cTokenizer(await openFile(path));
+
 describe("a tokenizer.bin", () => {
   const good = llama2cTokenizer(["<unk>", "<s>", "</s>", "a", "\u2581", "\u2581a"]);
 
   it("is refused where it is cut off, is something else, or says a thing twice", async () => {
-    const message = (bytes: Uint8Array): Promise<string> => formatErrorOf(readLlama2cTokenizer(write(bytes)));
+    const message = (bytes: Uint8Array): Promise<string> => formatErrorOf(pieces(write(bytes)));
     expect(await message(good.subarray(0, good.length - 1))).toContain("token 5 has 2 bytes");
     expect(await message(good.subarray(0, good.length - 4))).toContain("it is cut off in token 5");
     expect(await message(Buffer.alloc(64, 255))).toContain("its longest token has 4294967295 bytes");
@@ -163,7 +167,7 @@ describe.skipIf(!stories)("stories260K", () => {
     const { vocab } = json["model"] as { vocab: Record<string, number> };
     const inOrder = Object.keys(vocab).toSorted((a, b) => vocab[a]! - vocab[b]!);
     const path = write(llama2cTokenizer(inOrder));
-    expect((await readLlama2cTokenizer(path)).json).toEqual(json);
+    expect((await pieces(path)).json).toEqual(json);
     const [ours, theirs] = [await loadTokenizer(path), await loadTokenizer(stories!)];
     const text = "Once upon a time, café 😀\n";
     expect(ours.encode(text)).toEqual(theirs.encode(text));

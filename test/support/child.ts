@@ -51,7 +51,7 @@ export function builtScript(name: string): Script {
 /** A folder like this one, with `dist/` made from these files and what they import. */
 function compile(paths: readonly string[]): { folder: string; dispose(): void } {
   const folder = mkdtempSync(join(tmpdir(), "vbon-child-"));
-  for (const name of ["shaders", "node_modules", "package.json"])
+  for (const name of ["shaders", "checkpoints", "examples", "node_modules", "package.json"])
     symlinkSync(join(ROOT, name), join(folder, name));
   const compilerOptions = {
     noEmit: false,

@@ -100,6 +100,7 @@ export const tokenizer: Tokenizer = {
   idOf: (token) => LETTERS.indexOf(token),
   tokenOf: (id) => LETTERS[id],
   json: {},
+  files: () => ({}),
   save: () => Promise.resolve(),
 };
 

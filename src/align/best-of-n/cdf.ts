@@ -8,7 +8,7 @@
 import { ConfigError } from "../../errors.ts";
 import { countAtMost, countBelow, fractionBeaten, sortScores, tiedPairs } from "../../evaluate/ranks.ts";
 import { hashIds } from "../../tensor/hash.ts";
-import { type ExponentialFit, fitExponential } from "./exponential-fit.ts";
+import type { ExponentialFit } from "./exponential-fit.ts";
 
 /** How F is made from the rank k: (k+1)/(M+1) | k/M, at least 1/(M+1) | (k+1)/(M+2) | (k + 1/2 + ties/2)/(M+1). */
 export type Smoothing = "code" | "paper" | "laplace" | "mid";
@@ -31,8 +31,8 @@ export interface CdfOptions {
   ties?: Ties;
   estimator?: Estimator;
   missingEos?: MissingEos;
-  /** Replace the steps by the exponential fit where it is accepted. Default false: it breaks monotone invariance. */
-  fit?: boolean;
+  /** `fitExponential`: replace the steps by the exponential fit where it is accepted. By default not: it breaks monotone invariance. */
+  fit?: ((sorted: Float64Array) => ExponentialFit) | undefined;
   /** Of each cached sample, did it end with EOS? Read when `missingEos` is not `none`. */
   finished?: readonly boolean[];
   /** Tie-break key of each cached sample, compared element by element, a proper prefix first. For `total-order`. */
@@ -90,7 +90,7 @@ export function createCdf(scores: ArrayLike<number>, options: CdfOptions = {}): 
   );
   const sorted = placed.slice().sort();
   const keysAt = ties === "total-order" ? sortedKeys(placed, options.keys) : undefined;
-  const fit = options.fit ? fitExponential(sorted) : undefined;
+  const fit = options.fit?.(sorted);
   const size = sorted.length;
 
   const find = (score: number, facts: SampleFacts): number => {

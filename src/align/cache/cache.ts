@@ -4,31 +4,12 @@
  * a line, scores in the order of generation so that "the first M" means something. alignment.md 1.2.
  */
 
-import { z } from "zod";
 import type { Message } from "../../data/tokenizer/chat.ts";
 import { ConfigError, FormatError } from "../../errors.ts";
 import { hashIds, hexOf } from "../../tensor/hash.ts";
 import { type CdfOptions, createCdf, type EmpiricalCdf, tieKey } from "../best-of-n/cdf.ts";
 
 /** The first line. Everything but `created` decides the distribution that F describes. */
-export const CacheHeader: z.ZodType<CacheHeader> = z.object({
-  format: z.literal("vbon-cache"),
-  version: z.literal(1),
-  model: z.string(),
-  modelHash: z.string(),
-  reward: z.string(),
-  temperature: z.number().positive(),
-  topK: z.number(),
-  topP: z.number(),
-  maxNewTokens: z.number().int().positive(),
-  stop: z.string().default(""),
-  seed: z.number(),
-  m: z.number().int().positive(),
-  dtype: z.string(),
-  created: z.string(),
-});
-
-/** See the value of the same name. */
 export interface CacheHeader {
   format: "vbon-cache";
   version: 1;
@@ -54,20 +35,6 @@ export interface CacheHeader {
 }
 
 /** One prompt's line. Lists are parallel to `rewards`, in order of generation. */
-export const CacheEntry: z.ZodType<CacheEntry> = z.object({
-  promptId: z.string(),
-  prompt: z.string(),
-  promptIds: z.array(z.number().int().nonnegative()),
-  messages: z.array(z.looseObject({ role: z.string(), content: z.string() })).optional(),
-  rewards: z.array(z.number()).min(1),
-  lengths: z.array(z.number().int().nonnegative()).optional(),
-  finished: z.array(z.boolean()).optional(),
-  logprobs: z.array(z.number()).optional(),
-  responses: z.array(z.string()).optional(),
-  responseIds: z.array(z.array(z.number().int().nonnegative())).optional(),
-});
-
-/** See the value of the same name. */
 export interface CacheEntry {
   promptId: string;
   prompt: string;

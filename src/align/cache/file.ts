@@ -7,14 +7,15 @@ import { isRecord } from "../../data/json.ts";
 import { takeLock } from "../../data/lock.ts";
 import { ConfigError, FormatError } from "../../errors.ts";
 import {
-  CacheEntry,
-  CacheHeader,
+  type CacheEntry,
+  type CacheHeader,
   checkCacheSettings,
   checkEntry,
   limitSamples,
   type RewardCache,
   textKey,
 } from "./cache.ts";
+import { entrySchema, headerSchema } from "./schema.ts";
 
 /** Appends prompts to a cache file. */
 export interface CacheWriter {
@@ -44,7 +45,7 @@ export async function openCacheWriter(
       async append(entry) {
         const where = `${path}: prompt ${JSON.stringify(entry.prompt)}`;
         if (done.has(entry.promptId)) throw new FormatError(`${where}: is in the cache already`);
-        await appender.append(JSON.stringify(checkEntry(checked(CacheEntry, entry, where), where)));
+        await appender.append(JSON.stringify(checkEntry(checked(entrySchema, entry, where), where)));
         done.add(entry.promptId);
       },
       async close() {
@@ -79,7 +80,7 @@ async function openEntries(
  */
 export async function readCacheHeader(path: string): Promise<CacheHeader | undefined> {
   for await (const { value } of readJsonl(path))
-    return isRecord(value) && "format" in value ? checked(CacheHeader, value, `${path}:1`) : undefined;
+    return isRecord(value) && "format" in value ? checked(headerSchema, value, `${path}:1`) : undefined;
   return undefined;
 }
 
@@ -97,8 +98,8 @@ export async function readCache(
   let header: CacheHeader | undefined;
   for await (const { line, value } of readJsonl(path)) {
     const where = `${path}:${line}`;
-    if (line === 1 && isRecord(value) && "format" in value) header = checked(CacheHeader, value, where);
-    else if (header) addOurs(entries, checkEntry(checked(CacheEntry, value, where), where), where);
+    if (line === 1 && isRecord(value) && "format" in value) header = checked(headerSchema, value, where);
+    else if (header) addOurs(entries, checkEntry(checked(entrySchema, value, where), where), where);
     else addForeign(entries, value, where);
   }
   if (!header && entries.size === 0) throw new FormatError(`${path}: is empty; expected a reward cache`);

@@ -1,5 +1,6 @@
 /** What the flags of `vbon align` mean to the floors below. */
 import type { CdfOptions, MissingEos } from "../../align/best-of-n/cdf.ts";
+import { fitExponential } from "../../align/best-of-n/exponential-fit.ts";
 import type { PpoSettings } from "../../align/loop.ts";
 import {
   findObjective,
@@ -84,7 +85,7 @@ export function ppoSettings(flags: AlignFlags): PpoSettings {
 /** How ranks become F. */
 export function cdfOptions(flags: AlignFlags): CdfOptions {
   const { estimator, smoothing, ties, fit } = flags;
-  return { estimator, smoothing, ties, fit, missingEos: endingOf(flags) };
+  return { estimator, smoothing, ties, fit: fit ? fitExponential : undefined, missingEos: endingOf(flags) };
 }
 
 /** What a response without an end scores. */

@@ -238,12 +238,13 @@ export interface AlignFlags
       | "whitenRewards"
     >,
     OfflineFlags,
-    Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties" | "fit">>,
+    Required<Pick<CdfOptions, "estimator" | "smoothing" | "ties">>,
     AskedSampling,
     LoraFlags,
     LayerFlags,
     FrozenFlags,
     ComputingFlags {
+  readonly fit: boolean;
   readonly policy: string;
   readonly adapter?: string | undefined;
   readonly reward: string;

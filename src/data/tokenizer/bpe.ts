@@ -3,9 +3,8 @@
  * Sennrich, Haddow & Birch 2016 (arXiv 1508.07909, algorithm 1) over the bytes of GPT-2's pre-tokens (Radford et al.
  * 2019): merge the most frequent adjacent pair, again and again; of equally frequent pairs the lexicographically greater.
  */
-import { join } from "node:path";
 import { ConfigError } from "../../errors.ts";
-import { ensureFolder, writeFileAtomic } from "../files.ts";
+import { writeTexts } from "../files.ts";
 import { learnMerges } from "./bpe-merges.ts";
 
 /** GPT-2's pre-tokens: contractions, words, numbers, punctuation, spaces. The same as ByteLevel in Hugging Face's. */
@@ -154,6 +153,11 @@ export async function saveBpeTokenizer(
   bpe: TrainedBpe,
   roles: SpecialRoles = {},
 ): Promise<void> {
+  await writeTexts(folder, bpeTexts(bpe, roles));
+}
+
+/** The texts of `tokenizer.json` and `tokenizer_config.json` by name. Throws as {@link saveBpeTokenizer}. */
+export function bpeTexts(bpe: TrainedBpe, roles: SpecialRoles = {}): Record<string, string> {
   const first = bpe.specialTokens[0];
   const named = {
     bos_token: roles.bosToken ?? first,
@@ -172,9 +176,10 @@ export async function saveBpeTokenizer(
     clean_up_tokenization_spaces: false,
     ...named,
   };
-  await ensureFolder(folder);
-  await writeFileAtomic(join(folder, "tokenizer.json"), JSON.stringify(toTokenizerJson(bpe)));
-  await writeFileAtomic(join(folder, "tokenizer_config.json"), `${JSON.stringify(config, null, 2)}\n`);
+  return {
+    "tokenizer.json": JSON.stringify(toTokenizerJson(bpe)),
+    "tokenizer_config.json": `${JSON.stringify(config, null, 2)}\n`,
+  };
 }
 
 function splitter(specialTokens: readonly string[]): RegExp {

@@ -1,8 +1,8 @@
 /** The files of a tokenizer in a Hugging Face folder, of any age: what is in them, checked. */
-import { join } from "node:path";
 import { FormatError } from "../../errors.ts";
-import { exists, kindOf, readJson, readText } from "../files.ts";
+import { type Folder, locate, type Place } from "../folder.ts";
 import { isRecord } from "../json.ts";
+import { jsonOf, textOf } from "../reader.ts";
 import { byteLevelJson } from "./bpe.ts";
 import { readLlama2cTokenizer } from "./llama2c.ts";
 import { ROBERTA_SPECIAL, robertaProcessor, wordPieceJson } from "./word-piece.ts";
@@ -21,35 +21,40 @@ export interface TokenizerFiles {
   readonly model: Fields;
   /** Ids that end a response, of `generation_config.json`. */
   readonly endIds: readonly number[];
+  /** What messages call `tokenizer.json` and `tokenizer_config.json`. */
+  readonly where: { readonly json: string; readonly config: string };
 }
 
 /**
- * Reads the files of `folder`, or a `tokenizer.bin` of llama2.c. Of a folder: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt` of a
+ * Reads the files at `place`: of a folder, or a `tokenizer.bin` of llama2.c. Of a folder: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt` of a
  * WordPiece. Special tokens come from `tokenizer_config.json`, then `special_tokens_map.json`.
  * @throws FormatError when files are missing or malformed
  */
-export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
-  if ((await kindOf(folder)) === "file") {
-    const { json, config } = await readLlama2cTokenizer(folder);
-    return { json, config, names: spelledTokens(config), model: {}, endIds: [] };
+export async function readTokenizerFiles(place: Place): Promise<TokenizerFiles> {
+  const { folder, file } = await locate(place);
+  if (file) {
+    const { json, config } = await readLlama2cTokenizer(file);
+    const where = { json: file.path, config: file.path };
+    return { json, config, names: spelledTokens(config), model: {}, endIds: [], where };
   }
-  const config = await readRecord(join(folder, "tokenizer_config.json"));
-  const map = await readRecord(join(folder, "special_tokens_map.json"));
-  const model = await readRecord(join(folder, "config.json"));
-  const { eos_token_id: ends } = await readRecord(join(folder, "generation_config.json"));
+  const where = { json: folder.at("tokenizer.json"), config: folder.at("tokenizer_config.json") };
+  const config = await readRecord(folder, "tokenizer_config.json");
+  const map = await readRecord(folder, "special_tokens_map.json");
+  const model = await readRecord(folder, "config.json");
+  const { eos_token_id: ends } = await readRecord(folder, "generation_config.json");
   const names = { ...spelledTokens(map), ...spelledTokens(config) };
   const json = await readTokenizerJson(folder, names, { config, model });
-  checkIds(join(folder, "tokenizer.json"), json);
+  checkIds(where.json, json);
   const endIds = [ends].flat().filter((id) => Number.isInteger(id)) as number[];
   const said = { ...lowerCasing(json), ...config };
-  return { json, config: await withTemplateFile(folder, said), names, model, endIds };
+  return { json, config: await withTemplateFile(folder, said), names, model, endIds, where };
 }
 
 /**
  * Chat templates by name. A single one is called "default".
  * @throws FormatError for what is neither a template nor a list of named ones
  */
-export function chatTemplatesIn(folder: string, config: Fields): Map<string, string> {
+export function chatTemplatesIn({ config, where }: TokenizerFiles): Map<string, string> {
   const { chat_template: given } = config;
   if (given === undefined || given === null) return new Map();
   if (typeof given === "string") return new Map([["default", given]]);
@@ -57,7 +62,7 @@ export function chatTemplatesIn(folder: string, config: Fields): Map<string, str
     const { name, template } = isRecord(item) ? item : {};
     if (typeof name === "string" && typeof template === "string") return [name, template] as const;
     throw new FormatError(
-      `${join(folder, "tokenizer_config.json")}: expected chat_template to be a text, or a list of {"name", "template"}`,
+      `${where.config}: expected chat_template to be a text, or a list of {"name", "template"}`,
     );
   });
   return new Map(named);
@@ -71,17 +76,21 @@ function lowerCasing({ model, normalizer }: Fields): Fields {
 }
 
 /** A file of the template's own goes before the one in the config, as in transformers. */
-async function withTemplateFile(folder: string, config: Fields): Promise<Fields> {
-  const path = join(folder, "chat_template.jinja");
-  return (await exists(path)) ? { ...config, chat_template: await readText(path) } : config;
+async function withTemplateFile(folder: Folder, config: Fields): Promise<Fields> {
+  const file = await folder.find("chat_template.jinja");
+  return file ? { ...config, chat_template: await textOf(file) } : config;
 }
 
-async function readRecord(path: string): Promise<Fields> {
-  if (!(await exists(path))) return {};
-  const value = await readJson(path);
-  if (!isRecord(value)) throw new FormatError(`${path}: expected a JSON object`);
-  return value;
+/** The object in a JSON file; undefined where there is none. */
+async function findRecord(folder: Folder, name: string): Promise<Fields | undefined> {
+  const file = await folder.find(name);
+  const value = file && (await jsonOf(file));
+  if (!file || isRecord(value)) return value as Fields | undefined;
+  throw new FormatError(`${file.path}: expected a JSON object`);
 }
+
+const readRecord = async (folder: Folder, name: string): Promise<Fields> =>
+  (await findRecord(folder, name)) ?? {};
 
 interface Beside {
   readonly config: Fields;
@@ -89,32 +98,33 @@ interface Beside {
 }
 
 async function readTokenizerJson(
-  folder: string,
+  folder: Folder,
   names: Readonly<Record<string, string>>,
   beside: Beside,
 ): Promise<Fields> {
-  const [path, words] = [join(folder, "tokenizer.json"), join(folder, "vocab.txt")];
-  if (await exists(path)) return readRecord(path);
-  const older = (await exists(words))
-    ? wordPieceJson(words, await readText(words), beside.config)
+  const json = await findRecord(folder, "tokenizer.json");
+  if (json) return json;
+  const words = await folder.find("vocab.txt");
+  const older = words
+    ? wordPieceJson(words.path, await textOf(words), beside.config)
     : await readVocabAndMerges(folder, names, beside);
   return withAdded(older, await addedTokens(folder, beside.config));
 }
 
 async function readVocabAndMerges(
-  folder: string,
+  folder: Folder,
   names: Readonly<Record<string, string>>,
   { model }: Beside,
 ): Promise<Fields> {
-  const [vocabPath, mergesPath] = [join(folder, "vocab.json"), join(folder, "merges.txt")];
-  if (!(await exists(vocabPath)) || !(await exists(mergesPath))) {
-    const sentencePiece = await exists(join(folder, "tokenizer.model"));
+  const vocab = (await findRecord(folder, "vocab.json")) as Record<string, number> | undefined;
+  const mergesFile = await folder.find("merges.txt");
+  if (!vocab || !mergesFile) {
+    const sentencePiece = await folder.find("tokenizer.model");
     throw new FormatError(
-      `${folder}: expected tokenizer.json (or vocab.json and merges.txt, or vocab.txt), got ${sentencePiece ? "only tokenizer.model, which is not read; save tokenizer.json with transformers' AutoTokenizer" : "none; copy it from where the model came"}`,
+      `${folder.path}: expected tokenizer.json (or vocab.json and merges.txt, or vocab.txt), got ${sentencePiece ? "only tokenizer.model, which is not read; save tokenizer.json with transformers' AutoTokenizer" : "none; copy it from where the model came"}`,
     );
   }
-  const vocab = (await readRecord(vocabPath)) as Record<string, number>;
-  const lines = (await readText(mergesPath)).split(/\r?\n/);
+  const lines = (await textOf(mergesFile)).split(/\r?\n/);
   const merges = lines.filter((line) => line !== "" && !line.startsWith("#version"));
   const isRoberta = model["model_type"] === "roberta";
   const named = [...Object.values(names), ...(isRoberta ? ROBERTA_SPECIAL : [])];
@@ -139,12 +149,14 @@ function spelledTokens(fields: Fields): Record<string, string> {
 }
 
 /** Tokens beside the vocabulary of older files: `added_tokens.json` ({content: id}), then `added_tokens_decoder` of the config. */
-async function addedTokens(folder: string, config: Fields): Promise<readonly Fields[]> {
+async function addedTokens(folder: Folder, config: Fields): Promise<readonly Fields[]> {
   const special = config["additional_special_tokens"];
   const named = new Set(Array.isArray(special) ? special.map((t) => (isRecord(t) ? t["content"] : t)) : []);
-  const fromFile = Object.entries(await readRecord(join(folder, "added_tokens.json"))).map(
-    ([content, id]) => ({ id, content, special: named.has(content) || isBracketed(content) }),
-  );
+  const fromFile = Object.entries(await readRecord(folder, "added_tokens.json")).map(([content, id]) => ({
+    id,
+    content,
+    special: named.has(content) || isBracketed(content),
+  }));
   const decoder = config["added_tokens_decoder"];
   const fromConfig = Object.entries(isRecord(decoder) ? decoder : {}).map(([id, token]) => ({
     ...(isRecord(token) ? token : {}),

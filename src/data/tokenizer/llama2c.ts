@@ -4,7 +4,7 @@
  * merges: every way to make a piece of two others, the best piece first.
  */
 import { FormatError } from "../../errors.ts";
-import { type FileReader, withFile } from "../files.ts";
+import type { FileReader } from "../reader.ts";
 
 /** More bytes than any vocabulary takes, and more than any token. */
 const MAX_BYTES = 1 << 26;
@@ -23,9 +23,9 @@ interface Piece {
  * @throws FormatError when it is none, or cut off
  */
 export async function readLlama2cTokenizer(
-  path: string,
+  file: FileReader,
 ): Promise<Record<"json" | "config", Readonly<Record<string, unknown>>>> {
-  const pieces = await withFile(path, readPieces);
+  const pieces = await readPieces(file);
   const vocab = Object.fromEntries(pieces.map(({ text }, id) => [text, id]));
   return {
     json: tokenizerJson(vocab, mergesOf(pieces)),

@@ -2,9 +2,10 @@
  * Text to token ids and back, by `@huggingface/tokenizers` from the files of a Hugging Face folder.
  */
 import { Tokenizer as HfTokenizer } from "@huggingface/tokenizers";
-import { join } from "node:path";
 import { ConfigError, FormatError, messageOf } from "../../errors.ts";
-import { ensureFolder, writeFileAtomic } from "../files.ts";
+import { writeTexts } from "../files.ts";
+import { blobsOf, type Place } from "../folder.ts";
+import { type BpeSettings, bpeTexts, trainBpe } from "./bpe.ts";
 import { byteLevelEncoder, type Encode } from "./byte-level.ts";
 import { chatTemplatesIn, readTokenizerFiles, type TokenizerFiles } from "./files.ts";
 import { wordSplit } from "./sentence-piece.ts";
@@ -39,20 +40,29 @@ export interface Tokenizer {
   readonly json: Readonly<Record<string, unknown>>;
   /** The same tokenizer with another chat template, which is saved with it. */
   withChatTemplate(template: string): Tokenizer;
-  /** Writes `tokenizer.json` and `tokenizer_config.json` into `folder`. */
+  /** `tokenizer.json` and `tokenizer_config.json` by name: what {@link Tokenizer.save} writes, for a page to offer. */
+  files(): Record<string, Blob>;
+  /** Writes them into `folder`. */
   save(folder: string): Promise<void>;
 }
 
 /**
- * Loads the tokenizer of `folder`: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt`
+ * Loads the tokenizer at `place`, a folder's path, an address, or files by name: `tokenizer.json`, or `vocab.json` and `merges.txt` of a byte-level BPE, or `vocab.txt`
  * of a WordPiece. Special tokens
  * come from `tokenizer_config.json`, then `special_tokens_map.json`, then the ids in `config.json`.
  * Throws FormatError when files are missing, malformed, or of a kind that the library does not know.
  */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const files = await readTokenizerFiles(folder);
-  return wrap(folder, build(folder, files), files);
+export async function loadTokenizer(place: Place): Promise<Tokenizer> {
+  const files = await readTokenizerFiles(place);
+  return wrap(build(files), files);
 }
+
+/**
+ * Learns a byte-level BPE from `texts`: of the same texts and settings always the same.
+ * @throws ConfigError when `vocabSize` has no room for the 256 bytes and the special tokens
+ */
+export const trainTokenizer = (texts: Iterable<string>, settings: BpeSettings): Promise<Tokenizer> =>
+  loadTokenizer(blobsOf(bpeTexts(trainBpe(texts, settings))));
 
 /** Turns a stream of ids into text, character by complete character. */
 export interface TextStream {
@@ -101,7 +111,7 @@ export function createTextStream(
   };
 }
 
-function build(folder: string, { json, config }: TokenizerFiles): HfTokenizer {
+function build({ json, config, where }: TokenizerFiles): HfTokenizer {
   const optional = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
   try {
     const words = wordSplit(json);
@@ -110,21 +120,19 @@ function build(folder: string, { json, config }: TokenizerFiles): HfTokenizer {
     if (hf.model === null) throw new Error("it has no model");
     return hf;
   } catch (error) {
-    throw unusable(folder, error);
+    throw unusable(where.json, error);
   }
 }
 
-const unusable = (folder: string, error: unknown): FormatError =>
-  new FormatError(
-    `${join(folder, "tokenizer.json")}: not a tokenizer that @huggingface/tokenizers reads (${messageOf(error)})`,
-  );
+const unusable = (path: string, error: unknown): FormatError =>
+  new FormatError(`${path}: not a tokenizer that @huggingface/tokenizers reads (${messageOf(error)})`);
 
 /** The library finds out about some malformed files only when it uses them. */
-function guarded<T>(folder: string, use: () => T): T {
+function guarded<T>(path: string, use: () => T): T {
   try {
     return use();
   } catch (error) {
-    throw error instanceof FormatError ? error : unusable(folder, error);
+    throw error instanceof FormatError ? error : unusable(path, error);
   }
 }
 
@@ -142,12 +150,13 @@ function roleId(
   return typeof id === "number" && hf.id_to_token(id) !== undefined ? id : undefined;
 }
 
-function wrap(folder: string, hf: HfTokenizer, files: TokenizerFiles): Tokenizer {
+function wrap(hf: HfTokenizer, files: TokenizerFiles): Tokenizer {
   const { config, names, json, endIds } = files;
+  const path = files.where.json;
   const added = [...hf.get_added_tokens_decoder().values()];
   const specialIds = new Set(added.filter((token) => token.special).map((token) => token.id));
   const [bos, eos, pad] = (["bos", "eos", "pad"] as const).map((role) => roleId(hf, role, files));
-  const encode = guarded(folder, () => byteLevelEncoder(hf, json, config)) ?? byLibrary(hf);
+  const encode = guarded(path, () => byteLevelEncoder(hf, json, config)) ?? byLibrary(hf);
   const shown = (id: number, skip: boolean): boolean => {
     if (!Number.isInteger(id) || id < 0) {
       throw new ConfigError(`tokenizer: expected a token id, a whole number from 0, got ${id}`);
@@ -162,21 +171,21 @@ function wrap(folder: string, hf: HfTokenizer, files: TokenizerFiles): Tokenizer
     endIds: endIds.filter((id) => hf.id_to_token(id) !== undefined),
     specialIds,
     specialTokens: names,
-    chatTemplates: chatTemplatesIn(folder, config),
+    chatTemplates: chatTemplatesIn(files),
     encode: (text, { addSpecialTokens = true } = {}) =>
-      guarded(folder, () => checked(encode(text, addSpecialTokens))),
+      guarded(path, () => checked(encode(text, addSpecialTokens))),
     decode: (all, { skipSpecialTokens = false } = {}) => {
       const kept = [...all].filter((id) => shown(id, skipSpecialTokens));
       // The library refuses an empty list.
       if (kept.length === 0) return "";
-      return guarded(folder, () => hf.decode(kept, { clean_up_tokenization_spaces: false }));
+      return guarded(path, () => hf.decode(kept, { clean_up_tokenization_spaces: false }));
     },
     idOf: (token) => hf.token_to_id(token),
     tokenOf: (id) => hf.id_to_token(id),
     json,
-    withChatTemplate: (template) =>
-      wrap(folder, hf, { ...files, config: { ...config, chat_template: template } }),
-    save: (target) => save(target, files),
+    withChatTemplate: (template) => wrap(hf, { ...files, config: { ...config, chat_template: template } }),
+    files: () => blobsOf(textsOf(files)),
+    save: (folder) => writeTexts(folder, textsOf(files)),
   };
 }
 
@@ -191,9 +200,11 @@ function checked(ids: number[]): number[] {
   return ids;
 }
 
-async function save(folder: string, { json, config, names }: TokenizerFiles): Promise<void> {
+/** What is saved, by the names of the files. */
+function textsOf({ json, config, names }: TokenizerFiles): Record<string, string> {
   const settings = { ...config, ...names };
-  await ensureFolder(folder);
-  await writeFileAtomic(join(folder, "tokenizer.json"), JSON.stringify(json));
-  await writeFileAtomic(join(folder, "tokenizer_config.json"), `${JSON.stringify(settings, null, 2)}\n`);
+  return {
+    "tokenizer.json": JSON.stringify(json),
+    "tokenizer_config.json": `${JSON.stringify(settings, null, 2)}\n`,
+  };
 }

@@ -4,7 +4,8 @@
  * header, and no tables. Version 2 is quantised and is refused. Sizes are held against the file before anything is allocated.
  */
 import { FormatError } from "../../errors.ts";
-import { type FileReader, withFile } from "../files.ts";
+import { locate } from "../folder.ts";
+import type { FileReader } from "../reader.ts";
 import { type Checkpoint, checkpointOf, readFloats } from "./safetensors.ts";
 import type { TensorInfo } from "./safetensors-header.ts";
 
@@ -46,11 +47,18 @@ const MAX_VOCAB = 1 << 22;
  * @throws FormatError when it is none, is quantised, or its size is not what the header says
  */
 export async function openLlama2c(path: string): Promise<Llama2cModel> {
-  const sizes = await withFile(path, readSizes);
-  const tensors = sizes.version === 0 ? legacy(path, sizes) : current(path, sizes);
+  const { file } = await locate(path);
+  if (file) return readLlama2c(file);
+  throw new FormatError(`${path}: expected a .bin file of llama2.c, got a folder`);
+}
+
+/** The model in `file`. Throws FormatError as {@link openLlama2c}. */
+export async function readLlama2c(file: FileReader): Promise<Llama2cModel> {
+  const sizes = await readSizes(file);
+  const tensors = sizes.version === 0 ? legacy(file, sizes) : current(file, sizes);
   return {
     config: configOf(sizes),
-    checkpoint: checkpointOf(path, tensors, {}, readPlaced, ({ headDim }) => headDim === undefined),
+    checkpoint: checkpointOf(file.path, tensors, {}, readPlaced, ({ headDim }) => headDim === undefined),
   };
 }
 
@@ -113,7 +121,7 @@ function checkSizes(file: FileReader, sizes: Sizes): void {
       file,
       `its header says ${shown}; expected n_heads to divide dim into even parts, and n_kv_heads n_heads`,
     );
-  const tensors = sizes.version === 0 ? legacy(file.path, sizes) : current(file.path, sizes);
+  const tensors = sizes.version === 0 ? legacy(file, sizes) : current(file, sizes);
   const end = tensors.reduce((last, { offset, bytes }) => Math.max(last, offset + bytes), sizes.start);
   // Nothing follows the last weights but, in version 0 with a tied head, the tables of angles.
   const expected = sizes.version === 0 && sizes.tied ? end + tableBytes(sizes) : end;
@@ -124,12 +132,12 @@ function checkSizes(file: FileReader, sizes: Sizes): void {
 const tableBytes = ({ context, dim, heads }: Sizes): number => 4 * 2 * context * (dim / heads / 2);
 
 /** Takes place after place: tensors of one shape for all layers, or one alone. */
-function placer(path: string, { layers, start }: Sizes) {
+function placer(file: FileReader, { layers, start }: Sizes) {
   const tensors: Placed[] = [];
   let offset = start;
   const one = (name: string, shape: readonly number[], headDim?: number): void => {
     const count = shape.reduce((product, size) => product * size, 1);
-    const place = { name, dtype: "F32", shape, count, path, offset, bytes: 4 * count } as const;
+    const place = { name, dtype: "F32", shape, count, file, offset, bytes: 4 * count } as const;
     tensors.push(headDim === undefined ? place : { ...place, headDim });
     offset += 4 * count;
   };
@@ -146,8 +154,8 @@ function placer(path: string, { layers, start }: Sizes) {
   };
 }
 
-function legacy(path: string, sizes: Sizes): Placed[] {
-  const place = placer(path, sizes);
+function legacy(file: FileReader, sizes: Sizes): Placed[] {
+  const place = placer(file, sizes);
   const kinds = matrices(sizes);
   const { dim, vocab } = sizes;
   place.one("model.embed_tokens.weight", [vocab, dim]);
@@ -161,8 +169,8 @@ function legacy(path: string, sizes: Sizes): Placed[] {
   return place.tensors;
 }
 
-function current(path: string, sizes: Sizes): Placed[] {
-  const place = placer(path, sizes);
+function current(file: FileReader, sizes: Sizes): Placed[] {
+  const place = placer(file, sizes);
   const kinds = matrices(sizes);
   const { dim, vocab } = sizes;
   place.each("input_layernorm", [dim]);

@@ -4,8 +4,8 @@
  * which the tensors cover from first to last byte without gap or overlap (github.com/huggingface/safetensors, "Format").
  */
 import { FormatError } from "../../errors.ts";
-import type { FileReader } from "../files.ts";
 import { isRecord, parseJson } from "../json.ts";
+import type { FileReader } from "../reader.ts";
 
 /** Bytes per element of every dtype that the format names in whole bytes. */
 const dtypeBytes = {
@@ -37,7 +37,7 @@ export interface TensorInfo {
   /** Number of elements: the product of `shape`. */
   readonly count: number;
   /** The file that holds it. */
-  readonly path: string;
+  readonly file: FileReader;
   /** First byte in the file, and number of bytes. */
   readonly offset: number;
   readonly bytes: number;
@@ -67,7 +67,7 @@ export async function readHeader(file: FileReader): Promise<Header> {
   const data = { start: 8 + length, bytes: file.size - 8 - length };
   const tensors: TensorInfo[] = [];
   for (const [name, value] of Object.entries(fields)) {
-    if (name !== "__metadata__") tensors.push(readEntry(file.path, name, value, data));
+    if (name !== "__metadata__") tensors.push(readEntry(file, name, value, data));
   }
   checkCoverage(file.path, tensors, data);
   return { tensors, metadata: readMetadata(file.path, fields["__metadata__"]) };
@@ -106,11 +106,12 @@ function parseHeader(path: string, json: Uint8Array): Record<string, unknown> {
 }
 
 function readEntry(
-  path: string,
+  file: FileReader,
   name: string,
   value: unknown,
   data: { start: number; bytes: number },
 ): TensorInfo {
+  const { path } = file;
   const entry = isRecord(value) ? value : {};
   const dtype = readDtype(path, name, entry["dtype"]);
   const shape = readShape(path, name, entry["shape"]);
@@ -123,7 +124,7 @@ function readEntry(
       `tensor ${name}: ${dtype} [${shape.join(", ")}] takes ${expected} bytes, its data_offsets give ${end - begin}; the file is corrupt`,
     );
   }
-  return { name, dtype, shape, count, path, offset: data.start + begin, bytes: expected };
+  return { name, dtype, shape, count, file, offset: data.start + begin, bytes: expected };
 }
 
 function readDtype(path: string, name: string, value: unknown): Dtype {

@@ -1,13 +1,14 @@
 /**
  * Checkpoints in safetensors: a file, or a Hugging Face folder with one file or with shards and their index.
- * Tensors are read from disk one at a time, straight into the array that is returned. Hosts are taken to be
+ * Tensors are read one at a time, straight into the array that is returned. Hosts are taken to be
  * little-endian, as every host of WebGPU is.
  */
-import { join } from "node:path";
 import { FormatError } from "../../errors.ts";
 import { widen } from "../../tensor/half.ts";
-import { exists, kindOf, replaceFile, withFile } from "../files.ts";
-import type { Dtype, Header, TensorInfo } from "./safetensors-header.ts";
+import { replaceFile } from "../files.ts";
+import { findFirst, type Folder, locate, type Place } from "../folder.ts";
+import type { FileReader } from "../reader.ts";
+import type { Dtype, TensorInfo } from "./safetensors-header.ts";
 import { bytesOf, readHeader } from "./safetensors-header.ts";
 import type { TensorToWrite } from "./safetensors-layout.ts";
 import { layOut, pieces } from "./safetensors-layout.ts";
@@ -18,7 +19,7 @@ export type { TensorToWrite } from "./safetensors-layout.ts";
 
 /** An opened checkpoint: headers checked, no tensor read yet, nothing to close. */
 export interface Checkpoint {
-  /** The path that was opened. */
+  /** What messages call it. */
   readonly path: string;
   /** By name, in the order of the files. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -40,15 +41,33 @@ export interface Checkpoint {
 /** Bytes converted at a time: small beside a tensor, large beside a disk read. */
 const pieceBytes = 1 << 22;
 
+/** What a folder calls its weights: one file, or the index of several. */
+export const WEIGHTS = ["model.safetensors", "model.safetensors.index.json"] as const;
+
 /**
  * Opens a `.safetensors` file, a `.safetensors.index.json`, or a folder that holds `model.safetensors` or
  * `model.safetensors.index.json`. Throws FormatError, saying file, tensor, expected and got, when anything is amiss.
  */
-export async function openSafetensors(path: string): Promise<Checkpoint> {
-  const file = await locate(path);
-  const { tensors, metadata } = file.endsWith(".json")
-    ? await readShards(file, ".safetensors", readOne)
-    : await readOne(file);
+export async function openSafetensors(place: Place): Promise<Checkpoint> {
+  const { folder, file } = await locate(place);
+  return file
+    ? readCheckpoint(file.path, folder, file)
+    : safetensorsIn(folder, await findFirst(folder, WEIGHTS));
+}
+
+/** The checkpoint of `folder` in `file`, one of {@link WEIGHTS}. Throws FormatError as {@link openSafetensors}. */
+export async function safetensorsIn(folder: Folder, file: FileReader | undefined): Promise<Checkpoint> {
+  if (file) return readCheckpoint(folder.path, folder, file);
+  throw new FormatError(
+    `${folder.path}: expected model.safetensors or model.safetensors.index.json (or torch's pytorch_model.bin) in the folder, got none; convert other weights to safetensors first`,
+  );
+}
+
+/** The checkpoint in `file` of `folder`: safetensors, or the index of several. Throws FormatError as {@link openSafetensors}. */
+export async function readCheckpoint(path: string, folder: Folder, file: FileReader): Promise<Checkpoint> {
+  const { tensors, metadata } = file.name.endsWith(".json")
+    ? await readShards(folder, file, ".safetensors", readHeader)
+    : await readHeader(file);
   return checkpointOf(path, tensors, metadata, readFloats);
 }
 
@@ -80,8 +99,6 @@ export function checkpointOf<T extends TensorInfo>(
   };
 }
 
-const readOne = (path: string): Promise<Header> => withFile(path, readHeader);
-
 /**
  * Writes `tensors` to `path` by rename, one after another, with `metadata` (string to string) in the header. The bytes
  * depend only on the tensors and the metadata: widest dtype first, then by name; the data begin at a multiple of 8.
@@ -93,24 +110,20 @@ export async function writeSafetensors(
   tensors: Iterable<TensorToWrite>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const { header, inOrder } = layOut(path, tensors, metadata);
   await replaceFile(path, async (append) => {
-    await append(header);
-    for (const tensor of inOrder)
-      for await (const piece of pieces(path, tensor, pieceBytes)) await append(piece);
+    for await (const piece of safetensorsPieces(path, tensors, metadata)) await append(piece);
   });
 }
 
-async function locate(path: string): Promise<string> {
-  const kind = await kindOf(path);
-  if (kind === "nothing") throw new FormatError(`${path}: no such file or folder; check the path`);
-  if (kind === "file") return path;
-  for (const name of ["model.safetensors", "model.safetensors.index.json"]) {
-    if (await exists(join(path, name))) return join(path, name);
-  }
-  throw new FormatError(
-    `${path}: expected model.safetensors or model.safetensors.index.json (or torch's pytorch_model.bin) in the folder, got none; convert other weights to safetensors first`,
-  );
+/** The bytes of the file that {@link writeSafetensors} writes, in pieces, each valid until the next; throws as it does. */
+export async function* safetensorsPieces(
+  path: string,
+  tensors: Iterable<TensorToWrite>,
+  metadata: Readonly<Record<string, string>> = {},
+): AsyncGenerator<Uint8Array> {
+  const { header, inOrder } = layOut(path, tensors, metadata);
+  yield header;
+  for (const tensor of inOrder) yield* pieces(path, tensor, pieceBytes);
 }
 
 function find<T extends TensorInfo>(path: string, tensors: ReadonlyMap<string, T>, name: string): T {
@@ -133,10 +146,10 @@ export async function readFloats(info: TensorInfo): Promise<Float32Array> {
 
 /** The same in parts of at most a piece, in one array. */
 async function* floatParts(info: TensorInfo): AsyncGenerator<Float32Array> {
-  const { name, dtype, path, count } = info;
+  const { name, dtype, file, count } = info;
   if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16" && dtype !== "F64") {
     throw new FormatError(
-      `${path}: tensor ${name}: expected F32, F16, BF16 or F64 values, got ${dtype}; convert the checkpoint to floats first`,
+      `${file.path}: tensor ${name}: expected F32, F16, BF16 or F64 values, got ${dtype}; convert the checkpoint to floats first`,
     );
   }
   const width = bytesOf(dtype);
@@ -145,8 +158,7 @@ async function* floatParts(info: TensorInfo): AsyncGenerator<Float32Array> {
   for (let done = 0; done < count; done += values.length) {
     const part = values.subarray(0, Math.min(values.length, count - done));
     const bytes = raw.subarray(0, part.length * width);
-    // Opened for each part: a reader that stops in between leaves nothing open.
-    await withFile(path, (file) => file.read(bytes, info.offset + done * width));
+    await file.read(bytes, info.offset + done * width);
     convert(dtype, bytes, part);
     yield part;
   }
@@ -159,11 +171,11 @@ function convert(dtype: "F32" | "F16" | "BF16" | "F64", bytes: Uint8Array, value
 }
 
 async function readRaw(info: TensorInfo, dtype: Dtype): Promise<ArrayBuffer> {
-  const { name, path } = info;
+  const { name, file } = info;
   if (info.dtype !== dtype) {
-    throw new FormatError(`${path}: tensor ${name}: expected ${dtype}, got ${info.dtype}`);
+    throw new FormatError(`${file.path}: tensor ${name}: expected ${dtype}, got ${info.dtype}`);
   }
   const bytes = new Uint8Array(info.bytes);
-  await withFile(path, (file) => file.read(bytes, info.offset));
+  await file.read(bytes, info.offset);
   return bytes.buffer;
 }

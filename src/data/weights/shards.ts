@@ -1,29 +1,31 @@
 /** Checkpoints in several files beside an index, `{"weight_map": {tensor: file}}`. */
-import { basename, dirname, join } from "node:path";
 import { FormatError } from "../../errors.ts";
-import { readJson } from "../files.ts";
+import type { Folder } from "../folder.ts";
 import { isRecord } from "../json.ts";
+import { type FileReader, jsonOf } from "../reader.ts";
 import type { Header, TensorInfo } from "./safetensors-header.ts";
 
 /**
- * Reads every shard that `indexPath` names with `readShard`; later metadata win.
+ * Reads every shard that `index` names with `readShard`; later metadata win.
+ * @param folder where index and shards are
  * @param ending what the shards' names end with
  * @throws FormatError when index and shards do not agree exactly
  */
 export async function readShards<T extends TensorInfo>(
-  indexPath: string,
+  folder: Folder,
+  index: FileReader,
   ending: string,
-  readShard: (path: string) => Promise<Header<T>>,
+  readShard: (file: FileReader) => Promise<Header<T>>,
 ): Promise<Header<T>> {
-  const shardOf = readWeightMap(indexPath, ending, await readJson(indexPath));
+  const shardOf = readWeightMap(index.path, ending, await jsonOf(index));
   const tensors: T[] = [];
   let metadata: Record<string, string> = {};
   for (const shard of [...new Set(shardOf.values())].sort()) {
-    const header = await readShard(join(dirname(indexPath), shard));
+    const header = await readShard(await folder.open(shard));
     tensors.push(...header.tensors);
     metadata = { ...metadata, ...header.metadata };
   }
-  checkShards(indexPath, shardOf, tensors);
+  checkShards(index.path, shardOf, tensors);
   return { tensors, metadata };
 }
 
@@ -50,11 +52,11 @@ function checkShards(
   tensors: readonly TensorInfo[],
 ): void {
   const remedy = "index and shards are not of one checkpoint: download all of them again";
-  for (const { name, path } of tensors) {
+  for (const { name, file } of tensors) {
     const expected = shardOf.get(name);
-    if (expected === basename(path)) continue;
+    if (expected === file.name) continue;
     throw new FormatError(
-      `${indexPath}: tensor ${name} is in ${basename(path)}, the index says ${expected ?? "nothing of it"}; ${remedy}`,
+      `${indexPath}: tensor ${name} is in ${file.name}, the index says ${expected ?? "nothing of it"}; ${remedy}`,
     );
   }
   const found = new Set(tensors.map(({ name }) => name));

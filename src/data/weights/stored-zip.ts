@@ -5,7 +5,7 @@
  * before that was held against its size.
  */
 import { FormatError } from "../../errors.ts";
-import type { FileReader } from "../files.ts";
+import type { FileReader } from "../reader.ts";
 
 /** Where an entry's bytes lie in the file. */
 export interface StoredEntry {

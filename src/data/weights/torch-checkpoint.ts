@@ -3,7 +3,8 @@
  * one file or in shards; not the tar files of before 0.1.10. Nothing of the pickle is run: see pickle.ts. Hosts are taken to be little-endian.
  */
 import { FormatError } from "../../errors.ts";
-import { type FileReader, withFile } from "../files.ts";
+import { type Folder, locate } from "../folder.ts";
+import type { FileReader } from "../reader.ts";
 import { unpickle, UnfinishedPickle } from "./pickle.ts";
 import { type Checkpoint, checkpointOf, readFloats } from "./safetensors.ts";
 import { bytesOf, type Header } from "./safetensors-header.ts";
@@ -19,9 +20,17 @@ const MAX_PICKLE = 1 << 26;
  * @throws FormatError when it is no state dict, or anything in it is amiss
  */
 export async function openTorchCheckpoint(path: string): Promise<Checkpoint> {
-  const read = (file: string): Promise<Header<StridedInfo>> => withFile(file, readTorch);
-  const { tensors } = path.endsWith(".json") ? await readShards(path, ".bin", read) : await read(path);
-  return checkpointOf(path, tensors, {}, readStrided, ({ strides }) => !strides);
+  const { folder, file } = await locate(path);
+  if (!file) throw new FormatError(`${path}: expected a file of torch.save, got a folder`);
+  return readTorchCheckpoint(folder, file);
+}
+
+/** The checkpoint in `file` of `folder`. Throws FormatError as {@link openTorchCheckpoint}. */
+export async function readTorchCheckpoint(folder: Folder, file: FileReader): Promise<Checkpoint> {
+  const { tensors } = file.name.endsWith(".json")
+    ? await readShards(folder, file, ".bin", readTorch)
+    : await readTorch(file);
+  return checkpointOf(file.path, tensors, {}, readStrided, ({ strides }) => !strides);
 }
 
 async function readTorch(file: FileReader): Promise<Header<StridedInfo>> {
@@ -62,7 +71,7 @@ async function readZip(file: FileReader): Promise<StridedInfo[]> {
   await file.read(raw, offset);
   const { value } = unpickle(file.path, raw, torchWorld(file.path));
   return [...tensorsIn(file.path, value)].map(([name, tensor]) =>
-    placed(file.path, name, tensor, entries.get(`${folder}data/${tensor.storage.key}`)),
+    placed(file, name, tensor, entries.get(`${folder}data/${tensor.storage.key}`)),
   );
 }
 
@@ -93,9 +102,7 @@ async function readOlder(file: FileReader): Promise<StridedInfo[]> {
     at += 8 + bytes;
     if (at > file.size) throw truncated(file);
   }
-  return [...tensors].map(([name, tensor]) =>
-    placed(file.path, name, tensor, places.get(tensor.storage.key)),
-  );
+  return [...tensors].map(([name, tensor]) => placed(file, name, tensor, places.get(tensor.storage.key)));
 }
 
 async function countAt(file: FileReader, at: number): Promise<number> {
@@ -151,16 +158,16 @@ function parsePickles(path: string, raw: Uint8Array): Pickles {
 
 /** Where `tensor` lies, whose storage is at `entry`: the pickle and the file must agree on its size. */
 function placed(
-  path: string,
+  file: FileReader,
   name: string,
   tensor: TorchTensor,
   entry: StoredEntry | undefined,
 ): StridedInfo {
   const { dtype, key, count } = tensor.storage;
   const expected = count * bytesOf(dtype);
-  if (entry?.bytes === expected) return locateTensor(path, name, entry.offset, tensor);
+  if (entry?.bytes === expected) return locateTensor(file, name, entry.offset, tensor);
   throw new FormatError(
-    `${path}: tensor ${name}: expected ${expected} bytes of storage ${key}, got ${entry?.bytes ?? "none"}; the file is corrupt`,
+    `${file.path}: tensor ${name}: expected ${expected} bytes of storage ${key}, got ${entry?.bytes ?? "none"}; the file is corrupt`,
   );
 }
 

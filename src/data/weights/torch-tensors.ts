@@ -1,5 +1,6 @@
 /** What a pickled state dict may hold: tensors over storages, in ordered dicts. */
 import { FormatError } from "../../errors.ts";
+import type { FileReader } from "../reader.ts";
 import type { PickleWorld } from "./pickle.ts";
 import { bytesOf, type Dtype, type TensorInfo } from "./safetensors-header.ts";
 
@@ -128,12 +129,17 @@ export function tensorsIn(path: string, value: unknown): Map<string, TorchTensor
  * Where a tensor's bytes lie.
  * @param offset the first byte of its storage in the file
  */
-export function locateTensor(path: string, name: string, offset: number, tensor: TorchTensor): StridedInfo {
+export function locateTensor(
+  file: FileReader,
+  name: string,
+  offset: number,
+  tensor: TorchTensor,
+): StridedInfo {
   const { storage, start, shape, strides } = tensor;
   const { dtype } = storage;
   const count = shape.reduce((product, size) => product * size, 1);
   const width = bytesOf(dtype);
-  const place = { name, dtype, shape, count, path, offset: offset + start * width, bytes: count * width };
+  const place = { name, dtype, shape, count, file, offset: offset + start * width, bytes: count * width };
   return isRowMajor(shape, strides) ? place : { ...place, strides };
 }
 
