@@ -69,13 +69,24 @@ export function serveFile(request, response) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const port = Number(process.argv[2] ?? 8080);
+  if (!(port >= 0 && port < 65536)) {
+    console.error(
+      `serve: expected a port below 65536, got ${process.argv[2]}: node examples/browser/serve.mjs 8081`,
+    );
+    process.exit(2);
+  }
+  if (!existsSync(join(ROOT, "dist/src/browser.js"))) {
+    console.error("serve: the page loads dist/, which is not there; run `npm ci && npm run build` first");
+    process.exit(2);
+  }
   const server = createServer((request, response) => {
     if (request.url === "/") response.writeHead(302, { location: "/examples/browser/" }).end();
     else serveFile(request, response);
   });
-  server.listen(Number(process.argv[2] ?? 8080), "127.0.0.1", () => {
-    const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-    console.log(`http://127.0.0.1:${port}/examples/browser/`);
+  server.listen(port, "127.0.0.1", () => {
+    const address = /** @type {import("node:net").AddressInfo} */ (server.address());
+    console.log(`http://127.0.0.1:${address.port}/examples/browser/`);
   });
   server.on("error", ({ message }) => {
     console.error(`${message}; give another port: node examples/browser/serve.mjs 8081`);
