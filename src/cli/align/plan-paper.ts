@@ -5,16 +5,15 @@ import { findObjective, findOffline } from "../../align/objectives/index.ts";
 import type { Reward } from "../../align/rewards.ts";
 import { kindOf } from "../../data/files.ts";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
-import { ConfigError, DeviceError } from "../../errors.ts";
+import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
-import type { BufferKind } from "../../gpu/memory.ts";
-import { PaperDevice, type Purposes } from "../../gpu/paper.ts";
 import type { ModelConfig } from "../../nn/lm.ts";
 import type { ParameterOptions } from "../../nn/parameters.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { type CacheTask, readCacheTask } from "../cache/task.ts";
 import { frozenOf } from "../flags/frozen.ts";
 import { endIds, type Opened, openReward } from "../open.ts";
+import { onPaper, type Planned, readLargest } from "../plan/paper.ts";
 import type { Io } from "../verb.ts";
 import { objectiveSettings } from "./flags.ts";
 import { prepareOffline } from "./offline.ts";
@@ -31,13 +30,8 @@ export interface PlanFlags extends Omit<AlignFlags, "cache" | "reward"> {
   readonly promptTokens: number;
 }
 
-/** What a run would take. */
-export interface Estimate {
-  /** Bytes at the worst moment, by what they are for; in the order of {@link PURPOSES}. */
-  readonly parts: Purposes;
-  readonly total: number;
-  /** Why it cannot run however much memory there is: one buffer or binding is too large. `total` is then only so far. */
-  readonly refused: string | undefined;
+/** What a run would take, and by what. */
+export interface Estimate extends Planned {
   /** Unknown where not even the weights have room. */
   readonly sizes: Sizes | undefined;
 }
@@ -51,39 +45,22 @@ export interface Sizes {
   readonly parameters: number;
 }
 
-/** What memory is for, in the order in which it is shown. */
-export const PURPOSES = [
-  "weights that are trained",
-  "gradients",
-  "moments of AdamW",
-  "weights of the reference",
-  "weights of the reward",
-  "copies of weights",
-  "cache of keys and values",
-  "activations and scratch",
-  "inputs, outputs and state",
-] as const;
-
-type Purpose = (typeof PURPOSES)[number];
-
 /**
  * Estimates the run that `flags` describe on `device`, which stays as it is.
  * @throws ConfigError, FormatError where the run itself would
  */
 export async function estimate(device: Device, flags: PlanFlags, io: Io): Promise<Estimate> {
-  let opening: Purpose = "weights of the reference";
-  const paper = new PaperDevice(device, (label, kind) => purposeOf(label, kind, opening));
   let subject: Subject | undefined;
-  const refused = await refusalOf(async () => {
+  const planned = await onPaper(device, async (paper, opening) => {
+    opening("weights of the reference");
     const reference = await openReference(paper, flags);
-    opening = "weights of the reward";
+    opening("weights of the reward");
     subject = await subjectOf(paper, reference, flags);
     const { task, reward, n } = subject;
     await prepare(subject, { ...flags, n, cache: task.path, reward: reward.name }, io);
     await scoreLongest(subject);
   });
-  const parts = Object.fromEntries(PURPOSES.map((name) => [name, paper.peak.purposes[name] ?? 0]));
-  return { parts, total: paper.peak.bytes, refused, sizes: subject && sizesOf(subject) };
+  return { ...planned, sizes: subject && sizesOf(subject) };
 }
 
 const sizesOf = ({ reference, task: { prompts, sampling } }: Subject): Sizes => ({
@@ -115,18 +92,6 @@ async function subjectOf(paper: Device, reference: Opened, flags: PlanFlags): Pr
 const UNASKED_N = 8;
 /** Of an imagined cache, to each prompt: an n beyond it changes nothing. */
 const MOST_RESPONSES = 4096;
-
-function purposeOf(label: string, kind: BufferKind, opening: Purpose): Purpose {
-  if (kind === "scratch") return "activations and scratch";
-  if (kind !== "persistent") return "inputs, outputs and state";
-  if (label === "parameters") return "weights that are trained";
-  if (label.startsWith("frozen parameters")) return opening;
-  if (label === "frozen copy") return "copies of weights";
-  if (label === "gradients") return "gradients";
-  if (label === "adamw m" || label === "adamw v") return "moments of AdamW";
-  if (/^(keys|values) of layer /.test(label)) return "cache of keys and values";
-  return "inputs, outputs and state";
-}
 
 /** A reward by its SPEC. A module is the user's program, and takes no memory that we know of: it is not run. */
 async function rewardOf(paper: Device, spec: string | undefined, frozen: ParameterOptions): Promise<Reward> {
@@ -187,24 +152,13 @@ function responses(count: number, length: number): Omit<CacheEntry, "promptId" |
 
 const longest = (prompts: readonly Prompt[]): number => Math.max(...prompts.map(({ ids }) => ids.length));
 
-/** @returns the message where something exceeds what one buffer or binding may hold */
-async function refusalOf(work: () => Promise<void>): Promise<string | undefined> {
-  try {
-    await work();
-    return undefined;
-  } catch (error) {
-    if (error instanceof DeviceError) return error.message;
-    throw error;
-  }
-}
-
 /** Records what the run records, its tables for shorter batches included, and reads back what it reads back. */
 async function prepare(subject: Subject, flags: AlignFlags, io: Io): Promise<void> {
   const offline = findOffline(flags.method);
   if (offline) {
     const { reference } = subject;
     const { run } = await prepareOffline(offline, offlineSettings(flags, offline), subject, flags, io);
-    return readLargest(reference, run.training.carried.tensors.values());
+    return readLargest([...run.training.carried.tensors.values(), ...weightsOf(reference)]);
   }
   const settings = objectiveSettings(flags);
   const run = await prepareOnline({ ...subject, objective: findObjective(flags.method), settings }, flags);
@@ -212,18 +166,13 @@ async function prepare(subject: Subject, flags: AlignFlags, io: Io): Promise<voi
   const shortest = Math.min(...prompts.map(({ ids }) => ids.length));
   for (let T = shortest; T < longest(prompts) + sampling.maxNewTokens; T += SCORED)
     await run.scorer.prepare(T);
-  await readLargest(subject.reference, run.tensors.values());
+  await readLargest([...run.tensors.values(), ...weightsOf(subject.reference)]);
 }
 
 /** Lengths of the scorer's programs are multiples of this. */
 const SCORED = 8;
 
-/** Hashes, checkpoints and the saved model read a piece of a tensor at a time. */
-async function readLargest({ model }: Subject["reference"], carried: Iterable<Tensor>): Promise<void> {
-  const all = [...carried, ...[...model.parameters].map(([, tensor]) => tensor)];
-  const [largest] = all.toSorted((a, b) => b.size - a.size);
-  await largest!.pieces().next();
-}
+const weightsOf = ({ model }: Opened): Tensor[] => [...model.parameters].map(([, tensor]) => tensor);
 
 /** The reward's largest program: as many tokens as prompt and response have, in words of one letter. */
 async function scoreLongest({ reward, evalReward, task: { prompts, sampling } }: Subject): Promise<void> {
