@@ -29,10 +29,11 @@ import {
 import { withTemplate } from "../flags/prompts.ts";
 import { checkVocabulary } from "../open.ts";
 import { type RewardData, type RewardSplit, readRewardData } from "../train/reward-data.ts";
+import { keptSettings, planFields, planTraining } from "../train/plan.ts";
 import { checkSameData, memoryNote, watchTraining } from "../train/run.ts";
 import { saveTrained } from "../train/save.ts";
 import { trainedTokenizer } from "../train/text-data.ts";
-import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
+import { type AnyVerb, defineVerb, type Io, type Outcome } from "../verb.ts";
 
 const DEFAULT_BLOCK = 64;
 const share = z.number().gt(0).lt(1);
@@ -112,6 +113,7 @@ const schema = z.strictObject({
     .min(0)
     .default(0)
     .meta({ description: "evaluations without a new best after which training ends; 0 = never" }),
+  ...planFields,
   ...runFields({ evalEvery: 50, saveEvery: 200 }),
 });
 type Config = z.output<typeof schema>;
@@ -140,27 +142,58 @@ export const reward: AnyVerb = defineVerb({
   run,
 });
 
-async function run(config: Config, io: Io): Promise<void> {
+async function run(config: Config, io: Io): Promise<Outcome> {
   refuseSplit("reward", config);
-  await withRunFolder(config.out, config.resume, () => prepareAndTrain(config, io));
+  if (!config.plan) return withRunFolder(config.out, config.resume, () => prepareAndTrain(config, io));
+  const source = await readRewardData(config);
+  let known: Prepared | undefined;
+  return planTraining("reward", config, io, async (paper, changed) => {
+    known = await prepare(paper, changed, source, known);
+    const { model, data, training, best } = known;
+    await data.measure(model, changed.batch);
+    return { parameters: model.parameters, carried: carriedWith(training, best), what: known.sizes };
+  });
+}
+
+/** A run as far as its first step. */
+interface Prepared {
+  readonly model: ScalarModel;
+  readonly tokenizer: Tokenizer;
+  readonly data: RewardSplit;
+  readonly steps: number;
+  readonly training: Training;
+  readonly best: Best;
+  readonly sizes: string;
+}
+
+/** @param known the same run with other settings, whose tokenizer and data are taken over */
+async function prepare(
+  device: Device,
+  config: Config,
+  source: RewardData,
+  known?: Prepared,
+): Promise<Prepared> {
+  const computing = computingOf(config, device);
+  const { model: opened, tokenizer: given } = await openStart(device, config, source.texts, known?.tokenizer);
+  const tokenizer = await withTemplate(given, config.chatTemplate);
+  const model = opened.with(opened.parameters, computing);
+  const reading = { ...config, reads: model.reads, block: blockOf(model, config) };
+  const data = known?.data ?? source.split(tokenizer, reading);
+  const settings = { ...trainingSettings(config, data.train), tokenDropout: config.tokenDropout };
+  const training = await data.training(model, settings);
+  const best = createBest(model.parameters, config.patience);
+  const sizes = `${data.train} ${source.unit} to train on, ${data.validation} to choose the step, ${data.test} to test`;
+  return { model, tokenizer, data, steps: settings.steps, training, best, sizes };
 }
 
 async function prepareAndTrain(config: Config, io: Io): Promise<void> {
   const source = await readRewardData(config);
   const { unit } = source;
   const device = await io.device();
-  const computing = computingOf(config, device);
-  const { model: opened, tokenizer: given } = await openStart(device, config, source.texts);
-  const tokenizer = await withTemplate(given, config.chatTemplate);
-  const model = opened.with(opened.parameters, computing);
-  const data = source.split(tokenizer, { ...config, reads: model.reads, block: blockOf(model, config) });
-  const settings = { ...trainingSettings(config, data.train), tokenDropout: config.tokenDropout };
-  const training = await data.training(model, settings);
-  const best = createBest(model.parameters, config.patience);
-  const sizes = `${data.train} ${unit} to train on, ${data.validation} to choose the step, ${data.test} to test; ${settings.steps} steps`;
-  io.note(memoryNote(device, model.parameters.count, sizes));
+  const { model, tokenizer, data, steps, training, best, sizes } = await prepare(device, config, source);
+  io.note(memoryNote(device, model.parameters.count, `${sizes}; ${steps} steps`));
   try {
-    const ended = await train(config, settings.steps, { hash: data.hash, unit }, training, best, io);
+    const ended = await train(config, steps, { hash: data.hash, unit }, training, best, io);
     if (!ended) return io.note(`stopped; continue with: vbon reward --resume --out ${config.out}`);
     best.takeBack();
     await finish(config, { model, tokenizer, data, unit, best }, io);
@@ -168,6 +201,10 @@ async function prepareAndTrain(config: Config, io: Io): Promise<void> {
     best.dispose();
     training.dispose();
   }
+}
+
+function carriedWith({ carried: { tensors, optimizers } }: Training, best: Best): Carried {
+  return { tensors: new Map([...tensors, ...best.tensors]), optimizers };
 }
 
 /** Returns false when it was stopped before the end. */
@@ -179,9 +216,8 @@ async function train(
   best: Best,
   io: Io,
 ): Promise<boolean> {
-  const { tensors, optimizers } = training.carried;
-  const carried: Carried = { tensors: new Map([...tensors, ...best.tensors]), optimizers };
-  const folder = await openRunFolder(config.out, { ...config, resume: false }, carried, config.resume);
+  const carried = carriedWith(training, best);
+  const folder = await openRunFolder(config.out, keptSettings(config), carried, config.resume);
   try {
     checkSameData(folder, hash);
     if (folder.restored) best.restore(folder.restored["best"] as BestState);
@@ -248,8 +284,9 @@ async function openStart(
   device: Device,
   config: Config,
   texts: readonly string[],
+  trained?: Tokenizer,
 ): Promise<{ model: ScalarModel; tokenizer: Tokenizer }> {
-  const { model: folder, tokenizer: given, out, seed, vocab, resume } = config;
+  const { model: folder, tokenizer: given, out, seed, vocab, resume, plan } = config;
   if (folder !== undefined) {
     if (given !== undefined)
       throw new ConfigError("reward: --tokenizer does not go with --model, which has its own; leave one out");
@@ -267,7 +304,11 @@ async function openStart(
   refuseLayersFromScratch("reward", config);
   const tokenizer =
     given === undefined
-      ? await trainedTokenizer(join(out, "tokenizer"), texts, { vocabSize: vocab, resume })
+      ? (trained ??
+        (await trainedTokenizer(plan ? undefined : join(out, "tokenizer"), texts, {
+          vocabSize: vocab,
+          resume,
+        })))
       : await loadTokenizer(given);
   const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
   return { model: createScalarModel(device, json, { trainable: true, seed }), tokenizer };

@@ -12,6 +12,7 @@ import { adaptedParameters } from "../../nn/lora.ts";
 import type { LmSource } from "../../train/examples.ts";
 import { openRunFolder, type RunFolder, withRunFolder } from "../../train/run-folder.ts";
 import { languageModelTraining, type LmData, type SftSettings } from "../../train/sft.ts";
+import type { Training } from "../../train/training.ts";
 import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
 import { layerFields, layersOf, refuseLayersFromScratch } from "../flags/layers.ts";
 import { loraFields, loraOf, refuseLoraFromScratch } from "../flags/lora.ts";
@@ -26,6 +27,7 @@ import {
   trainingSettings,
 } from "../flags/training.ts";
 import { type Opened, openLanguageModel } from "../open.ts";
+import { keptSettings, planFields, planTraining } from "../train/plan.ts";
 import { checkSameData, memoryNote, watchTraining } from "../train/run.ts";
 import { createSampler, type Sampler } from "../train/samples.ts";
 import { saveTrained } from "../train/save.ts";
@@ -36,7 +38,7 @@ import {
   textsOf,
   trainedTokenizer,
 } from "../train/text-data.ts";
-import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
+import { type AnyVerb, defineVerb, type Io, type Outcome } from "../verb.ts";
 
 const schema = z.strictObject({
   data: z.string().meta({
@@ -83,6 +85,7 @@ const schema = z.strictObject({
   ...layerFields,
   ...loraFields,
   ...trainingFields({ lr: 1e-3, epochs: 1, batch: 16, weightDecay: 0.1 }),
+  ...planFields,
   ...runFields({ evalEvery: 200, saveEvery: 200 }),
   sampleEvery: z
     .number()
@@ -120,49 +123,69 @@ export const sft: AnyVerb = defineVerb({
       does: "a split of a dataset on the hub, at a revision; files may be named as well: …/plain_text/test-*.parquet",
       line: "vbon sft --data hf://datasets/stanfordnlp/imdb@main --split test --out runs/reviews",
     },
+    {
+      does: "does fine-tuning a model fit into 8 GiB?",
+      line: "vbon sft --model DIR --data chats.jsonl --out runs/chat --plan --memory 8",
+    },
     { does: "continue after a stop or a crash", line: "vbon sft --resume --out runs/stories" },
   ],
   run,
 });
 
-async function run(config: Config, io: Io): Promise<void> {
+async function run(config: Config, io: Io): Promise<Outcome> {
   refuseSplit("sft", config);
-  await withRunFolder(config.out, config.resume, () => train(config, io));
+  if (!config.plan) return withRunFolder(config.out, config.resume, () => train(config, io));
+  const texts = await readTexts(config);
+  let known: Prepared | undefined;
+  return planTraining("sft", config, io, async (paper, changed) => {
+    known = await prepare(paper, changed, texts, known);
+    const { model, training, data } = known;
+    return { parameters: model.parameters, carried: training.carried, what: sizeOf(data) };
+  });
+}
+
+async function readTexts(config: Config): Promise<Texts> {
+  const [names, { data, evalData }] = [fieldsOf(config), config];
+  const text = await readTextData(data, names);
+  return { text, heldOut: evalData === undefined ? undefined : await readTextData(evalData, names) };
+}
+
+/** A run as far as its first step. */
+interface Prepared {
+  readonly model: LanguageModel;
+  readonly tokenizer: Tokenizer;
+  readonly data: LmData;
+  readonly settings: SftSettings;
+  readonly training: Training;
+  readonly sampler: Sampler;
+}
+
+const sizeOf = (data: LmData): string =>
+  `${data.train.count} sequences of up to ${data.train.longest} tokens`;
+
+/** @param known the same run with other settings, whose tokenizer and data are taken over */
+async function prepare(device: Device, config: Config, texts: Texts, known?: Prepared): Promise<Prepared> {
+  const computing = computingOf(config, device);
+  const start = await openStart(device, config, texts.text, known?.tokenizer);
+  const { tokenizer, conversing } = await talking(start.tokenizer, config);
+  const model = start.model.with(start.model.parameters, computing);
+  const data = known?.data ?? encode(texts, model, { tokenizer, conversing }, config);
+  const { evalItems, samplePrompt: prompt, seed } = config;
+  const settings: SftSettings = { ...trainingSettings(config, data.train.count), evalItems };
+  const training = await languageModelTraining(model, data, settings);
+  const sampler = await createSampler(forSampling(model), tokenizer, { prompt, rows: 3, seed });
+  return { model, tokenizer, data, settings, training, sampler };
 }
 
 async function train(config: Config, io: Io): Promise<void> {
-  const text = await readTextData(config.data, fieldsOf(config));
-  const heldOut =
-    config.evalData === undefined ? undefined : await readTextData(config.evalData, fieldsOf(config));
   const device = await io.device();
-  const computing = computingOf(config, device);
-  const start = await openStart(device, config, text);
-  const { tokenizer, conversing } = await talking(start.tokenizer, config);
-  const model = start.model.with(start.model.parameters, computing);
-  const data = encode({ text, heldOut }, model, { tokenizer, conversing }, config);
-  const settings: SftSettings = {
-    ...trainingSettings(config, data.train.count),
-    evalItems: config.evalItems,
-  };
-  const training = await languageModelTraining(model, data, settings);
-  const sampler = await createSampler(forSampling(model), tokenizer, {
-    prompt: config.samplePrompt,
-    rows: 3,
-    seed: config.seed,
-  });
-  io.note(
-    memoryNote(
-      device,
-      model.parameters.count,
-      `${data.train.count} sequences of up to ${data.train.longest} tokens, ${settings.steps} steps`,
-    ),
+  const { model, tokenizer, data, settings, training, sampler } = await prepare(
+    device,
+    config,
+    await readTexts(config),
   );
-  const folder = await openRunFolder(
-    config.out,
-    { ...config, resume: false },
-    training.carried,
-    config.resume,
-  );
+  io.note(memoryNote(device, model.parameters.count, `${sizeOf(data)}, ${settings.steps} steps`));
+  const folder = await openRunFolder(config.out, keptSettings(config), training.carried, config.resume);
   try {
     checkSameData(folder, data.train.hash);
     const first = folder.restored?.step ?? 0;
@@ -194,6 +217,7 @@ async function openStart(
   device: Device,
   config: Config,
   text: TextData,
+  trained?: Tokenizer,
 ): Promise<{ model: LanguageModel; tokenizer: Tokenizer }> {
   if (config.model !== undefined) {
     if (config.tokenizer !== undefined)
@@ -204,10 +228,11 @@ async function openStart(
   refuseLayersFromScratch("sft", config);
   const tokenizer =
     config.tokenizer === undefined
-      ? await trainedTokenizer(join(config.out, "tokenizer"), textsOf(text), {
+      ? (trained ??
+        (await trainedTokenizer(config.plan ? undefined : join(config.out, "tokenizer"), textsOf(text), {
           vocabSize: config.vocab,
           resume: config.resume,
-        })
+        })))
       : await loadTokenizer(config.tokenizer);
   const json = scratchConfig(config, config.block ?? DEFAULT_BLOCK, tokenizer);
   return { model: createModel(device, json, { trainable: true, seed: config.seed }), tokenizer };

@@ -182,6 +182,8 @@ export const CHANGEABLE_ON_RESUME: readonly string[] = [
   "logEvery",
   "dtype",
   "gradientCheckpointing",
+  "plan",
+  "memory",
 ];
 
 /** The parsed values of {@link trainingFields}. */

@@ -34,6 +34,7 @@ export async function createSampler(
   const maxNewTokens = Math.max(1, Math.min(NEW_TOKENS, model.config.blockSize - ids.length));
   const settings = { maxNewTokens, temperature: 1, eosIds: endIds(model, tokenizer) };
   const engine: Engine = await createEngine(model, rows, ids.length, settings);
+  await engine.prepare(1);
   return {
     async sample(step) {
       const requests = Array.from({ length: rows }, (_, r) => ({ ids, stream: [step, r] as const }));

@@ -9,9 +9,8 @@ import {
   splitHeldOut,
 } from "../../data/datasets/dataset.ts";
 import { exists } from "../../data/files.ts";
-import { saveBpeTokenizer, trainBpe } from "../../data/tokenizer/bpe.ts";
 import { type Conversing, exchange } from "../../data/tokenizer/chat.ts";
-import { loadTokenizer, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import { loadTokenizer, type Tokenizer, trainTokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import { blockSource, type LmSource, rowSource, type TrainingRow } from "../../train/examples.ts";
 import type { LmData } from "../../train/sft.ts";
@@ -77,23 +76,24 @@ export interface TrainTokenizerOptions {
 }
 
 /**
- * A tokenizer trained on `texts` and written to `folder`.
+ * A tokenizer trained on `texts` and written to `folder`; to none where that is undefined.
  * @throws ConfigError when there is no text to train on
  */
 export async function trainedTokenizer(
-  folder: string,
+  folder: string | undefined,
   texts: Iterable<string>,
   { vocabSize, resume }: TrainTokenizerOptions,
 ): Promise<Tokenizer> {
-  if (!(resume && (await exists(`${folder}/tokenizer.json`)))) {
-    const all = [...texts];
-    if (all.length === 0)
-      throw new ConfigError(
-        "sft: the data are token ids; give the tokenizer they come from with --tokenizer DIR",
-      );
-    await saveBpeTokenizer(folder, trainBpe(all, { vocabSize }));
-  }
-  return loadTokenizer(folder);
+  if (folder !== undefined && resume && (await exists(`${folder}/tokenizer.json`)))
+    return loadTokenizer(folder);
+  const all = [...texts];
+  if (all.length === 0)
+    throw new ConfigError(
+      "sft: the data are token ids; give the tokenizer they come from with --tokenizer DIR",
+    );
+  const tokenizer = await trainTokenizer(all, { vocabSize });
+  if (folder !== undefined) await tokenizer.save(folder);
+  return tokenizer;
 }
 
 /** How to turn text into items to train on. */
