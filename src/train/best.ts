@@ -27,7 +27,10 @@ export interface Best {
 
 /** Begins without a best. */
 export function createBest(parameters: Parameters, patience: number): Best {
-  const copy = createParameters(parameters.device, parameters.specs, { trainable: false });
+  const copy = createParameters(parameters.device, parameters.specs, {
+    trainable: false,
+    label: "copy",
+  });
   let state: BestState = { worse: 0 };
   return {
     get state() {

@@ -20,11 +20,15 @@ export const kvDtypeField: z.ZodDefault<z.ZodEnum<{ f32: "f32"; f16: "f16" }>> =
   });
 
 /** `--stop`: where responses end, beside the model's end tokens. */
-export const stopField: z.ZodOptional<z.ZodString> = z.string().min(1).optional().meta({
-  description:
-    'end a response where it says this, as well as at an end token; \\n is a new line, as in --stop "\\n\\n"',
-  hint: "TEXT",
-});
+export const stopField: z.ZodOptional<z.ZodString> = z
+  .string()
+  .min(1, "expected a text to end at")
+  .optional()
+  .meta({
+    description:
+      'end a response where it has said this, as well as at an end token; \\n is a new line, as in --stop "\\n\\n"',
+    hint: "TEXT",
+  });
 
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", "\\": "\\" };
 
