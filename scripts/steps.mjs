@@ -1,6 +1,7 @@
 /** The steps before an adapter is looked for: Node's version, the packages, the build. */
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { embedShaders } from "./embed-shaders.mjs";
 import { root, run, runNpm, say } from "./shell.mjs";
 
 /**
@@ -27,15 +28,16 @@ export async function installWhenOld() {
 /** Written after a build that went well; kept out of dist/, which is published. */
 const STAMP = "node_modules/.vbon-built";
 
-/** `tsc`, when dist/ is missing or older than what it is made from (deleted files count: folders change too). */
+/** `npm run build`, when dist/ is missing or older than what it is made from (deleted files count: folders change too). */
 export async function buildWhenOld() {
-  const sources = ["src", "models", "tsconfig.json", "tsconfig.build.json"];
+  const sources = ["src", "models", "shaders", "tsconfig.json", "tsconfig.build.json"];
   const built = existsSync(join(root, "dist/src/host.js")) ? modified(STAMP) : 0;
   if (built && built >= Math.max(...sources.map(newest))) return;
   say(`building dist/ (${built ? "sources have changed" : "not built yet"})`);
   rmSync(join(root, "dist"), { recursive: true, force: true });
   const code = await run(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"]);
   if (code !== 0) throw new Error("the build failed: fix the type errors above");
+  embedShaders();
   writeFileSync(join(root, STAMP), "");
 }
 

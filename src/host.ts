@@ -199,9 +199,14 @@ export async function readBytes(url: URL): Promise<Uint8Array<ArrayBuffer>> {
  * `dist/src/` (built); shaders and checkpoints lie in the package's root and are not copied.
  */
 export function packageUrl(path: string): URL {
-  const root = import.meta.url.endsWith("/dist/src/host.js") ? "../../" : "../";
-  return new URL(root + path, import.meta.url);
+  return new URL((HERE.pathname.endsWith("/dist/src/host.js") ? "../../" : "../") + path, HERE);
 }
+
+const HERE = new URL(import.meta.url);
+
+/** Whether {@link packageUrl} leads to files: not in a browser, nor from within a bundle. */
+export const hasPackageFiles = (): boolean =>
+  node !== undefined && HERE.protocol === "file:" && /\/src\/host\.(js|ts)$/.test(HERE.pathname);
 
 const nap = node && new Int32Array(new SharedArrayBuffer(4));
 

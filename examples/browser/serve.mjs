@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const PACKAGES = "@huggingface/tokenizers|@huggingface/jinja|wgsl_reflect";
-const SERVED = new RegExp(`^(dist|shaders|checkpoints|examples/browser|scripts|node_modules/(${PACKAGES}))/`);
+const SERVED = new RegExp(`^(dist|checkpoints|examples/browser|scripts|node_modules/(${PACKAGES}))/`);
 
 const TYPES = {
   ".html": "text/html; charset=utf-8",

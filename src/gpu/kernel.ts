@@ -4,7 +4,7 @@
  */
 import { type TypeInfo, WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
 import { KernelError } from "../errors.ts";
-import { packageUrl, readText } from "../host.ts";
+import { hasPackageFiles, packageUrl, readText } from "../host.ts";
 import { unroll } from "./unroll.ts";
 import { cut, mentions } from "./wgsl.ts";
 
@@ -44,11 +44,14 @@ export interface StructLayout {
 }
 
 /**
- * Reads `shaders/<name>.wgsl`.
+ * Reads `shaders/<name>.wgsl`, or what the build has made of it where this package's files are not at hand.
  * @throws FormatError when the file cannot be read
  */
 export async function loadKernel(name: string): Promise<Kernel> {
-  return { name, source: await readText(packageUrl(`shaders/${name}.wgsl`)) };
+  const source = hasPackageFiles()
+    ? await readText(packageUrl(`shaders/${name}.wgsl`))
+    : (await import("./shaders.js")).SHADERS[name]!;
+  return { name, source };
 }
 
 /** A kernel from WGSL at hand, for ops that are not part of this package; `name` is what errors and profiles call it. */
