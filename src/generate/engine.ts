@@ -197,9 +197,11 @@ export async function createEngine(
         draft: drafts.get(row)!,
         ...reports(row),
       }));
-      const drawn = flight.map(({ draft, ...report }) => extend(draft, report)).reduce((a, b) => a + b, 0);
-      if (stop) for (const { draft } of flight) cutAt(draft, stop.lengthOf(draft.ids));
-      onProgress?.(drawn);
+      const drawn = flight.map(({ draft, ...report }) => extend(draft, report));
+      flight.forEach(({ draft: { ids }, draft }, i) =>
+        cutAt(draft, stop?.lengthOf(ids, ids.length - drawn[i]!)),
+      );
+      onProgress?.(drawn.reduce((a, b) => a + b, 0));
       onTokens?.(new Map(flight.map(({ index, draft }) => [index, Uint32Array.from(draft.ids)])));
       const ended = flight.filter(({ idle, draft }) => idle || draft.stopped);
       const growing = new Map(

@@ -22,6 +22,8 @@ describe("the length of a response that stops", () => {
     const lengths = ids.map((_, i) => stop.lengthOf(ids.slice(0, i + 1)));
     expect(lengths).toEqual([undefined, undefined, undefined, 4, 4, 4, 4]);
     expect(stop.lengthOf([])).toBeUndefined();
+    const long = [...Array<number>(100).fill(0), 2, 3, 0];
+    for (const known of [0, 50, 99, 100, 101]) expect(stop.lengthOf(long, known), `${known}`).toBe(102);
     expect(stopAt("a", letters).lengthOf([0, 0])).toBe(1);
   });
 });
