@@ -31,16 +31,18 @@ interface Config {
   readonly kind: ModelKind;
 }
 
+/** How a model is loaded. */
+export interface LoadOptions extends ParameterOptions {
+  /** Called as weights come in, with how many there are so far, and will be: over HTTP that takes its time. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
 /**
  * Loads the language model at `place`, a folder's path, an address, or files by name; f16 and bf16 weights become f32.
  * @throws FormatError when files are missing or corrupt, when tensors are missing, unexpected or of another
  *   shape, or when it is a classifier; ConfigError for a path in a browser
  */
-export async function loadModel(
-  device: Device,
-  place: Place,
-  options: ParameterOptions,
-): Promise<LanguageModel> {
+export async function loadModel(device: Device, place: Place, options: LoadOptions): Promise<LanguageModel> {
   const config = await readConfig(place);
   if (config.kind === "scalar") {
     const got = String(config.json["architectures"]);
@@ -57,7 +59,7 @@ export async function loadModel(
 export async function loadScalarModel(
   device: Device,
   place: Place,
-  options: ParameterOptions,
+  options: LoadOptions,
 ): Promise<ScalarModel> {
   const config = await readConfig(place);
   const checkpoint = await openWeights(place);
@@ -132,7 +134,7 @@ async function load(
   checkpoint: Checkpoint,
   { kind }: Config,
   { specs, architecture, kind: wanted }: Blueprint,
-  { trainable, seed = 0, halves }: ParameterOptions,
+  { trainable, seed = 0, halves, onProgress }: LoadOptions,
 ): Promise<Parameters> {
   const parameters = createParameters(device, specs, { trainable, halves });
   const needsHead = wanted === "lm" && architecture.lmHeadSpec !== undefined;
@@ -141,7 +143,7 @@ async function load(
   // A tied LM head is often stored as well, and a classifier needs none.
   const rename = (name: string): string | undefined =>
     !needsHead && LM_HEADS.has(name) ? undefined : architecture.rename(name);
-  await parameters.writeFrom(checkpoint, { rename, optional: isNew });
+  await parameters.writeFrom(checkpoint, { rename, optional: isNew, onProgress });
   const stored = new Set([...checkpoint.tensors.keys()].map(rename));
   for (const spec of specs.filter(({ name }) => isNew(name) && !stored.has(name))) {
     parameters.get(spec.name).write(initialValues(spec, seed));

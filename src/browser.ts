@@ -23,7 +23,13 @@ export { kernelFromSource } from "./gpu/kernel.ts";
 export { call, defineOp, need, type Op, strided } from "./tensor/op.ts";
 
 // Models and text.
-export { loadModel, loadScalarModel, modelFiles, type SaveOptions } from "../models/load.ts";
+export {
+  loadModel,
+  type LoadOptions,
+  loadScalarModel,
+  modelFiles,
+  type SaveOptions,
+} from "../models/load.ts";
 export { createModel } from "../models/model.ts";
 export { packDocuments, padBatch } from "./data/batch.ts";
 export type { Place } from "./data/folder.ts";

@@ -12,17 +12,23 @@ export async function generateForm(device) {
   temperature.addEventListener("input", () => (shown.value = temperature.value));
 
   /** @param {import("vbon").Place} place an address, or files by name */
-  const load = async (place) => ({
-    model: await loadModel(device, place, { trainable: false }),
-    tokenizer: await loadTokenizer(place),
-  });
+  const load = async (place) => {
+    const onProgress = (done, total) =>
+      (status.textContent = `Loading, ${Math.floor((100 * done) / total)} %`);
+    const loaded = {
+      model: await loadModel(device, place, { trainable: false, onProgress }),
+      tokenizer: await loadTokenizer(place),
+    };
+    const { config, parameters } = loaded.model;
+    status.textContent = `${config.family}, ${parameters.count.toLocaleString()} parameters`;
+    return loaded;
+  };
   let loaded = await load(SHIPPED);
   files.addEventListener("change", async () => {
     try {
       const next = await load(Object.fromEntries([...files.files].map((file) => [file.name, file])));
       loaded.model.parameters.dispose();
       loaded = next;
-      status.textContent = `${loaded.model.config.family}, ${loaded.model.parameters.count.toLocaleString()} parameters`;
       status.classList.remove("bad");
     } catch (error) {
       status.textContent = error.message;

@@ -30,6 +30,8 @@ export interface Naming {
   readonly optional?: (name: string) => boolean;
   /** What the tensors must fit, for messages; by default "config.json". */
   readonly fits?: string;
+  /** Called after each part with how many values there are so far, and will be. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 /** What other parameters stand on: looked up where they have no tensor of a name, and never changed or freed by them. */
@@ -126,7 +128,8 @@ export class Parameters {
   async writeFrom(source: TensorSource, naming: Naming = {}): Promise<void> {
     const sourceName = match(this.specs, source, naming);
     if (this.device.onPaper) return;
-    let pending = 0;
+    const total = this.names.reduce((n, name) => n + (sourceName.has(name) ? this.get(name).size : 0), 0);
+    let [pending, done] = [0, 0];
     for (const [name, tensor] of this.#tensors) {
       const theirs = sourceName.get(name);
       if (theirs === undefined) continue;
@@ -136,6 +139,7 @@ export class Parameters {
         if (tensor.dtype === "f16") checkRange(source.path, name, part);
         tensor.writePart(part, first);
         first += part.length;
+        naming.onProgress?.((done += part.length), total);
         pending += part.byteLength;
         if (pending < MOST_PENDING) continue;
         await this.device.drain();

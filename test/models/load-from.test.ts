@@ -27,7 +27,10 @@ it.each(["gpt2-tiny", "gpt2-tiny-f16", "llama-tiny-gqa-sharded", "gpt2-tiny-torc
   "has the same bits from an address: %s",
   async (name) => {
     const here = await loadModel(device, join(fixtures, name), frozen);
-    const there = await loadModel(device, new URL(`${name}/`, server.url), frozen);
+    let loaded = [0, 1];
+    const onProgress = (...said: [number, number]): unknown => (loaded = said);
+    const there = await loadModel(device, new URL(`${name}/`, server.url), { ...frozen, onProgress });
+    expect(loaded).toEqual([there.parameters.count, there.parameters.count]);
     expect(await there.parameters.hash()).toBe(await here.parameters.hash());
     expect(there.config).toEqual(here.config);
   },

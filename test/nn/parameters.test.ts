@@ -106,7 +106,10 @@ describe("parameters", () => {
         }
       };
     const source = sourceOf({ norm: [5], shift: [3] });
-    await parameters.writeFrom({ ...source, parts: parts(5) });
+    const heard: number[][] = [];
+    const onProgress = (...said: [number, number]): unknown => heard.push(said);
+    await parameters.writeFrom({ ...source, parts: parts(5) }, { onProgress });
+    expect(heard).toEqual([2, 4, 5, 7, 8].map((done) => [done, 8]));
     expect([...(await parameters.readAll()).values()].map((v) => [...v])).toEqual([
       [0, 1, 2, 3, 4],
       [0, 1, 2],
