@@ -1,4 +1,5 @@
 /** The program: `bin/vbon.mjs` imports this file, which runs the command line and sets the exit code. */
+import { readLines } from "./lines.ts";
 import { createOutput } from "./output.ts";
 import { EXIT, runCli } from "./run.ts";
 
@@ -19,6 +20,7 @@ const stdout = createOutput(process.stdout, (refusal) => {
 const code = await runCli(process.argv.slice(2), {
   stdout,
   stderr: process.stderr,
+  lines: (signal) => readLines(process.stdin, process.stderr, signal),
   signal: stopping.signal,
 });
 if (code !== EXIT.done) process.exitCode = code;

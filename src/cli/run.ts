@@ -6,6 +6,7 @@ import { overview, verbHelp } from "./arguments/help.ts";
 import { nearest } from "./arguments/nearest.ts";
 import { readOptions } from "./arguments/options.ts";
 import { withHub } from "./flags/hub.ts";
+import { NO_LINES } from "./lines.ts";
 import type { Output } from "./output.ts";
 import { createProgress, type Progress, type ProgressStream } from "./progress.ts";
 import type { AnyVerb, Io, Outcome } from "./verb.ts";
@@ -17,6 +18,8 @@ export interface Surroundings {
   readonly stdout: Output;
   readonly stderr: ProgressStream;
   readonly signal: AbortSignal;
+  /** Lines of stdin, until `signal` aborts; by default there are none. */
+  readonly lines?: (signal: AbortSignal) => AsyncIterable<string>;
   /** A device to use instead of one of the command's own; it stays open. */
   readonly device?: Device;
   /** The commands, where they are not vbon's own. */
@@ -107,13 +110,14 @@ function stopSignal(
 
 function createIo(
   json: boolean,
-  { stdout, stderr, signal, device: given }: Surroundings,
+  { stdout, stderr, signal, lines, device: given }: Surroundings,
 ): { io: Io; close(): Promise<void> } {
   let opened: Promise<Device> | undefined;
   let running: Progress | undefined;
   const io: Io = {
     result: (record, text) => void stdout.write(`${json ? JSON.stringify(record) : text}\n`),
     stream: (text) => void (json || stdout.write(text)),
+    lines: () => lines?.(signal) ?? NO_LINES,
     note: (text) => void stderr.write(`${running && stderr.isTTY ? "\r\u001B[K" : ""}${text}\n`),
     progress(options) {
       const shown = createProgress(stderr, options);

@@ -9,6 +9,8 @@ export interface Io {
   result(record: Readonly<Record<string, unknown>>, text: string): void;
   /** A piece of a text result as it comes, on stdout; nothing under `--json`. */
   stream(text: string): void;
+  /** What is typed, or piped in, line by line; until Ctrl-C or the end of the input. */
+  lines(): AsyncIterable<string>;
   /** A line for whoever watches, on stderr. */
   note(text: string): void;
   /** A bar, or lines where stderr is no terminal. */

@@ -9,6 +9,7 @@ export const verbs: Readonly<Record<string, () => Promise<AnyVerb>>> = {
   reward: async () => (await import("./commands/reward.ts")).reward,
   score: async () => (await import("./commands/score.ts")).score,
   generate: async () => (await import("./commands/generate.ts")).generate,
+  chat: async () => (await import("./commands/chat.ts")).chat,
   cache: async () => (await import("./commands/cache.ts")).cache,
   align: async () => (await import("./commands/align.ts")).align,
   plan: async () => (await import("./commands/plan.ts")).plan,

@@ -4,7 +4,7 @@ import { bestOf, type Cost, costText } from "../../align/best-of-n/inference.ts"
 import { speculativeBestOf } from "../../align/best-of-n/speculative.ts";
 import { type Prompt, responseText, streamOf } from "../../align/cache/build.ts";
 import { promptOfText, readPrompts } from "../../align/cache/prompts.ts";
-import { createTextStream, type TextStream, type Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../errors.ts";
 import { createEngine, type Engine, inOrder, type Request, type Sample } from "../../generate/engine.ts";
 import { checkPrompts, roomFor } from "../cache/prompts.ts";
@@ -13,6 +13,7 @@ import { adapterField } from "../flags/lora.ts";
 import { chatFields, promptFields, promptReading, talking } from "../flags/prompts.ts";
 import { kvDtypeField, samplingFields, stopField, stopOf } from "../flags/sampling.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
+import { streamOne } from "../stream.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
 const MAX_NEW_TOKENS = 256;
@@ -275,22 +276,8 @@ async function writeOne(
   { seed }: Config,
   io: Io,
 ): Promise<void> {
-  const text = continuation(task.prompt, tokenizer);
-  let shown = 0;
-  const show = (ids: ArrayLike<number>): void => {
-    for (; shown < ids.length; shown++) io.stream(text.push(ids[shown]!));
-  };
-  const onTokens = (responses: ReadonlyMap<number, Uint32Array>): void => show(responses.get(0) ?? []);
-  const [sample] = await engine.generate([task], { seed, onTokens });
-  show(sample!.ids);
-  io.result(recordOf(task, sample!, tokenizer), text.flush());
-}
-
-/** A stream of text that has read the prompt: joints between tokens come out right. */
-function continuation({ ids }: Prompt, tokenizer: Tokenizer): TextStream {
-  const text = createTextStream(tokenizer);
-  for (const id of ids) text.push(id);
-  return text;
+  const { sample, rest } = (await streamOne(engine, task, tokenizer, { seed }, io))!;
+  io.result(recordOf(task, sample, tokenizer), rest);
 }
 
 async function writeMany(

@@ -2,6 +2,7 @@
 import { appendLine } from "../../data/files.ts";
 import { kebab } from "../arguments/flags.ts";
 import { readOptions } from "../arguments/options.ts";
+import { NO_LINES } from "../lines.ts";
 import type { AnyVerb, Io } from "../verb.ts";
 import type { Settings } from "./file.ts";
 
@@ -44,6 +45,7 @@ export async function runTask(
   const nested: Io = {
     device: () => io.device(),
     signal: io.signal,
+    lines: () => NO_LINES,
     stream: () => {},
     result: (record) => void results.push(record),
     note(text) {
