@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readPrompts } from "../../src/align/cache/prompts.ts";
 import { distributionOf, fittedTldr, redditPost, tldrText } from "../../src/align/cache/tldr.ts";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { FormatError } from "../../src/errors.ts";
 import { formatErrorOf, sharedData, temporaryFolder } from "../data/support.ts";
+import { saveBpeTokenizer } from "../support/bpe.ts";
 
 const folder = temporaryFolder();
 const post = { subreddit: "dogs", title: "Mine", post: "One line.\nTwo lines.\n\nThree 😀" };

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { saveModel } from "../../models/load.ts";
 import { createModel } from "../../models/model.ts";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { testDevice } from "../support/device.ts";
 import { cli, type Outcome } from "../support/run-cli.ts";
 import { jsonl, scratch } from "../support/training.ts";
+import { saveBpeTokenizer } from "../support/bpe.ts";
 
 const device = await testDevice();
 afterAll(() => device.close());

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { learnMerges } from "../../src/data/tokenizer/bpe-merges.ts";
-import { byteAlphabet, countPreTokens, saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { byteAlphabet, countPreTokens, trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { temporaryFolder } from "./support.ts";
+import { saveBpeTokenizer } from "../support/bpe.ts";
 
 const folder = temporaryFolder();
 

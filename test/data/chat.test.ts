@@ -2,12 +2,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import { checkAsks, type Message, openChat, readMessages } from "../../src/data/tokenizer/chat.ts";
 import { loadTokenizer, type Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { ConfigError, FormatError } from "../../src/errors.ts";
 import { CHATML, LLAMA3, MISTRAL, QWEN2 } from "../support/chat-templates.ts";
 import { formatErrorOf, temporaryFolder } from "./support.ts";
+import { saveBpeTokenizer } from "../support/bpe.ts";
 
 const folder = temporaryFolder();
 const SPECIAL = {

@@ -10,13 +10,14 @@ import { parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, it } from "vitest";
 import { readExamples } from "../../src/data/datasets/dataset.ts";
 import { readTable } from "../../src/data/datasets/table.ts";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import { conversing } from "../../src/data/tokenizer/chat.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { UserError } from "../../src/errors.ts";
 import { CHATML, LLAMA3 } from "../support/chat-templates.ts";
 import { llama2cTokenizer } from "../support/llama2c-file.ts";
 import { collect, temporaryFolder } from "./support.ts";
+import { saveBpeTokenizer } from "../support/bpe.ts";
 
 const folder = temporaryFolder();
 

@@ -1,10 +1,11 @@
 /** Tokenizers as llama.cpp has them: vocabularies, kinds of tokens, names of pre-tokenizers, scores of pieces. */
 import { describe, expect, it } from "vitest";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import { ggufTokenizer } from "../../src/data/tokenizer/gguf.ts";
 import { loadTokenizer, type Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { FormatError } from "../../src/errors.ts";
 import { sharedData, temporaryFolder } from "./support.ts";
+import { saveBpeTokenizer } from "../support/bpe.ts";
 
 const folder = temporaryFolder();
 const bpe = trainBpe(["the cat sat on the mat, the cat sat"], { vocabSize: 262 });

@@ -3,11 +3,12 @@ import { copyFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import type { Tokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { createTextStream, loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { ConfigError } from "../../src/errors.ts";
 import { formatErrorOf, sharedData, temporaryFolder } from "./support.ts";
+import { saveBpeTokenizer } from "../support/bpe.ts";
 
 const folder = temporaryFolder();
 

@@ -3,9 +3,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { saveModel } from "../../models/load.ts";
 import { createModel } from "../../models/model.ts";
-import { saveBpeTokenizer, trainBpe } from "../../src/data/tokenizer/bpe.ts";
+import { trainBpe } from "../../src/data/tokenizer/bpe.ts";
 import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import type { Device } from "../../src/gpu/device.ts";
+import { saveBpeTokenizer } from "./bpe.ts";
 
 const WORDS =
   "the cat sat on a mat and the dog ran to a tree so that we saw it go by the big red house".split(" ");
@@ -45,6 +46,15 @@ export async function tinyLm(
   );
   await saveModel(folder, model);
   model.parameters.dispose();
+}
+
+/** {@link tinyLm}, with a chat template: "u:the cat\na:". */
+export async function tinyChatLm(device: Device, folder: string): Promise<void> {
+  await tinyLm(device, folder);
+  writeFileSync(
+    join(folder, "chat_template.jinja"),
+    "{% for m in messages %}{{ m.role[0] + ':' + m.content + '\\n' }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}",
+  );
 }
 
 /** Writes `prompts.jsonl` with `count` prompts of different lengths; answers its path. */

@@ -4,7 +4,6 @@
  * 2019): merge the most frequent adjacent pair, again and again; of equally frequent pairs the lexicographically greater.
  */
 import { ConfigError } from "../../errors.ts";
-import { writeTexts } from "../files.ts";
 import { learnMerges } from "./bpe-merges.ts";
 
 /** GPT-2's pre-tokens: contractions, words, numbers, punctuation, spaces. The same as ByteLevel in Hugging Face's. */
@@ -145,18 +144,9 @@ export interface SpecialRoles {
 }
 
 /**
- * Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, by rename.
- * Throws ConfigError when a role names a token that is not special.
+ * The texts of `tokenizer.json` and `tokenizer_config.json` by name.
+ * @throws ConfigError when a role names a token that is not special
  */
-export async function saveBpeTokenizer(
-  folder: string,
-  bpe: TrainedBpe,
-  roles: SpecialRoles = {},
-): Promise<void> {
-  await writeTexts(folder, bpeTexts(bpe, roles));
-}
-
-/** The texts of `tokenizer.json` and `tokenizer_config.json` by name. Throws as {@link saveBpeTokenizer}. */
 export function bpeTexts(bpe: TrainedBpe, roles: SpecialRoles = {}): Record<string, string> {
   const first = bpe.specialTokens[0];
   const named = {
