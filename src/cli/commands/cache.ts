@@ -14,7 +14,7 @@ import { frozenFields, frozenOf } from "../flags/frozen.ts";
 import { ON_DISK_OR_HUB } from "../flags/hub.ts";
 import { adapterField } from "../flags/lora.ts";
 import { chatFields, promptFields, promptReading, talking } from "../flags/prompts.ts";
-import { kvDtypeField, samplingFields, stopField, stopOf } from "../flags/sampling.ts";
+import { drawing, kvDtypeField, samplingFields, stopField, stopOf } from "../flags/sampling.ts";
 import { endIds, type Opened, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
 
@@ -185,7 +185,7 @@ async function build(
   config: Config,
   io: Io,
 ): Promise<Cost> {
-  const { samples, seed, out, maxNewTokens, temperature, topK, topP, kvDtype } = config;
+  const { samples, seed, out, maxNewTokens } = config;
   const { model, tokenizer } = opened;
   const writer = await openCacheWriter(out, await headerOf(opened, reward, config), { resume: true });
   try {
@@ -199,11 +199,7 @@ async function build(
     const engine = await createEngine(model, rows, longest, {
       maxNewTokens,
       eosIds,
-      temperature,
-      topK,
-      topP,
-      kvDtype,
-      ...stopOf(config.stop, tokenizer),
+      ...drawing(config, tokenizer),
     });
     const timed = timing(reward);
     const progress = io.progress({ label: "cache", total: todo.length * samples, unit: "samples" });

@@ -7,7 +7,7 @@ import { createEngine, type Engine } from "../../generate/engine.ts";
 import type { ModelConfig } from "../../nn/lm.ts";
 import { adapterField } from "../flags/lora.ts";
 import { chatFields, talking } from "../flags/prompts.ts";
-import { kvDtypeField, samplingFields, stopField, stopOf } from "../flags/sampling.ts";
+import { drawing, kvDtypeField, samplingFields, stopField } from "../flags/sampling.ts";
 import { endIds, openLanguageModel, tokenizerField } from "../open.ts";
 import { streamOne } from "../stream.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
@@ -51,7 +51,7 @@ export const chat: AnyVerb = defineVerb({
     },
   ],
   async run(config, io) {
-    const { system, chatTemplate, temperature, topK, topP, greedy, kvDtype } = config;
+    const { system, chatTemplate } = config;
     const opened = await openLanguageModel(
       await io.device(),
       config.model,
@@ -64,12 +64,7 @@ export const chat: AnyVerb = defineVerb({
     const engine = await createEngine(opened.model, 1, room, {
       maxNewTokens,
       eosIds: endIds(opened.model, tokenizer),
-      temperature,
-      topK,
-      topP,
-      greedy,
-      kvDtype,
-      ...stopOf(config.stop, tokenizer),
+      ...drawing(config, tokenizer),
     });
     io.note(`${opened.name}: say something; ${ANEW} begins anew, Ctrl-D ends`);
     await converse({ engine, tokenizer, template: conversing.open(), room }, config, io);

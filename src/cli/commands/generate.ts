@@ -11,7 +11,7 @@ import { checkPrompts, roomFor } from "../cache/prompts.ts";
 import { ON_DISK_OR_HUB, refuseSplit, splitField } from "../flags/hub.ts";
 import { adapterField } from "../flags/lora.ts";
 import { chatFields, promptFields, promptReading, talking } from "../flags/prompts.ts";
-import { kvDtypeField, samplingFields, stopField, stopOf } from "../flags/sampling.ts";
+import { drawing, kvDtypeField, samplingFields, stopField } from "../flags/sampling.ts";
 import { endIds, openLanguageModel, openReward, REWARD_HELP, tokenizerField } from "../open.ts";
 import { streamOne } from "../stream.ts";
 import { type AnyVerb, defineVerb, type Io } from "../verb.ts";
@@ -146,17 +146,11 @@ export const generate: AnyVerb = defineVerb({
     const tasks = tasksOf(prompts, config.samples * (config.bestOf ?? 1));
     const rows = Math.min(config.batch, tasks.length);
     const longest = Math.max(...prompts.map((p) => p.ids.length));
-    const { temperature, topK, topP, greedy, kvDtype } = config;
     const eosIds = config.ignoreEos ? [] : endIds(model, tokenizer);
     const engine = await createEngine(model, rows, longest, {
       maxNewTokens,
       eosIds,
-      temperature,
-      topK,
-      topP,
-      greedy,
-      kvDtype,
-      ...stopOf(config.stop, tokenizer),
+      ...drawing(config, tokenizer),
     });
     if (config.bestOf !== undefined) await writeBest(tasks, engine, tokenizer, config, io);
     else if (tasks.length === 1) await writeOne(tasks[0]!, engine, tokenizer, config, io);

@@ -1,7 +1,9 @@
 /** The flags of sampling, the same in every command that draws text. */
 import { z } from "zod";
 import type { Tokenizer } from "../../data/tokenizer/tokenizer.ts";
+import type { GenerateSettings } from "../../generate/engine.ts";
 import { type Stop, stopAt } from "../../generate/stop.ts";
+import type { KvDtype } from "../../nn/kv-cache.ts";
 
 /** Fields of a command's schema. */
 export interface SamplingFields {
@@ -31,6 +33,24 @@ export const stopField: z.ZodOptional<z.ZodString> = z
   });
 
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", "\\": "\\" };
+
+/** What the flags of sampling give. */
+interface SamplingFlags {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly greedy?: boolean;
+  readonly kvDtype: KvDtype;
+  readonly stop?: string | undefined;
+}
+
+/** What they mean to an engine. */
+export function drawing(
+  { temperature, topK, topP, greedy = false, kvDtype, stop }: SamplingFlags,
+  tokenizer: Tokenizer,
+): Omit<GenerateSettings, "maxNewTokens" | "eosIds"> {
+  return { temperature, topK, topP, greedy, kvDtype, ...stopOf(stop, tokenizer) };
+}
 
 /** What `--stop` means: shells have no easy way to say a new line. */
 export function stopOf(typed: string | undefined, tokenizer: Tokenizer): { readonly stop?: Stop } {
