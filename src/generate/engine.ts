@@ -203,16 +203,15 @@ export async function createEngine(
       );
       onProgress?.(drawn.reduce((a, b) => a + b, 0));
       onTokens?.(new Map(flight.map(({ index, draft }) => [index, Uint32Array.from(draft.ids)])));
-      const ended = flight.filter(({ idle, draft }) => idle || draft.stopped);
-      const growing = new Map(
-        flight.map((row) => [row.index, { ids: row.draft.ids, ended: ended.includes(row) }]),
-      );
+      const hasEnded = ({ idle, draft }: (typeof flight)[number]): boolean => idle || draft.stopped;
+      const growing = new Map(flight.map((one) => [one.index, { ids: one.draft.ids, ended: hasEnded(one) }]));
       const dropped = new Set(await reject?.(growing));
-      const over = flight.filter((row) => ended.includes(row) || dropped.has(row.index));
+      const over = flight.filter((one) => hasEnded(one) || dropped.has(one.index));
       for (const { row } of over) schedule.release(row);
       const halted = over.filter(({ idle }) => !idle).map(({ row }) => row);
       busy = await submit(KEEP, halted); // before the caller works on what has ended
-      for (const { index, draft } of ended) yield { index, sample: sampleOf(draft, eosIds) };
+      for (const { index, draft } of flight.filter(hasEnded))
+        yield { index, sample: sampleOf(draft, eosIds) };
     }
   }
 
