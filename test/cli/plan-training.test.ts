@@ -91,6 +91,12 @@ describe("a run that does not fit", () => {
   });
 });
 
+it("is asked what fits, or not at all", async () => {
+  const settings = { ...tiny, data: documents(60), out: join(scratch(), "run"), memory: 8 };
+  const { code, stderr } = await run(device, "sft", settings);
+  expect([code, stderr]).toEqual([2, expect.stringMatching(/--memory 8 says what --plan is to fit into/)]);
+});
+
 it("plans the rest of a run that was stopped", async () => {
   const settings = { ...tiny, data: documents(60), out: join(scratch(), "run") };
   expect((await run(device, "sft", settings)).code).toBe(0);

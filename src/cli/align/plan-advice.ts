@@ -1,7 +1,7 @@
 /** What may be changed about a run of `vbon align` that does not fit, or has room to spare. */
 import type { Device } from "../../gpu/device.ts";
 import { hasHalves } from "../../ops/cast.ts";
-import { fitsInto } from "../plan/advice.ts";
+import { fewerTrained, fitsInto } from "../plan/advice.ts";
 import type { Io } from "../verb.ts";
 import { estimate, type PlanFlags } from "./plan-paper.ts";
 
@@ -24,17 +24,7 @@ export async function largestMicroBatch(
 
 /** Changes in the order of what they cost: nothing but time, then accuracy, then what is learned. */
 export function candidates(flags: PlanFlags, device: Device): Partial<PlanFlags>[] {
-  const {
-    microBatch,
-    minibatch,
-    rows,
-    gradientCheckpointing,
-    averageLast,
-    frozenPrecision,
-    value,
-    lora,
-    trainableLayers,
-  } = flags;
+  const { microBatch, minibatch, rows, gradientCheckpointing, averageLast, frozenPrecision, value } = flags;
   const halves = (n: number): number[] => (n > 1 ? [Math.ceil(n / 2), Math.ceil(n / 8), 1] : []);
   return [
     ...[...new Set(halves(Math.min(microBatch, minibatch)))].map((to) => ({ microBatch: to })),
@@ -43,8 +33,6 @@ export function candidates(flags: PlanFlags, device: Device): Partial<PlanFlags>
     ...(averageLast > 0 ? [{ averageLast: 0 }] : []),
     ...(frozenPrecision === "f32" && hasHalves(device) ? [{ frozenPrecision: "f16" } as const] : []),
     ...(value === "separate" ? [{ value: "shared" } as const] : []),
-    ...(lora === undefined && trainableLayers === undefined
-      ? [{ trainableLayers: 1 }, { lora: "all-linear", trainableLayers: undefined }]
-      : []),
+    ...fewerTrained(flags),
   ];
 }

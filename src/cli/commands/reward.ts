@@ -29,7 +29,7 @@ import {
 import { withTemplate } from "../flags/prompts.ts";
 import { checkVocabulary } from "../open.ts";
 import { type RewardData, type RewardSplit, readRewardData } from "../train/reward-data.ts";
-import { keptSettings, planFields, planTraining } from "../train/plan.ts";
+import { checkPlan, keptSettings, planFields, planTraining } from "../train/plan.ts";
 import { checkSameData, memoryNote, watchTraining } from "../train/run.ts";
 import { saveTrained } from "../train/save.ts";
 import { trainedTokenizer } from "../train/text-data.ts";
@@ -144,6 +144,7 @@ export const reward: AnyVerb = defineVerb({
 
 async function run(config: Config, io: Io): Promise<Outcome> {
   refuseSplit("reward", config);
+  checkPlan(config);
   if (!config.plan) return withRunFolder(config.out, config.resume, () => prepareAndTrain(config, io));
   const source = await readRewardData(config);
   let known: Prepared | undefined;

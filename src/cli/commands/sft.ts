@@ -27,7 +27,7 @@ import {
   trainingSettings,
 } from "../flags/training.ts";
 import { type Opened, openLanguageModel } from "../open.ts";
-import { keptSettings, planFields, planTraining } from "../train/plan.ts";
+import { checkPlan, keptSettings, planFields, planTraining } from "../train/plan.ts";
 import { checkSameData, memoryNote, watchTraining } from "../train/run.ts";
 import { createSampler, type Sampler } from "../train/samples.ts";
 import { saveTrained } from "../train/save.ts";
@@ -134,6 +134,7 @@ export const sft: AnyVerb = defineVerb({
 
 async function run(config: Config, io: Io): Promise<Outcome> {
   refuseSplit("sft", config);
+  checkPlan(config);
   if (!config.plan) return withRunFolder(config.out, config.resume, () => train(config, io));
   const texts = await readTexts(config);
   let known: Prepared | undefined;

@@ -54,6 +54,18 @@ export async function whatHelps<S extends object>(
   return [...alone, await tried(together)];
 }
 
+/** What of a model is trained. */
+export interface WeightFlags {
+  readonly lora?: string | undefined;
+  readonly trainableLayers?: number | undefined;
+}
+
+/** Where all of a model is trained: less of it. */
+export const fewerTrained = ({ lora, trainableLayers }: WeightFlags): WeightFlags[] =>
+  lora === undefined && trainableLayers === undefined
+    ? [{ trainableLayers: 1 }, { lora: "all-linear", trainableLayers: undefined }]
+    : [];
+
 /** What leaves more than this share of the memory in use is not worth a line. */
 const LEAST = 0.99;
 

@@ -1,10 +1,12 @@
 /** `--plan` of commands that train: what the run would take of GPU memory, in place of the run. */
 import { z } from "zod";
+import { ConfigError } from "../../errors.ts";
 import type { Device } from "../../gpu/device.ts";
 import type { Parameters } from "../../nn/parameters.ts";
 import { hasHalves } from "../../ops/cast.ts";
 import type { Carried } from "../../train/checkpoint.ts";
-import { fitsInto, whatHelps } from "../plan/advice.ts";
+import type { ComputingFlags, TrainingFlags } from "../flags/training.ts";
+import { fewerTrained, fitsInto, type WeightFlags, whatHelps } from "../plan/advice.ts";
 import { onPaper, type Planned, readLargest } from "../plan/paper.ts";
 import { limitOf, memoryField, planRecord, planText } from "../plan/text.ts";
 import type { Io, Outcome } from "../verb.ts";
@@ -24,6 +26,18 @@ export const planFields: PlanFields = {
   memory: memoryField,
 };
 
+/** @throws ConfigError for --memory where nothing is planned */
+export function checkPlan({
+  plan,
+  memory,
+}: {
+  readonly plan: boolean;
+  readonly memory?: number | undefined;
+}): void {
+  if (memory !== undefined && !plan)
+    throw new ConfigError(`--memory ${memory} says what --plan is to fit into; expected --plan beside it`);
+}
+
 /** A run's settings as its folder keeps them: how it was planned is none of them. */
 export function keptSettings<C extends { plan: boolean; memory?: number | undefined }>(
   config: C,
@@ -33,14 +47,8 @@ export function keptSettings<C extends { plan: boolean; memory?: number | undefi
 }
 
 /** The flags that change what training takes. */
-interface TrainingFlags {
-  readonly batch: number;
-  readonly accumulate: number;
-  readonly gradientCheckpointing: boolean;
-  readonly precision: "f32" | "mixed";
+interface PlannedFlags extends ComputingFlags, WeightFlags, Pick<TrainingFlags, "batch" | "accumulate"> {
   readonly model?: string | undefined;
-  readonly lora?: string | undefined;
-  readonly trainableLayers?: number | undefined;
   readonly memory?: number | undefined;
 }
 
@@ -56,7 +64,7 @@ export interface Rehearsal {
  * Says what a run takes; exit code 1 where it does not fit.
  * @param rehearse prepares the run as the command does, on a device that allocates nothing
  */
-export async function planTraining<C extends TrainingFlags>(
+export async function planTraining<C extends PlannedFlags>(
   verb: string,
   config: C,
   io: Io,
@@ -64,7 +72,7 @@ export async function planTraining<C extends TrainingFlags>(
 ): Promise<Outcome> {
   const device = await io.device();
   let asked: Rehearsal | undefined;
-  const estimate = (changes: Partial<TrainingFlags>): Promise<Planned> =>
+  const estimate = (changes: Partial<PlannedFlags>): Promise<Planned> =>
     onPaper(device, async (paper) => {
       const rehearsal = await rehearse(paper, { ...config, ...changes });
       asked ??= rehearsal;
@@ -88,15 +96,14 @@ export async function planTraining<C extends TrainingFlags>(
 }
 
 /** Changes in the order of what they cost: nothing but time, then accuracy, then what is learned. */
-function candidates(flags: TrainingFlags, device: Device): Partial<TrainingFlags>[] {
-  const { batch, accumulate, gradientCheckpointing, precision, model, lora, trainableLayers } = flags;
+function candidates(flags: PlannedFlags, device: Device): Partial<PlannedFlags>[] {
+  const { batch, accumulate, gradientCheckpointing, precision } = flags;
   // The same items a step, in more passes.
   const passes = [2, 8, batch].filter((parts) => parts <= batch && batch % parts === 0 && parts > 1);
-  const whole = model !== undefined && lora === undefined && trainableLayers === undefined;
   return [
     ...[...new Set(passes)].map((parts) => ({ batch: batch / parts, accumulate: accumulate * parts })),
     ...(gradientCheckpointing ? [] : [{ gradientCheckpointing: true }]),
     ...(precision === "f32" && hasHalves(device) ? [{ precision: "mixed" } as const] : []),
-    ...(whole ? [{ trainableLayers: 1 }, { lora: "all-linear", trainableLayers: undefined }] : []),
+    ...(flags.model === undefined ? [] : fewerTrained(flags)),
   ];
 }
