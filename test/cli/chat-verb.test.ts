@@ -1,23 +1,20 @@
 /** `vbon chat`: answers in the model's template, what was said before them, and what there is no room for. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterAll, describe, expect, it } from "vitest";
 import { readLines } from "../../src/cli/lines.ts";
+import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { testDevice } from "../support/device.ts";
 import { cli, flags, type Outcome } from "../support/run-cli.ts";
-import { tinyLm } from "../support/tiny-lm.ts";
+import { tinyChatLm, tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
 const folder = mkdtempSync(join(tmpdir(), "vbon-talk-"));
 const [model, plain] = [join(folder, "model"), join(folder, "plain")];
-await tinyLm(device, model);
+await tinyChatLm(device, model);
 await tinyLm(device, plain);
-writeFileSync(
-  join(model, "chat_template.jinja"),
-  "{% for m in messages %}{{ m.role[0] + ':' + m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}",
-);
 afterAll(async () => {
   rmSync(folder, { recursive: true });
   await device.close();
@@ -73,9 +70,17 @@ describe("an answer", () => {
   });
 
   it("comes without what there is no room for", async () => {
-    const long = Array.from({ length: 30 }, (_, i) => `the cat ${i}`);
-    const all = await answers({ greedy: true }, ...long);
-    expect(all).toHaveLength(30);
+    const all = await answers({ greedy: true }, ...Array.from({ length: 12 }, (_, i) => `the cat ${i}`));
+    const last = all.pop()!;
+    const tokenizer = await loadTokenizer(model);
+    const after = (from: number): string =>
+      `${all
+        .slice(from)
+        .map(({ user, assistant }) => `u:${user}\na:${assistant}\n`)
+        .join("")}u:${last.user}\na:`;
+    const first = [...all.keys()].find((from) => tokenizer.encode(after(from)).length <= 59)!;
+    expect(first).toBeGreaterThan(0);
+    expect(last.assistant).toBe(await generated(after(first)));
     const { stdout, stderr } = await talk({}, "cat ".repeat(90), "the cat");
     expect(stderr).toMatch(
       /that is longer than 59 tokens, which is what the model's context leaves; say less/,

@@ -9,17 +9,13 @@ import { loadTokenizer } from "../../src/data/tokenizer/tokenizer.ts";
 import { CHATML, MISTRAL } from "../support/chat-templates.ts";
 import { testDevice } from "../support/device.ts";
 import { flags, type Outcome, vbon } from "../support/run-cli.ts";
-import { letterReward, tinyLm } from "../support/tiny-lm.ts";
+import { letterReward, tinyChatLm, tinyLm } from "../support/tiny-lm.ts";
 
 const device = await testDevice();
 const folder = mkdtempSync(join(tmpdir(), "vbon-chat-"));
 const [model, plain] = [join(folder, "model"), join(folder, "plain")];
-await tinyLm(device, model);
+await tinyChatLm(device, model);
 await tinyLm(device, plain);
-writeFileSync(
-  join(model, "chat_template.jinja"),
-  "{% for m in messages %}{{ m.role[0] + ':' + m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}",
-);
 afterAll(async () => {
   rmSync(folder, { recursive: true });
   await device.close();
