@@ -321,6 +321,16 @@ describe("--best-of", () => {
     expect(Number(done)).toBeLessThan(10_000);
   });
 
+  it("counts each once, those too that end at the look that gives them up", async () => {
+    for (const seed of [1, 2, 3, 4]) {
+      const more = { bestOf: 8, rejectAt: "2,4", stop: "e", reward, seed };
+      const { stderr } = await run({ ...settings, maxNewTokens: 24, samples: 1, ...more });
+      const [last] = stderr.match(/\d+\/\d+ samples/g)!.slice(-1);
+      const [done, total] = last!.split(/[/ ]/);
+      expect(done, `seed ${seed}`).toBe(total);
+    }
+  });
+
   it("draws fewer tokens for it", async () => {
     const tokens = async (more: object): Promise<number> => {
       const { stderr } = await run({

@@ -84,11 +84,11 @@ export async function* speculativeBestOf<T extends PromptRequest>(
         const kept = new Set(await decide(group, point, growing));
         const out = group.alive.filter((index) => !kept.has(index));
         group.alive = [...kept];
-        // Those that have ended are counted where they end.
-        for (const index of out)
-          if (growing.get(index)?.ended === false) cost.tokens += growing.get(index)!.ids.length;
         dropped.push(...out);
-        onProgress?.(out.filter((index) => !group.ended.has(index)).length);
+        // Those that have ended, be it at this look, are counted where they end.
+        const unfinished = out.filter((index) => growing.get(index)?.ended === false);
+        for (const index of unfinished) cost.tokens += growing.get(index)!.ids.length;
+        onProgress?.(unfinished.length);
       }
     }
     return dropped;
