@@ -21,7 +21,7 @@ export async function* readLines(
   const close = (): void => reader.close();
   signal.addEventListener("abort", close);
   // A terminal that is read says Ctrl-C to its reader alone.
-  reader.on("SIGINT", () => process.kill(process.pid, "SIGINT"));
+  reader.on("SIGINT", () => process.emit("SIGINT"));
   try {
     if (terminal) reader.prompt();
     for await (const line of reader) {

@@ -112,7 +112,7 @@ async function converse(speaker: Speaker, { system, seed }: Config, io: Io): Pro
     }
     const ids = template.prompt(asked, "vbon chat");
     const answer = await streamOne(engine, { ids, stream: [turn++, 0] }, tokenizer, { seed, reject }, io);
-    if (!answer) return;
+    if (!answer) return io.stream("\n");
     const text = tokenizer.decode(answer.sample.ids, { skipSpecialTokens: true });
     io.result({ user: content, assistant: text, finish: answer.sample.finish }, answer.rest);
     said = answered(asked, text);
